@@ -1,0 +1,36 @@
+"""The attention of CoT: from a position and its static context to the position's own filters."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cotnet.layers.conv import ConvNorm
+
+CHANNELS_PER_MAP = 8
+
+
+class ContextAttention(nn.Module):
+    """Two 1x1 convolutions that turn [x, static context] into k*k weights for each map and position.
+
+    The weights are signed and not normalised over the window: GroupNorm runs over the taps and positions of each map.
+
+    Args:
+        dim: channels C, divisible by 8.
+        kernel_size: odd window size k.
+        groups: independent halves or parts of the channels; each sees its own part of x and of the static context.
+    """
+
+    def __init__(self, dim: int, kernel_size: int, *, groups: int = 1):
+        super().__init__()
+        self.groups = groups
+        self.maps = dim // CHANNELS_PER_MAP
+        weights = self.maps * kernel_size * kernel_size
+        self.reduce = ConvNorm(2 * dim, dim // 2, groups=groups)
+        self.expand = nn.Conv2d(dim // 2, weights, 1, groups=groups)
+        self.norm = nn.GroupNorm(self.maps, weights)
+
+    def forward(self, x: Tensor, static: Tensor) -> Tensor:
+        """Two [N, C, H, W] to the weights [N, C / 8, k * k, H, W]."""
+        # With several groups the channels interleave (x0, k0, x1, k1, ...), so that each group gets its part of both.
+        pair = torch.cat([x, static], 1) if self.groups == 1 else torch.stack([x, static], 2).flatten(1, 2)
+        return self.norm(self.expand(F.relu(self.reduce(pair), inplace=True))).unflatten(1, (self.maps, -1))

@@ -1,0 +1,13 @@
+"""Checks that the spatial mixers share."""
+
+
+def check_layer(layer: str, dim: int, kernel_size: int, dilation: int, *, divisor: int) -> None:
+    """Raise `ValueError` that shows the value which does not fit, and the nearest that would."""
+    if dim < divisor or dim % divisor:
+        below, above = dim // divisor * divisor, max(dim // divisor + 1, 1) * divisor
+        nearest = f"{below} or {above}" if below > 0 else str(above)
+        raise ValueError(f"{layer} needs a dim divisible by {divisor}, got {dim=}; the nearest are {nearest}")
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"{layer} needs an odd kernel_size of at least 1, got {kernel_size=}")
+    if dilation < 1:
+        raise ValueError(f"{layer} needs a dilation of at least 1, got {dilation=}")

@@ -1,0 +1,35 @@
+"""Attention fusion of static and dynamic context, in the manner of selective kernels (arXiv 1903.06586)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cotnet.layers.norm import PooledBatchNorm2d
+
+
+class ContextFusion(nn.Module):
+    """Mix dynamic and static context channel by channel, by shares in (0, 1) that come from both.
+
+    The two shares of a channel are a softmax over their pair, that is one sigmoid of the logits' difference. Channel 2c
+    of `expand` is the logit of the dynamic context of channel c, 2c + 1 that of its static context.
+
+    Args:
+        dim: channels C of each context.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        hidden = max(dim // 2, 32)
+        self.reduce = nn.Conv2d(dim, hidden, 1)
+        self.norm = PooledBatchNorm2d(hidden)
+        self.expand = nn.Conv2d(hidden, 2 * dim, 1)
+
+    def forward(self, dynamic: Tensor, static: Tensor) -> Tensor:
+        """Two [N, C, H, W] to one."""
+        return torch.lerp(static, dynamic, self.dynamic_share(dynamic, static))
+
+    def dynamic_share(self, dynamic: Tensor, static: Tensor) -> Tensor:
+        """[N, C, 1, 1]: the share of the dynamic context; the static context has the rest."""
+        pooled = dynamic.mean((2, 3), keepdim=True) + static.mean((2, 3), keepdim=True)
+        logits = self.expand(F.relu(self.norm(self.reduce(pooled)))).unflatten(1, (-1, 2))
+        return torch.sigmoid(logits[:, :, 0] - logits[:, :, 1])

@@ -1,0 +1,33 @@
+"""The SE convolution of the hybrid SE-CoTNetD: split attention (arXiv 2004.08955) with a single split."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cotnet.layers.conv import ConvNorm
+from cotnet.layers.norm import PooledBatchNorm2d
+
+
+class SEConv(nn.Module):
+    """A kxk convolution, then a gate per channel from the pooled picture: [N, C, H, W] to [N, C, H', W'].
+
+    Args:
+        dim: channels C.
+        kernel_size: odd window size.
+        stride: step between output positions; H' = ceil(H / stride).
+        dilation: step between the cells of a window.
+    """
+
+    def __init__(self, dim: int, kernel_size: int = 3, *, stride: int = 1, dilation: int = 1):
+        super().__init__()
+        hidden = max(dim // 4, 32)
+        self.local = ConvNorm(dim, dim, kernel_size, stride=stride, dilation=dilation)
+        self.squeeze = nn.Conv2d(dim, hidden, 1)
+        self.squeeze_norm = PooledBatchNorm2d(hidden)
+        self.excite = nn.Conv2d(hidden, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, C, H', W']."""
+        x = F.silu(self.local(x))
+        pooled = F.silu(self.squeeze_norm(self.squeeze(x.mean((2, 3), keepdim=True))))
+        return x * torch.sigmoid(self.excite(pooled))

@@ -1,0 +1,167 @@
+"""The contract of local aggregation: schemas, shape rules, gradients and FLOP formulas of its three named ops.
+
+Legend: N batch, C channels, G weight maps, T taps = k * k, H x W input size, I x J output size.
+
+Contracted with a gradient, the operator is a trilinear form f(grad_out, value, weight). Each op below is its derivative
+by one of the three arguments, so every gradient of each op is one of the others and differentiation never leaves them.
+
+| op | computes | shape |
+|---|---|---|
+| `cotnet::local_aggregation` | df / d grad_out | [N, C, I, J] |
+| `cotnet::local_aggregation_grad_value` | df / d value | [N, C, H, W] |
+| `cotnet::local_aggregation_grad_weight` | df / d weight | [N, G, T, I, J] |
+
+`blocks` divides channels and maps alike into independent runs of channels: within a run, channel c uses the run's map
+c mod (G / blocks). One block is CoT's interleaved grouping, G blocks are ordinary contiguous heads, 2 blocks are CoXt's.
+An output is channels_last where the first argument of its op that is a map (value, or grad_out) is, contiguous elsewhere;
+a weight-shaped output is then channels_last over [N, G * T, I, J].
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+LIBRARY = torch.library.Library("cotnet", "FRAGMENT")
+TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
+
+LIBRARY.define(
+    "local_aggregation(Tensor value, Tensor weight, int kernel_size, int stride, int dilation, SymInt blocks) -> Tensor",
+    tags=TAGS,
+)
+LIBRARY.define(
+    "local_aggregation_grad_value(Tensor grad_out, Tensor weight, int kernel_size, int stride, int dilation, SymInt blocks,"
+    " SymInt height, SymInt width) -> Tensor",
+    tags=TAGS,
+)
+LIBRARY.define(
+    "local_aggregation_grad_weight(Tensor grad_out, Tensor value, int kernel_size, int stride, int dilation, SymInt blocks,"
+    " SymInt maps) -> Tensor",
+    tags=TAGS,
+)
+aggregate = torch.ops.cotnet.local_aggregation
+grad_value = torch.ops.cotnet.local_aggregation_grad_value
+grad_weight = torch.ops.cotnet.local_aggregation_grad_weight
+
+
+def output_size(size: int, stride: int) -> int:
+    """Output height or width under the zero padding of `dilation * (kernel_size // 2)`."""
+    return (size - 1) // stride + 1
+
+
+def check(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> None:
+    """Raise `ValueError`, or `TypeError` for a dtype, that shows what does not fit."""
+    for name, number in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation), ("groups", blocks)):
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise TypeError(f"expected {name} to be an int, got {number!r}")
+        if number < 1:
+            raise ValueError(f"expected {name} of at least 1, got {name}={number}")
+    if kernel_size % 2 == 0:
+        raise ValueError(f"expected an odd kernel_size, got {kernel_size=}")
+    if value.ndim != 4 or weight.ndim != 5:
+        raise ValueError(
+            "expected value [N, C, H, W] and weight [N, G, k*k, Ho, Wo], "
+            f"got value {list(value.shape)} and weight {list(weight.shape)}"
+        )
+    if not value.is_floating_point() or value.dtype != weight.dtype:
+        raise TypeError(f"expected value and weight of one float dtype, got {value.dtype} and {weight.dtype}")
+    if value.device != weight.device:
+        raise ValueError(f"expected value and weight on one device, got {value.device} and {weight.device}")
+    batch, channels, height, width = value.shape
+    maps = weight.shape[1]
+    if maps < 1 or channels < 1 or channels % maps or maps % blocks:
+        raise ValueError(
+            "expected the channels to be a multiple of the weight maps, and the maps of the groups, "
+            f"got {channels=}, {maps=}, groups={blocks}"
+        )
+    if height < 1 or width < 1:
+        raise ValueError(f"expected a value of at least 1 x 1, got {list(value.shape)}")
+    taps, size = kernel_size * kernel_size, (output_size(height, stride), output_size(width, stride))
+    if weight.shape[0] != batch or weight.shape[2] != taps or weight.shape[3] != size[0] or weight.shape[4] != size[1]:
+        raise ValueError(
+            f"expected weight {[batch, maps, taps, *size]} for value {list(value.shape)} "
+            f"with {kernel_size=}, {stride=}, {dilation=}, got {list(weight.shape)}"
+        )
+
+
+def empty_map(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """An uninitialised [N, C, H, W] in the layout the contract gives for the map `like`."""
+    channels_last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def empty_weight(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """An uninitialised [N, G, T, I, J] in the layout the contract gives for the map `like`."""
+    batch, maps, taps, out_h, out_w = shape
+    return empty_map(like, (batch, maps * taps, out_h, out_w)).unflatten(1, (maps, taps))
+
+
+@torch.library.register_fake("cotnet::local_aggregation", lib=LIBRARY)
+def _(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> Tensor:
+    return empty_map(value, (*value.shape[:2], *weight.shape[3:]))
+
+
+@torch.library.register_fake("cotnet::local_aggregation_grad_value", lib=LIBRARY)
+def _(
+    grad_out: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, height: int, width: int
+) -> Tensor:
+    return empty_map(grad_out, (*grad_out.shape[:2], height, width))
+
+
+@torch.library.register_fake("cotnet::local_aggregation_grad_weight", lib=LIBRARY)
+def _(
+    grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, maps: int
+) -> Tensor:
+    return empty_weight(value, (value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:]))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    first, second, *ctx.options = inputs
+    ctx.save_for_backward(first, second)
+
+
+def _aggregate_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (value, weight), options = ctx.saved_tensors, ctx.options
+    by_value = grad_value(grad, weight, *options, *value.shape[2:]) if ctx.needs_input_grad[0] else None
+    by_weight = grad_weight(grad, value, *options, weight.shape[1]) if ctx.needs_input_grad[1] else None
+    return by_value, by_weight, *[None] * 4
+
+
+def _grad_value_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (grad_out, weight), options = ctx.saved_tensors, ctx.options[:4]
+    by_grad_out = aggregate(grad, weight, *options) if ctx.needs_input_grad[0] else None
+    by_weight = grad_weight(grad_out, grad, *options, weight.shape[1]) if ctx.needs_input_grad[1] else None
+    return by_grad_out, by_weight, *[None] * 6
+
+
+def _grad_weight_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (grad_out, value), options = ctx.saved_tensors, ctx.options[:4]
+    by_grad_out = aggregate(value, grad, *options) if ctx.needs_input_grad[0] else None
+    by_value = grad_value(grad_out, grad, *options, *value.shape[2:]) if ctx.needs_input_grad[1] else None
+    return by_grad_out, by_value, *[None] * 5
+
+
+for _op, _backward in (
+    ("local_aggregation", _aggregate_backward),
+    ("local_aggregation_grad_value", _grad_value_backward),
+    ("local_aggregation_grad_weight", _grad_weight_backward),
+):
+    torch.library.register_autograd(f"cotnet::{_op}", _backward, setup_context=_save, lib=LIBRARY)
+
+
+@register_flop_formula([aggregate])
+def _(value: Any, weight: Any, kernel_size: int, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return _flops(out_shape, kernel_size)
+
+
+@register_flop_formula([grad_value, grad_weight])
+def _(grad_out: Any, other: Any, kernel_size: int, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return _flops(grad_out, kernel_size)
+
+
+def _flops(output_map: Any, kernel_size: int) -> int:
+    """A multiplication and an addition for each tap of each element of the [N, C, I, J] map."""
+    batch, channels, out_h, out_w = output_map
+    return 2 * batch * channels * out_h * out_w * kernel_size * kernel_size

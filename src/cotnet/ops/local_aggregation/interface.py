@@ -1,0 +1,74 @@
+"""`local_aggregation`, the public function, and the choice between its implementations."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cotnet.ops.local_aggregation import contract, reference
+
+contract.LIBRARY.impl("local_aggregation", reference.aggregate, "CompositeExplicitAutograd")
+contract.LIBRARY.impl("local_aggregation_grad_value", reference.aggregate_grad_value, "CompositeExplicitAutograd")
+contract.LIBRARY.impl("local_aggregation_grad_weight", reference.aggregate_grad_weight, "CompositeExplicitAutograd")
+
+
+def local_aggregation(
+    value: Tensor,
+    weight: Tensor,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    grouping: Literal["interleaved", "contiguous"] = "interleaved",
+    groups: int = 1,
+    impl: Literal["auto", "reference"] = "auto",
+) -> Tensor:
+    """Filter each position of `value` with a small kernel of its own, shared by several channels.
+
+    `y[n, c, i, j] = sum over u, v < k of w[n, m(c), u*k + v, i, j] * value[n, c, i*s - p + u*d, j*s - p + v*d]` with stride
+    `s`, dilation `d`, `p = d * (k // 2)` and zeros outside the picture: a correlation, not flipped, not normalised.
+
+    Args:
+        value: [N, C, H, W], any float dtype and device, contiguous or channels_last.
+        weight: [N, G, k*k, Ho, Wo] with `Ho = (H - 1) // stride + 1`, of the dtype and on the device of `value`; under
+            autocast both are cast to its dtype, as a convolution's arguments are.
+        kernel_size: odd window size k.
+        stride: step between output positions.
+        dilation: step between the cells of a window.
+        grouping: which map a channel uses. `"interleaved"`: `m(c) = c mod G`, as CoT; `"contiguous"`:
+            `m(c) = c // (C / G)`, as ordinary attention heads.
+        groups: divide channels and maps into this many independent parts, as in a grouped convolution; CoXt uses 2.
+        impl: `"reference"` asks for plain PyTorch, `"auto"` takes the best that the device has.
+
+    Returns:
+        [N, C, Ho, Wo]; channels_last where `value` is, else contiguous. 16-bit types accumulate in float32.
+
+    Raises:
+        ValueError: sizes that do not fit, or an option out of its range.
+        TypeError: a dtype that is not a float type, or two different ones outside autocast.
+
+    Source:
+        The aggregation of section 3.2 in *Contextual Transformer Networks for Visual Recognition*, arXiv 2107.12292.
+    """
+    if grouping not in ("interleaved", "contiguous"):
+        raise ValueError(f"expected grouping 'interleaved' or 'contiguous', got {grouping!r}")
+    if impl not in ("auto", "reference"):
+        raise ValueError(f"expected impl 'auto' or 'reference', got {impl!r}")
+    value, weight = _autocast(value, weight)
+    contract.check(value, weight, kernel_size, stride, dilation, groups)
+    blocks = groups if grouping == "interleaved" else weight.shape[1]
+    # An exported program holds standard operators only, so that it runs where this package is not installed.
+    run = reference.aggregate if impl == "reference" or _exporting() else contract.aggregate
+    return run(value, weight, kernel_size, stride, dilation, blocks)
+
+
+def _autocast(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    device = value.device.type
+    if torch.is_autocast_enabled(device) and value.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(device)
+        return value.to(dtype), weight.to(dtype)
+    return value, weight
+
+
+def _exporting() -> bool:
+    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()

@@ -1,0 +1,65 @@
+"""Shared fixtures: the parity data."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+PARITY = Path(__file__).parent / "parity"
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def parity_weights() -> ModuleType:
+    """`fill(name, shape)` and `image(batch, size, seed)` of the parity data."""
+    spec = importlib.util.spec_from_file_location("parity_weights", PARITY / "weights.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def official_entries() -> dict[str, dict[str, list[int]]]:
+    """Entry name to shape, for each of the ten released models."""
+    return json.loads((PARITY / "state_dict_entries.json").read_text())
+
+
+class Parity:
+    """A safetensors file of expected tensors with its cases."""
+
+    def __init__(self, path: Path):
+        self.file = safe_open(path, "pt")
+        self.cases: dict[str, dict[str, Any]] = json.loads(self.file.metadata()["cases"])
+
+    def tensors(self, case: str) -> dict[str, Any]:
+        """The tensors of one case by their short names."""
+        prefix = case + "."
+        return {k.removeprefix(prefix): self.file.get_tensor(k) for k in self.file.keys() if k.startswith(prefix)}
+
+
+@pytest.fixture(scope="session")
+def layer_parity() -> Parity:
+    return Parity(PARITY / "layers.safetensors")
+
+
+@pytest.fixture(scope="session")
+def model_parity() -> Parity:
+    return Parity(PARITY / "models.safetensors")
+
+
+@pytest.fixture
+def shared_data():
+    """Path of a shared data file, or a skip that says which is absent."""
+
+    def find(name: str) -> Path:
+        path = SHARED_DATA / name
+        if not path.exists():
+            pytest.skip(f"{path} is absent")
+        return path
+
+    return find
