@@ -1,0 +1,21 @@
+"""The family: one residual body described by data, its registered names, and conversion of released checkpoints."""
+
+from cotnet.models.checkpoint import load_official
+from cotnet.models.family import BODIES, PUBLISHED_ACCURACY
+from cotnet.models.official import from_official, to_official
+from cotnet.models.pretrained import load_entries
+from cotnet.models.residual_net import ResidualNet
+from cotnet.models.spec import Body, Stage, Stem
+
+__all__ = [
+    "BODIES",
+    "PUBLISHED_ACCURACY",
+    "Body",
+    "ResidualNet",
+    "Stage",
+    "Stem",
+    "from_official",
+    "load_entries",
+    "load_official",
+    "to_official",
+]

@@ -115,7 +115,7 @@ def _create(name: str, pretrained: bool = False, **kwargs: Any) -> ResidualNet:
         pretrained,
         body=BODIES[name],
         pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={"out_indices": tuple(range(len(BODIES[name].stages) + 1)), "flatten_sequential": True},
+        feature_cfg={"out_indices": tuple(range(len(BODIES[name].stages) + 1))},
         **kwargs,
     )
 

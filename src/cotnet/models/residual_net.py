@@ -5,7 +5,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.layers import SelectAdaptivePool2d, create_classifier
-from timm.models import checkpoint_seq, feature_take_indices
+from timm.models._features import feature_take_indices
+from timm.models._manipulate import checkpoint_seq
 from torch import Tensor, nn
 
 from cotnet.models.blocks import BLOCKS
