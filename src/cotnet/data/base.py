@@ -1,0 +1,154 @@
+"""What every data module of this package shares: sizes, normalisation, transforms and seeded loaders."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cotnet.data.pictures import PictureReader, Pictures
+from cotnet.data.transforms import Augment, Interpolation, Transform, eval_transform, train_transform
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Loader = DataLoader[tuple[Tensor, Tensor]]
+Labelled = tuple[PictureReader, Sequence[int]]
+
+
+class PictureData(LightningDataModule):
+    """Labelled pictures for training and validation.
+
+    A data module names its classes and opens its pictures; the transforms and the loaders are the same for all.
+
+    Args:
+        size: Side of the square network input in pixels.
+        batch_size: Pictures per step and device.
+        workers: Loader processes; 0 loads in the training process.
+        augment: How training pictures are cropped, see `cotnet.data.transforms.train_transform`.
+        auto_augment: A timm RandAugment policy for training pictures, or None.
+        mean: Mean of each channel, of values in 0..1.
+        std: Standard deviation of each channel.
+        interpolation: Resampling filter.
+        crop_pct: Fraction of the resized shorter side that the validation crop keeps, above 0 and at most 1.
+
+    Raises:
+        ValueError: A number is outside its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        batch_size: int,
+        workers: int,
+        augment: Augment,
+        auto_augment: str | None,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        interpolation: Interpolation,
+        crop_pct: float,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (("size", size, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
+            if value < least:
+                raise ValueError(f"data.{name} must be at least {least}, got {value}")
+        if not 0 < crop_pct <= 1:
+            raise ValueError(f"data.crop_pct must be above 0 and at most 1, got {crop_pct}")
+        if not all(channel > 0 for channel in std):
+            raise ValueError(f"data.std must be above 0 in every channel, got {std}")
+        self.size = size
+        self.batch_size = batch_size
+        self.workers = workers
+        self.augment: Augment = augment
+        self.auto_augment = auto_augment
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.interpolation = interpolation
+        self.crop_pct = crop_pct
+
+    @property
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """Names of the classes; their order is the order of the network's outputs."""
+
+    @property
+    @abstractmethod
+    def source(self) -> dict[str, str | int | bool]:
+        """The constructor arguments that say which pictures these are, without sizes and augmentation."""
+
+    @abstractmethod
+    def train_pictures(self) -> Labelled:
+        """Reader and labels of the training pictures."""
+
+    @abstractmethod
+    def val_pictures(self) -> Labelled:
+        """Reader and labels of the validation pictures."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def preprocessing(self) -> dict[str, object]:
+        """How a picture becomes the network's input, in timm's terms."""
+        return {
+            "input_size": [3, self.size, self.size],
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+            "crop_pct": self.crop_pct,
+        }
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the pictures; what is wrong with them shows here, before anything is trained or written.
+
+        Raises:
+            ValueError: The pictures are missing, or fewer than one batch.
+        """
+        if stage in (None, "fit") and not hasattr(self, "train_set"):
+            self.train_set = Pictures(*self.train_pictures(), self._train_transform())
+            if len(self.train_set) < self.batch_size:
+                raise ValueError(
+                    f"data.batch_size {self.batch_size} is more than the {len(self.train_set)} training pictures; "
+                    f"use --data.batch_size {len(self.train_set)} or less"
+                )
+        if not hasattr(self, "val_set"):
+            self.val_set = Pictures(*self.val_pictures(), self._eval_transform())
+
+    def train_dataloader(self) -> Loader:
+        """Shuffled training batches; the last, incomplete one is dropped."""
+        return self._loader(self.train_set, train=True)
+
+    def val_dataloader(self) -> Loader:
+        """Validation batches in order, every picture once."""
+        return self._loader(self.val_set, train=False)
+
+    def _loader(self, pictures: Pictures, *, train: bool) -> Loader:
+        return DataLoader(
+            pictures,
+            batch_size=self.batch_size,
+            shuffle=train,
+            drop_last=train,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _eval_transform(self) -> Transform:
+        return eval_transform(
+            size=self.size, mean=self.mean, std=self.std, interpolation=self.interpolation, crop_pct=self.crop_pct
+        )
+
+    def _train_transform(self) -> Transform:
+        return train_transform(
+            size=self.size,
+            mean=self.mean,
+            std=self.std,
+            interpolation=self.interpolation,
+            augment=self.augment,
+            auto_augment=self.auto_augment,
+        )

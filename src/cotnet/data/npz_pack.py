@@ -1,0 +1,134 @@
+"""A whole picture set in one ``.npz`` file: encoded pictures end to end, their offsets and their labels."""
+
+import zipfile
+import zlib
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cotnet.data.base import IMAGENET_MEAN, IMAGENET_STD, Labelled, PictureData
+from cotnet.data.pictures import decode
+from cotnet.data.transforms import Augment, Interpolation
+
+Arrays = dict[str, np.ndarray]
+
+
+class NpzPack(PictureData):
+    """Pictures packed into one ``.npz`` file.
+
+    For a split S in ``train`` and ``test`` or ``val`` the file holds ``S_jpeg`` (uint8, all encoded pictures),
+    ``S_offset`` (n + 1 integers; picture i is ``jpeg[offset[i]:offset[i + 1]]``) and ``S_label`` (n integers), and
+    the class names as ``classes``, or as ``wnids`` with ``names``. Pickled objects are never loaded.
+
+    Args:
+        path: The file.
+        size: Side of the square network input in pixels.
+        batch_size: Pictures per step and device.
+        workers: Loader processes.
+        augment: How training pictures are cropped.
+        auto_augment: A timm RandAugment policy, or None.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
+        interpolation: Resampling filter.
+        crop_pct: Fraction that the validation crop keeps.
+
+    Raises:
+        ValueError: A number is outside its range; on use: the file is missing, damaged or inconsistent.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        size: int = 32,
+        batch_size: int = 128,
+        workers: int = 2,
+        augment: Augment = "pad_crop",
+        auto_augment: str | None = None,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        interpolation: Interpolation = "bicubic",
+        crop_pct: float = 1.0,
+    ) -> None:
+        super().__init__(
+            size=size,
+            batch_size=batch_size,
+            workers=workers,
+            augment=augment,
+            auto_augment=auto_augment,
+            mean=mean,
+            std=std,
+            interpolation=interpolation,
+            crop_pct=crop_pct,
+        )
+        self.path = Path(path)
+
+    @property
+    def source(self) -> dict[str, str | int | bool]:
+        return {"path": str(self.path.absolute())}
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        names = [str(name) for name in self._arrays["classes" if "classes" in self._arrays else "names"]]
+        if len(set(names)) < len(names):  # two synsets may share a word
+            names = [f"{name} ({wnid})" for name, wnid in zip(names, self._arrays["wnids"], strict=True)]
+        return names
+
+    def train_pictures(self) -> Labelled:
+        return self._split("train")
+
+    def val_pictures(self) -> Labelled:
+        return self._split("val" if "val_jpeg" in self._arrays else "test")
+
+    @cached_property
+    def _arrays(self) -> Arrays:
+        if not self.path.is_file():
+            raise ValueError(f"data.path {str(self.path)!r} is not a file; it must be an .npz picture pack")
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                arrays: Arrays = {key: archive[key] for key in archive.files}
+        except (OSError, EOFError, ValueError, AttributeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"cannot read {str(self.path)!r} as an .npz picture pack: {error}") from error
+        if "classes" not in arrays and not {"wnids", "names"} <= arrays.keys():
+            raise ValueError(f"{str(self.path)!r} lacks class names: neither 'classes' nor 'wnids' and 'names' are in it")
+        return arrays
+
+    def _split(self, split: str) -> Labelled:
+        keys = [f"{split}_{part}" for part in ("jpeg", "offset", "label")]
+        for key in keys:
+            if key not in self._arrays:
+                raise ValueError(f"{str(self.path)!r} lacks {key!r}; it holds {', '.join(sorted(self._arrays))}")
+        jpeg, offset, label = (self._arrays[key] for key in keys)
+        fault = _fault(jpeg, offset, label, self.num_classes)
+        if fault:
+            raise ValueError(f"{str(self.path)!r} is damaged: {split}_{fault}")
+        return _PackReader(jpeg, offset, f"{self.path} {split}"), label.tolist()
+
+
+def _fault(jpeg: np.ndarray, offset: np.ndarray, label: np.ndarray, num_classes: int) -> str | None:
+    """What is inconsistent in the arrays of a split, or None."""
+    if jpeg.dtype != np.uint8 or jpeg.ndim != 1:
+        return f"jpeg must be uint8 in one dimension, got {jpeg.dtype} of shape {jpeg.shape}"
+    for name, array in (("offset", offset), ("label", label)):
+        if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0:
+            return f"{name} must hold integers in one dimension, got {array.dtype} of shape {array.shape}"
+    if len(offset) != len(label) + 1:
+        return f"offset must hold one number more than there are labels, got {len(offset)} for {len(label)} labels"
+    signed = offset.astype(np.int64)
+    if signed[0] != 0 or signed[-1] != len(jpeg) or (np.diff(signed) <= 0).any():
+        return f"offset must rise from 0 to {len(jpeg)}, the length of jpeg; it goes from {signed[0]} to {signed[-1]}"
+    wrong = np.flatnonzero((label.astype(np.int64) < 0) | (label.astype(np.int64) >= num_classes))
+    if wrong.size:
+        return f"label holds the unknown class {label[wrong[0]]} at {wrong[0]}; there are {num_classes} classes"
+    return None
+
+
+class _PackReader:
+    def __init__(self, jpeg: np.ndarray, offset: np.ndarray, name: str) -> None:
+        self.jpeg, self.offset, self.name = jpeg, offset, name
+
+    def __call__(self, index: int) -> Image.Image:
+        encoded = self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()
+        return decode(encoded, f"{index} of {self.name}")

@@ -1,0 +1,9 @@
+"""Training of classifiers on Lightning: the module, its optimizer, and what a run shows and leaves behind."""
+
+from cotnet.train.checkpoints import BestCheckpoint, LastCheckpoint
+from cotnet.train.classifier import Classifier
+from cotnet.train.progress import Progress
+from cotnet.train.record import Record
+from cotnet.train.seeds import EpochSeeds
+
+__all__ = ["BestCheckpoint", "Classifier", "EpochSeeds", "LastCheckpoint", "Progress", "Record"]
