@@ -38,7 +38,7 @@ class Parity:
 
     def tensors(self, case: str) -> dict[str, Any]:
         """The tensors of one case by their short names."""
-        prefix = case + "."
+        prefix = case + "/"
         return {k.removeprefix(prefix): self.file.get_tensor(k) for k in self.file.keys() if k.startswith(prefix)}
 
 

@@ -64,7 +64,7 @@ def local_aggregation(
 
 def _autocast(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     device = value.device.type
-    if torch.is_autocast_enabled(device) and value.dtype != torch.float64:
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device) and value.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
         return value.to(dtype), weight.to(dtype)
     return value, weight

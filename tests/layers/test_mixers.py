@@ -1,0 +1,36 @@
+"""The mixers by name, and the SE convolution."""
+
+import pytest
+import torch
+from timm.layers import SplitAttn
+
+from cotnet.layers.mixers import MIXERS, create_mixer
+from cotnet.layers.se_conv import SEConv
+from cotnet.models import from_official
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_each_mixer_stands_in_for_a_convolution(name):
+    x = torch.randn(2, 32, 7, 6, requires_grad=True)
+    layer = create_mixer(name, 32, 3, dilation=2)
+    assert layer(x).shape == x.shape
+    layer(x).sum().backward()
+    assert all(p.grad is not None for p in layer.parameters())
+    if MIXERS[name].strided:
+        assert create_mixer(name, 32, 3, stride=2)(x).shape == (2, 32, 4, 3)
+
+
+def test_unknown_mixer_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"'coxtt'; did you mean 'coxt'\?.*se_conv"):
+        create_mixer("coxtt", 32)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_se_conv_equals_split_attention_with_one_split(stride):
+    theirs = SplitAttn(
+        64, 64, 3, stride=stride, padding=1, radix=1, act_layer=torch.nn.SiLU, norm_layer=torch.nn.BatchNorm2d
+    ).double()
+    ours = SEConv(64, stride=stride).double()
+    ours.load_state_dict(from_official(theirs.state_dict()))
+    x = torch.randn(2, 64, 7, 6, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-12, atol=1e-12)

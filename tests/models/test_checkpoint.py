@@ -1,0 +1,144 @@
+"""Released checkpoints: what loads, and what is refused with a plain word."""
+
+import os
+import pickle
+import sys
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+import cotnet
+from cotnet.models import load_entries
+from tests.conftest import PARITY
+
+RELEASED = PARITY / "official_layout.pth.tar"
+
+
+@pytest.mark.parametrize(("ema", "prefix"), [(False, "raw."), (True, "ema.")])
+def test_released_layout(ema, prefix, parity_weights):
+    entries = cotnet.load_official(RELEASED, ema=ema)
+    layer = cotnet.CoTLayer(32)
+    layer.load_state_dict(entries, strict=True)
+    for name, value in cotnet.to_official(entries).items():
+        assert np.array_equal(value.numpy(), parity_weights.fill(prefix + name, tuple(value.shape))), name
+    assert "yacs" not in sys.modules
+
+
+def test_bare_state_dict_and_module_prefix(tmp_path):
+    layer = cotnet.CoTLayer(16)
+    entries = cotnet.to_official(layer.state_dict())
+    for content in (entries, {"state_dict": {f"module.{k}": v for k, v in entries.items()}}):
+        torch.save(content, tmp_path / "x.pth")
+        assert cotnet.load_official(tmp_path / "x.pth").keys() == layer.state_dict().keys()
+
+
+class Hostile:
+    """Runs a command when unpickled."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.target}",)
+
+
+def damaged(folder):
+    """Bad files, by what the message must say of each."""
+    raw = RELEASED.read_bytes()
+    files = {
+        "truncated": raw[: len(raw) // 2],
+        "empty": b"",
+        "web page": b"<!DOCTYPE html><html></html>",
+        "archive": b"\x1f\x8b" + bytes(200),
+        "damaged": b"hello world" * 9,
+    }
+    for words, content in files.items():
+        path = folder / words
+        path.write_bytes(content)
+        yield path, words
+    with zipfile.ZipFile(folder / "zip", "w") as archive:
+        archive.writestr("a.txt", "x")
+    yield folder / "zip", "archive"
+    for name, content, words in (
+        ("list", [1, 2], "holds a list"),
+        ("number", {"state_dict": {"a": 3}}, "'a' is not a named tensor"),
+        ("nothing", {"state_dict": {}}, "no weights"),
+        ("hostile", {"state_dict": {"a": Hostile(folder / "owned")}}, "system.*do not trust"),
+        ("module", torch.nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
+    ):
+        torch.save(content, folder / name)
+        yield folder / name, words
+    (folder / "pickle").write_bytes(pickle.dumps({"a": Hostile(folder / "owned")}))
+    yield folder / "pickle", "damaged, or holds more than weights"
+    yield folder, "is a folder"
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_bad_files_are_named_and_never_run(tmp_path):
+    for path, words in damaged(tmp_path):
+        with pytest.raises(ValueError, match=words) as error:
+            cotnet.load_official(path)
+        assert str(path) in str(error.value)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_missing_file_and_missing_average(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent"):
+        cotnet.load_official(tmp_path / "absent.pth.tar")
+    torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / "plain.pth")
+    with pytest.raises(ValueError, match="no averaged weights"):
+        cotnet.load_official(tmp_path / "plain.pth", ema=True)
+
+
+@pytest.fixture
+def released(tmp_path):
+    """A nano network of five classes in the released layout."""
+    model = timm.create_model("cotnet_nano", num_classes=5)
+    path = tmp_path / "nano.pth.tar"
+    torch.save({"state_dict": cotnet.to_official(model.state_dict())}, path)
+    return model, path
+
+
+def test_pretrained_from_a_file(released):
+    model, path = released
+    overlay = {"file": str(path)}
+    loaded = timm.create_model("cotnet_nano", pretrained=True, pretrained_cfg_overlay=overlay)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True))
+    with pytest.warns(UserWarning, match="5 classes, the model 7"):
+        other = timm.create_model("cotnet_nano", pretrained=True, num_classes=7, pretrained_cfg_overlay=overlay)
+    assert torch.equal(other.layer2[0].conv1.weight, model.layer2[0].conv1.weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        features = timm.create_model(
+            "cotnet_nano", pretrained=True, features_only=True, in_chans=1, pretrained_cfg_overlay=overlay
+        )
+    torch.testing.assert_close(features.conv1.weight, model.conv1.weight.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("num_classes", [5, 7])
+def test_weights_of_another_model_are_refused(released, num_classes):
+    _, path = released
+    with pytest.raises(ValueError, match="another model"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        timm.create_model(
+            "cotnet18", pretrained=True, num_classes=num_classes, pretrained_cfg_overlay={"file": str(path)}
+        )
+
+
+def test_pretrained_without_a_file_is_never_random():
+    with pytest.raises(RuntimeError, match=r"by hand.*load_official"):
+        timm.create_model("cotnet50", pretrained=True)
+
+
+def test_load_entries_drops_another_classifier(released):
+    model, path = released
+    other = timm.create_model("cotnet_nano", num_classes=3)
+    with pytest.warns(UserWarning, match="5 classes, the model 3"):
+        load_entries(other, cotnet.load_official(path))
+    assert torch.equal(other.layer3[1].mixer.value.conv.weight, model.layer3[1].mixer.value.conv.weight)
+    with pytest.raises(ValueError, match="another model"):
+        load_entries(timm.create_model("cotnet18"), cotnet.load_official(path))

@@ -1,0 +1,56 @@
+"""The operator under torch.compile and torch.export."""
+
+import pytest
+import torch
+from torch import nn
+from torch.export import Dim
+
+from cotnet import local_aggregation
+
+
+@pytest.fixture(autouse=True)
+def _no_recompiles():
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        yield
+
+
+def test_one_compilation_serves_every_size():
+    def layer(value, weight):
+        return local_aggregation(value * 2, weight, 3).relu()
+
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager")
+    for batch, height, width in ((3, 5, 7), (5, 9, 6), (4, 13, 8)):
+        value = torch.randn(batch, 16, height, width, requires_grad=True)
+        weight = torch.randn(batch, 2, 9, height, width, requires_grad=True)
+        expected = torch.autograd.grad(layer(value, weight).sum(), (value, weight))
+        actual = torch.autograd.grad(compiled(value, weight).sum(), (value, weight))
+        torch.testing.assert_close(actual, expected)
+
+
+def test_compiled_by_inductor_in_channels_last():
+    def layer(value, weight):
+        return local_aggregation(value + 1, weight * 2, 3, stride=2, groups=2) * 3
+
+    value = torch.randn(2, 16, 7, 6).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(2, 4, 9, 4, 3)
+    torch.testing.assert_close(torch.compile(layer, fullgraph=True)(value, weight), layer(value, weight))
+
+
+class Aggregate(nn.Module):
+    """The operator as a module."""
+
+    def forward(self, value, weight):
+        """[N, C, H, W] to [N, C, H, W]."""
+        return local_aggregation(value, weight, 3)
+
+
+def test_export_holds_standard_operators_for_every_size():
+    batch, height, width = Dim("batch"), Dim("height"), Dim("width")
+    shapes = ({0: batch, 2: height, 3: width}, {0: batch, 3: height, 4: width})
+    program = torch.export.export(
+        Aggregate(), (torch.randn(3, 16, 5, 7), torch.randn(3, 2, 9, 5, 7)), dynamic_shapes=shapes
+    )
+    assert "cotnet" not in program.graph_module.code
+    value, weight = torch.randn(5, 16, 8, 6), torch.randn(5, 2, 9, 8, 6)
+    torch.testing.assert_close(program.module()(value, weight), local_aggregation(value, weight, 3))

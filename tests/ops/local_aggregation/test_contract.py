@@ -1,0 +1,96 @@
+"""The contract: gradients of every order, opcheck for each op, autocast, FLOPs, and errors that show the values."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from cotnet import local_aggregation
+
+OPTIONS = (3, 2, 2, 2)
+
+
+@pytest.fixture
+def arguments():
+    """Small arguments of the three ops."""
+    torch.manual_seed(0)
+    value = torch.randn(2, 8, 5, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 4, 9, 3, 2, dtype=torch.float64, requires_grad=True)
+    grad_out = torch.randn(2, 8, 3, 2, dtype=torch.float64, requires_grad=True)
+    return {
+        "local_aggregation": (value, weight, *OPTIONS),
+        "local_aggregation_grad_value": (grad_out, weight, *OPTIONS, 5, 4),
+        "local_aggregation_grad_weight": (grad_out, value, *OPTIONS, 4),
+    }
+
+
+def test_every_op_of_the_library_is_checked(arguments):
+    ours = {name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if "cotnet::" in name}
+    assert ours == set(arguments)
+
+
+@pytest.mark.parametrize("name", ["local_aggregation", "local_aggregation_grad_value", "local_aggregation_grad_weight"])
+def test_op(arguments, name):
+    op = getattr(torch.ops.cotnet, name)
+    first, second, *rest = arguments[name]
+    torch.library.opcheck(op, arguments[name])
+    assert torch.autograd.gradcheck(lambda a, b: op(a, b, *rest), (first, second))
+    assert torch.autograd.gradgradcheck(lambda a, b: op(a, b, *rest), (first, second))
+
+
+def test_a_gradient_is_computed_only_where_needed(arguments):
+    value, weight, *rest = arguments["local_aggregation"]
+    torch.ops.cotnet.local_aggregation(value, weight.detach(), *rest).sum().backward()
+    assert value.grad is not None
+    assert weight.grad is None
+
+
+def test_autocast_casts_both_as_a_convolution_does():
+    value, weight = torch.randn(1, 8, 4, 4, dtype=torch.bfloat16), torch.randn(1, 2, 9, 4, 4, requires_grad=True)
+    with pytest.raises(TypeError, match=r"bfloat16 and torch\.float32"):
+        local_aggregation(value, weight, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = local_aggregation(value, weight, 3)
+    assert out.dtype == torch.bfloat16
+    out.float().sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.dtype == torch.float32
+
+
+def test_flops():
+    value, weight = torch.randn(2, 8, 6, 5, requires_grad=True), torch.randn(2, 2, 9, 6, 5, requires_grad=True)
+    with FlopCounterMode(display=False) as counter:
+        local_aggregation(value, weight, 3).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * 2 * 8 * 6 * 5 * 9
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kernel_size": 2}, "odd kernel_size, got kernel_size=2"),
+        ({"kernel_size": 5}, r"expected weight \[2, 2, 25, 5, 4\]"),
+        ({"kernel_size": 0}, "kernel_size=0"),
+        ({"stride": 0}, "stride=0"),
+        ({"stride": -1}, "stride=-1"),
+        ({"stride": 2}, r"expected weight \[2, 2, 9, 3, 2\]"),
+        ({"dilation": -2}, "dilation=-2"),
+        ({"groups": 3}, "channels=8, maps=2, groups=3"),
+        ({"grouping": "mixed"}, "'mixed'"),
+        ({"impl": "magic"}, "'magic'"),
+        ({"value": torch.ones(2, 9, 5, 4)}, "channels=9, maps=2"),
+        ({"value": torch.ones(3, 8, 5, 4)}, r"expected weight \[3, 2, 9, 5, 4\]"),
+        ({"value": torch.ones(2, 8, 0, 4)}, r"\[2, 8, 0, 4\]"),
+        ({"value": torch.ones(8, 5, 4)}, r"\[8, 5, 4\]"),
+        ({"weight": torch.ones(2, 0, 9, 5, 4)}, "maps=0"),
+    ],
+)
+def test_errors_show_the_values(change, words):
+    arguments = {"value": torch.ones(2, 8, 5, 4), "weight": torch.ones(2, 2, 9, 5, 4), "kernel_size": 3} | change
+    with pytest.raises(ValueError, match=words):
+        local_aggregation(**arguments)
+
+
+@pytest.mark.parametrize("change", [{"value": torch.ones(2, 8, 5, 4, dtype=torch.int64)}, {"kernel_size": 3.0}])
+def test_wrong_types(change):
+    arguments = {"value": torch.ones(2, 8, 5, 4), "weight": torch.ones(2, 2, 9, 5, 4), "kernel_size": 3} | change
+    with pytest.raises(TypeError):
+        local_aggregation(**arguments)
