@@ -17,7 +17,8 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 def parity_weights() -> ModuleType:
     """`fill(name, shape)` and `image(batch, size, seed)` of the parity data."""
     spec = importlib.util.spec_from_file_location("parity_weights", PARITY / "weights.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -34,12 +35,13 @@ class Parity:
 
     def __init__(self, path: Path):
         self.file = safe_open(path, "pt")
+        self.names = list(self.file.keys())
         self.cases: dict[str, dict[str, Any]] = json.loads(self.file.metadata()["cases"])
 
     def tensors(self, case: str) -> dict[str, Any]:
         """The tensors of one case by their short names."""
         prefix = case + "/"
-        return {k.removeprefix(prefix): self.file.get_tensor(k) for k in self.file.keys() if k.startswith(prefix)}
+        return {k.removeprefix(prefix): self.file.get_tensor(k) for k in self.names if k.startswith(prefix)}
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The two Contextual Transformer layers of *Contextual Transformer Networks for Visual Recognition*, arXiv 2107.12292."""
+"""The Contextual Transformer layers of *Contextual Transformer Networks for Visual Recognition*, arXiv 2107.12292."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -9,8 +9,8 @@ from timm.models._features import feature_take_indices
 from timm.models._manipulate import checkpoint_seq
 from torch import Tensor, nn
 
-from cotnet.models.blocks import BLOCKS
-from cotnet.models.spec import Body, Stage, Stem
+from cotnet.models.blocks import BLOCKS, BasicBlock, Bottleneck
+from cotnet.models.spec import Body, Stem
 
 
 class ResidualNet(nn.Module):
@@ -47,7 +47,7 @@ class ResidualNet(nn.Module):
         self.grad_checkpointing = False
 
         stem, dim = body.stem, body.stem.widths[-1]
-        self.conv1 = stem_convolutions(stem, in_chans)
+        self.conv1: nn.Module = stem_convolutions(stem, in_chans)
         self.bn1 = nn.BatchNorm2d(dim)
         self.act1 = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1) if stem.max_pool else nn.Identity()
@@ -63,7 +63,9 @@ class ResidualNet(nn.Module):
             reduction *= stride
             blocks = []
             for i in range(stage.depth):
-                options = {"stride": stride, "dilation": first_dilation} if i == 0 else {"stride": 1, "dilation": dilation}
+                options = (
+                    {"stride": stride, "dilation": first_dilation} if i == 0 else {"stride": 1, "dilation": dilation}
+                )
                 blocks.append(block_type(body, stage, stage.mixer(i), dim, drop_path=next(drop_paths), **options))
                 dim = stage.planes * block_type.expansion
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
@@ -78,7 +80,7 @@ class ResidualNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif hasattr(module, "zero_init_last"):
+            elif isinstance(module, (Bottleneck, BasicBlock)):
                 module.zero_init_last()
 
     def stages(self) -> list[nn.Module]:

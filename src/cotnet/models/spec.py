@@ -52,9 +52,10 @@ class Body:
         block: `"bottleneck"` (1x1, mixer, 1x1) or `"basic"` (3x3, mixer).
         cardinality: with `base_width`, the inner width of a bottleneck is `planes * base_width // 64 * cardinality`.
         base_width: see `cardinality`.
-        shortcut: how a shortcut changes size: `"conv"` by a strided 1x1 convolution, `"avg"` by an average pool before it.
-        downsample: how a block's mixer changes size: `"mixer"` by its own stride, or an average pool before a mixer that
-            has none; `"blur"` by a blur-pool after it.
+        shortcut: how a shortcut changes size: `"conv"` by a strided 1x1 convolution, `"avg"` by an average pool before
+            an unstrided one.
+        downsample: how a block's mixer changes size: `"mixer"` by its own stride, or an average pool before a mixer
+            that has none; `"blur"` by a blur-pool after it.
         kernel_size: window of the mixers.
     """
 

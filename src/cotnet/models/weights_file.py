@@ -103,7 +103,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsCard]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            entries = {name: file.get_tensor(name) for name in file.keys()}
+            entries = {
+                name: file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118 (safe_open is not iterable)
+            }
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"weights file {str(path)!r} is damaged or no safetensors file: {error}") from error
     try:

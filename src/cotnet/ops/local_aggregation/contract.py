@@ -12,8 +12,8 @@ by one of the three arguments, so every gradient of each op is one of the others
 | `cotnet::local_aggregation_grad_weight` | df / d weight | [N, G, T, I, J] |
 
 `blocks` divides channels and maps alike into independent runs of channels: within a run, channel c uses the run's map
-c mod (G / blocks). One block is CoT's interleaved grouping, G blocks are ordinary contiguous heads, 2 blocks are CoXt's.
-An output is channels_last where the first argument of its op that is a map (value, or grad_out) is, contiguous elsewhere;
+c mod (G / blocks). One block is CoT's interleaved grouping, G blocks are ordinary contiguous heads, CoXt has 2 blocks.
+The output is channels_last where the [N, C, ...] argument is (value, for the gradient by weight), contiguous elsewhere;
 a weight-shaped output is then channels_last over [N, G * T, I, J].
 """
 
@@ -27,17 +27,18 @@ LIBRARY = torch.library.Library("cotnet", "FRAGMENT")
 TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
 
 LIBRARY.define(
-    "local_aggregation(Tensor value, Tensor weight, int kernel_size, int stride, int dilation, SymInt blocks) -> Tensor",
+    "local_aggregation(Tensor value, Tensor weight, int kernel_size, int stride, int dilation, SymInt blocks)"
+    " -> Tensor",
     tags=TAGS,
 )
 LIBRARY.define(
-    "local_aggregation_grad_value(Tensor grad_out, Tensor weight, int kernel_size, int stride, int dilation, SymInt blocks,"
-    " SymInt height, SymInt width) -> Tensor",
+    "local_aggregation_grad_value(Tensor grad_out, Tensor weight, int kernel_size, int stride, int dilation,"
+    " SymInt blocks, SymInt height, SymInt width) -> Tensor",
     tags=TAGS,
 )
 LIBRARY.define(
-    "local_aggregation_grad_weight(Tensor grad_out, Tensor value, int kernel_size, int stride, int dilation, SymInt blocks,"
-    " SymInt maps) -> Tensor",
+    "local_aggregation_grad_weight(Tensor grad_out, Tensor value, int kernel_size, int stride, int dilation,"
+    " SymInt blocks, SymInt maps) -> Tensor",
     tags=TAGS,
 )
 aggregate = torch.ops.cotnet.local_aggregation
@@ -111,9 +112,7 @@ def _(
 
 
 @torch.library.register_fake("cotnet::local_aggregation_grad_weight", lib=LIBRARY)
-def _(
-    grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, maps: int
-) -> Tensor:
+def _(grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, maps: int) -> Tensor:
     return empty_weight(value, (value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:]))
 
 

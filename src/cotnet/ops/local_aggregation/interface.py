@@ -25,8 +25,9 @@ def local_aggregation(
 ) -> Tensor:
     """Filter each position of `value` with a small kernel of its own, shared by several channels.
 
-    `y[n, c, i, j] = sum over u, v < k of w[n, m(c), u*k + v, i, j] * value[n, c, i*s - p + u*d, j*s - p + v*d]` with stride
-    `s`, dilation `d`, `p = d * (k // 2)` and zeros outside the picture: a correlation, not flipped, not normalised.
+    `y[n, c, i, j] = sum over u, v < k of w[n, m(c), u*k + v, i, j] * value[n, c, i*s - p + u*d, j*s - p + v*d]` with
+    stride `s`, dilation `d`, `p = d * (k // 2)` and zeros outside the picture: a correlation, not flipped, not
+    normalised.
 
     Args:
         value: [N, C, H, W], any float dtype and device, contiguous or channels_last.

@@ -1,7 +1,7 @@
 """The reference implementation: plain PyTorch, any device, traceable; the definition the others are tested against.
 
-Legend: N batch, C channels, G weight maps, T taps = k * k, H x W input size, I x J output size. Channels and maps divide
-into B blocks of channels; within a block, S channels share each map: C = B * S * (G / B), the map's index innermost.
+Legend: N batch, C channels, G weight maps, T taps = k * k, H x W input size, I x J output size. Channels and maps
+divide into B blocks; within a block, S channels share each map: C = B * S * (G / B), the map's index innermost.
 """
 
 from collections.abc import Iterator
