@@ -4,6 +4,17 @@ from cotnet.train.checkpoints import BestCheckpoint, LastCheckpoint
 from cotnet.train.classifier import Classifier
 from cotnet.train.progress import Progress
 from cotnet.train.record import Record
+from cotnet.train.run import fit, next_folder, prepare
 from cotnet.train.seeds import EpochSeeds
 
-__all__ = ["BestCheckpoint", "Classifier", "EpochSeeds", "LastCheckpoint", "Progress", "Record"]
+__all__ = [
+    "BestCheckpoint",
+    "Classifier",
+    "EpochSeeds",
+    "LastCheckpoint",
+    "Progress",
+    "Record",
+    "fit",
+    "next_folder",
+    "prepare",
+]

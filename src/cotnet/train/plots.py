@@ -1,0 +1,79 @@
+"""The two pictures of a run: learning curves and confusion matrix."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Up to this many classes every row of the confusion matrix bears its name, and up to the second its numbers.
+_NAMED, _NUMBERED = 60, 25
+
+
+def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
+    """Loss, accuracy and learning rate over the epochs.
+
+    Args:
+        history: One row per epoch, with the columns of ``metrics.csv``.
+        path: The PNG to write.
+    """
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    panels = figure.subplots(1, 3)
+    epochs = [row["epoch"] for row in history]
+    groups = (
+        ("loss", 1, {"train_loss": "training", "val_loss": "validation"}),
+        ("accuracy in %", 100, {"train_top1": "training", "val_top1": "validation", "val_top5": "validation, top 5"}),
+        ("learning rate", 1, {"lr": "learning rate"}),
+    )
+    for axes, (title, scale, columns) in zip(panels, groups, strict=True):
+        for column, label in columns.items():
+            values = [scale * row.get(column, float("nan")) for row in history]
+            axes.plot(epochs, values, marker="o" if len(epochs) < 20 else "", markersize=3, label=label)
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    panels[0].legend()
+    panels[1].legend()
+    _save(figure, path)
+
+
+def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path) -> None:
+    """The confusion matrix, each row in percent of its true class.
+
+    Args:
+        counts: Pictures by true class (rows) and answer (columns), [classes, classes].
+        class_names: Names of the classes.
+        path: The PNG to write.
+    """
+    classes = len(class_names)
+    percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = float(np.clip(2.5 + 0.38 * classes, 5, 16))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="% of the true class")
+    axes.set_xlabel("answer")
+    axes.set_ylabel("true class")
+    axes.set_title(f"validation: {np.trace(counts) / max(counts.sum(), 1):.2%} correct")
+    if classes <= _NAMED:
+        names = [name if len(name) <= 24 else name[:23] + "…" for name in class_names]
+        size = 9 if classes <= _NUMBERED else 7
+        axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
+        axes.set_yticks(range(classes), names, fontsize=size)
+    else:
+        axes.set_xlabel("answer (class number)")
+        axes.set_ylabel("true class (number)")
+    if classes <= _NUMBERED:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            value = percent[row, column]
+            color = "white" if value > 55 else "black"
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=color)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    partial = path.with_name(path.name + ".partial")
+    FigureCanvasAgg(figure).print_figure(partial, format="png", dpi=110)
+    partial.replace(path)

@@ -1,0 +1,106 @@
+"""What a run prints: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+# Seconds between plain lines inside a long epoch.
+_QUIET_S = 30.0
+
+
+class Progress(Callback):
+    """Shows loss, accuracy, images per second and the time left.
+
+    Args:
+        terminal: Draw a live bar; None asks standard output whether it is a terminal.
+    """
+
+    def __init__(self, terminal: bool | None = None) -> None:
+        self.terminal = sys.stdout.isatty() if terminal is None else terminal
+        self._bar: Any = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock and, on a terminal, the bar."""
+        assert trainer.max_epochs is not None
+        self._per_epoch = int(trainer.num_training_batches)
+        self._batch: int = trainer.datamodule.batch_size * trainer.world_size  # type: ignore[attr-defined]
+        self._steps = self._per_epoch * (trainer.max_epochs - trainer.current_epoch)
+        self._done, self._loss, self._in_steps_s = 0, 0.0, 0.0
+        self._start = self._spoken = time.perf_counter()
+        if self.terminal and trainer.is_global_zero:
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self._bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self._steps, state="")
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._epoch_start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar, or say something when nothing was said for a while."""
+        self._done += 1
+        now = time.perf_counter()
+        if self._bar is None and now - self._spoken < _QUIET_S:
+            return
+        self._loss = float(outputs["loss"])
+        rate = (batch_idx + 1) * self._batch / (now - self._epoch_start)
+        state = f"loss {self._loss:.3f}  {rate:.0f} images/s  {self._left(now)} left"
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, description=epoch, state=state)
+        elif trainer.is_global_zero:
+            self._say(f"{epoch}  step {batch_idx + 1}/{self._per_epoch}  {state}")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock of the training steps."""
+        if not trainer.sanity_checking:
+            self._in_steps_s = time.perf_counter() - self._epoch_start
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """One line for the epoch."""
+        if not trainer.is_global_zero:
+            return
+        metrics = trainer.callback_metrics
+        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        for label, name, form in (
+            ("loss", "train_loss_epoch", "{:.3f}"),
+            ("train", "train_top1", "{:.1%}"),
+            ("val", "val_top1", "{:.1%}"),
+        ):
+            if name in metrics:
+                parts.append(f"{label} {form.format(float(metrics[name]))}")
+        parts.append(f"{self._per_epoch * self._batch / self._in_steps_s:.0f} images/s" if self._in_steps_s else "")
+        parts.append(f"{self._left(time.perf_counter())} left")
+        self._say("  ".join(part for part in parts if part))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the bar away, however the run ended."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _left(self, now: float) -> str:
+        return duration((now - self._start) / max(self._done, 1) * (self._steps - self._done))
+
+    def _say(self, line: str) -> None:
+        self._spoken = time.perf_counter()
+        if self._bar is not None:
+            self._bar.console.print(line, highlight=False)
+        else:
+            print(line, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words of at most two units, such as ``1 min 40 s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
