@@ -55,15 +55,16 @@ def local_aggregation(
         raise ValueError(f"expected grouping 'interleaved' or 'contiguous', got {grouping!r}")
     if impl not in ("auto", "reference"):
         raise ValueError(f"expected impl 'auto' or 'reference', got {impl!r}")
-    value, weight = _autocast(value, weight)
+    value, weight = autocast(value, weight)
     contract.check(value, weight, kernel_size, stride, dilation, groups)
     blocks = groups if grouping == "interleaved" else weight.shape[1]
     # An exported program holds standard operators only, so that it runs where this package is not installed.
-    run = reference.aggregate if impl == "reference" or _exporting() else contract.aggregate
+    run = reference.aggregate if impl == "reference" or exporting() else contract.aggregate
     return run(value, weight, kernel_size, stride, dilation, blocks)
 
 
-def _autocast(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def autocast(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the dtype of the autocast region, as a convolution takes them; outside one, as they are."""
     device = value.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device) and value.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
@@ -71,5 +72,10 @@ def _autocast(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return value, weight
 
 
-def _exporting() -> bool:
-    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+# Before torch 2.7 an export could not be told from a compilation: both then take the standard operators.
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+
+
+def exporting() -> bool:
+    """Whether a program is being exported, which shall hold standard operators alone."""
+    return _is_exporting() or torch.onnx.is_in_onnx_export()
