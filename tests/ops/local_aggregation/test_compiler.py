@@ -54,3 +54,26 @@ def test_export_holds_standard_operators_for_every_size():
     assert "cotnet" not in program.graph_module.code
     value, weight = torch.randn(5, 16, 8, 6), torch.randn(5, 2, 9, 8, 6)
     torch.testing.assert_close(program.module()(value, weight), local_aggregation(value, weight, 3))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_holds_standard_operators_for_every_size(tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    batch, height, width = Dim("batch"), Dim("height"), Dim("width")
+    shapes = ({0: batch, 2: height, 3: width}, {0: batch, 3: height, 4: width})
+    example = (torch.randn(3, 16, 5, 7), torch.randn(3, 2, 9, 5, 7))
+    path = tmp_path / "aggregate.onnx"
+    torch.onnx.export(
+        Aggregate(),
+        example,
+        path,
+        dynamo=True,
+        dynamic_shapes=shapes,
+        input_names=["value", "weight"],
+        verbose=False,
+    )
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    value, weight = torch.randn(5, 16, 8, 6), torch.randn(5, 2, 9, 8, 6)
+    (out,) = session.run(None, {"value": value.numpy(), "weight": weight.numpy()})
+    torch.testing.assert_close(torch.from_numpy(out), local_aggregation(value, weight, 3))
