@@ -1,0 +1,90 @@
+"""The commands by name, and every error as one line."""
+
+import difflib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "train": "train a network by a recipe; without one, on pictures that are already on this machine",
+    "validate": "top-1, top-5 and per-class accuracy of trained weights",
+    "predict": "name what is in pictures",
+    "models": "list the networks",
+}
+
+HELP = """usage: cotnet COMMAND [ARGUMENTS]
+
+Contextual Transformer networks for PyTorch.
+
+{commands}
+
+`cotnet COMMAND --help` tells more. COTNET_DEBUG=1 shows where an error came from.
+"""
+
+
+class UnfinishedError(Exception):
+    """The work was done but for a part that has been named already: exit status 1."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: what follows `cotnet`; the process's own arguments by default.
+
+    Returns:
+        The exit status: 0, or 1 where a part of the work could not be done, or 2 after an error that is one line on
+        standard error, or 130 after an interrupt.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _run(words)
+    except KeyboardInterrupt:
+        return 130
+    except UnfinishedError:
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("cotnet") or os.environ.get("COTNET_DEBUG"):
+            raise
+        return _fail(f"this command needs {error.name}; install it with: pip install 'cotnet[train]'")
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        if os.environ.get("COTNET_DEBUG"):
+            raise
+        return _fail(_sentence(error))
+    return 0
+
+
+def _run(words: list[str]) -> None:
+    if not words or words[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        print(HELP.format(commands="\n".join(f"  {name:{width}}  {what}" for name, what in COMMANDS.items())), end="")
+    elif words[0] == "--version":
+        from cotnet import __version__
+
+        print(__version__)
+    elif words[0] in COMMANDS:
+        importlib.import_module(f"cotnet.cli.{words[0]}").run(words[1:])
+    else:
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
+        raise ValueError(f"unknown command {words[0]!r}; {hint}")
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    # What a loader process raised comes with that process's traceback around it.
+    raised = re.findall(r"^\w*Error: (.+)$", str(error), flags=re.MULTILINE) if str(error).startswith("Caught ") else []
+    return raised[-1] if raised else " ".join(str(error).split()) or type(error).__name__
+
+
+def _fail(message: str) -> int:
+    print(f"cotnet: error: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,32 @@
+"""An argument parser whose errors are one sentence, with the nearest option where one is misspelt."""
+
+import argparse
+import difflib
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but an error is raised as `ValueError` for the command line to print."""
+
+    def __init__(self, command: str, description: str):
+        super().__init__(
+            f"cotnet {command}",
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `ValueError`."""
+        options = [option for action in self._actions for option in action.option_strings]
+        unknown = [word.split("=")[0] for word in message.split() if word.startswith("-")]
+        near = difflib.get_close_matches(unknown[0], options, n=1) if "unrecognized" in message and unknown else []
+        hint = f"did you mean {near[0]}?" if near else f"see {self.prog} --help"
+        raise ValueError(f"{message}; {hint}")
+
+
+def at_least(least: int, name: str, value: int) -> int:
+    """The value, or `ValueError` where it is less than `least`."""
+    if value < least:
+        raise ValueError(f"--{name} must be at least {least}, got {value}")
+    return value

@@ -1,0 +1,63 @@
+"""`cotnet predict WEIGHTS PICTURE ...`."""
+
+import os
+import sys
+
+from cotnet.cli.parser import Parser, at_least
+
+DESCRIPTION = """Name what is in pictures.
+
+WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model.
+A picture that cannot be read is named, the others are predicted all the same, and the exit status is then 1."""
+
+
+def run(arguments: list[str]) -> None:
+    """Predict as the arguments say.
+
+    Raises:
+        ValueError: an option, the weights or the pictures are wrong.
+        OSError: a file is missing or cannot be written.
+        UnfinishedError: some pictures could not be read; they have been named.
+    """
+    parser = Parser("predict", DESCRIPTION)
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="file, folder (searched through), or glob")
+    parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
+    parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
+    parser.add_argument("--topk", type=int, default=5, metavar="K", help="classes a picture; default 5")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at a time; default 32")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
+    parser.add_argument("--format", choices=["table", "csv", "json"], default="table", help="default table")
+    parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
+    chosen = parser.parse_args(arguments)
+    at_least(1, "topk", chosen.topk)
+    at_least(1, "batch-size", chosen.batch_size)
+    at_least(0, "workers", chosen.workers)
+
+    from pathlib import Path
+
+    from cotnet.cli.main import UnfinishedError
+    from cotnet.inference.network import load_network
+    from cotnet.inference.pictures import find_pictures
+
+    paths = find_pictures(chosen.pictures)
+    network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema)
+
+    from cotnet.cli.report import PredictionReport
+    from cotnet.inference.predict import Prediction, predict
+
+    unreadable = []
+
+    with PredictionReport(chosen.format, chosen.output, width=max(map(len, paths))) as report:
+
+        def write(prediction: Prediction) -> None:
+            if prediction.error is None:
+                report.write(prediction)
+            else:
+                unreadable.append(prediction.path)
+                print(f"cotnet: cannot read {prediction.path}: {prediction.error}", file=sys.stderr)
+
+        predict(network, card, paths, write, topk=chosen.topk, batch_size=chosen.batch_size, workers=chosen.workers)
+    if unreadable:
+        print(f"cotnet: {len(unreadable)} of {len(paths)} pictures could not be read", file=sys.stderr)
+        raise UnfinishedError

@@ -1,0 +1,114 @@
+"""`cotnet validate WEIGHTS [DATA]`."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cotnet.cli.parser import Parser, at_least
+
+if TYPE_CHECKING:
+    from cotnet.data import PictureData
+    from cotnet.inference.evaluate import Scores
+    from cotnet.models.weights_file import WeightsCard
+
+DESCRIPTION = """Measure trained weights: top-1, top-5, per-class accuracy, images per second.
+
+WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model.
+DATA is a folder with val/CLASS/*.jpg, or an .npz pack; without it, the pictures that the weights were validated on in
+training."""
+
+
+def run(arguments: list[str]) -> None:
+    """Validate as the arguments say.
+
+    Raises:
+        ValueError: an option, the weights or the data are wrong.
+        OSError: a file is missing or cannot be written.
+    """
+    parser = Parser("validate", DESCRIPTION)
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("data", metavar="DATA", nargs="?")
+    parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
+    parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="pictures at a time; default 64")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
+    parser.add_argument("--format", choices=["table", "json"], default="table", help="default table")
+    parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
+    chosen = parser.parse_args(arguments)
+    at_least(1, "batch-size", chosen.batch_size)
+    at_least(0, "workers", chosen.workers)
+    if chosen.output and not Path(chosen.output).parent.is_dir():
+        raise ValueError(f"--output {chosen.output}: its folder does not exist")
+
+    if chosen.data and not Path(chosen.data).exists():
+        raise ValueError(f"data {chosen.data!r} does not exist; give a folder with val/CLASS/*.jpg, or an .npz pack")
+
+    from cotnet.inference.network import load_network
+
+    network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema)
+
+    from cotnet.inference.evaluate import evaluate
+
+    data = _data(chosen.data, card, batch_size=chosen.batch_size, workers=chosen.workers)
+    data.setup("validate")
+    _check_classes(card.class_names, data.class_names, anonymous=chosen.model is not None)
+    scores = evaluate(network, data.val_dataloader(), classes=len(card.class_names))
+    text = (_json if chosen.format == "json" else _table)(scores, card.class_names)
+    if chosen.output:
+        Path(chosen.output).write_text(text)
+    else:
+        print(text, end="")
+
+
+def _data(path: str | None, card: "WeightsCard", *, batch_size: int, workers: int) -> "PictureData":
+    """The data module for a path, or the one that the card records, with the card's preprocessing."""
+    import cotnet.data as modules
+
+    p = card.preprocessing
+    options: dict[str, Any] = {
+        "size": p["input_size"][-1],
+        "batch_size": batch_size,
+        "workers": workers,
+        "mean": tuple(p["mean"]),
+        "std": tuple(p["std"]),
+        "interpolation": p["interpolation"],
+        "crop_pct": p["crop_pct"],
+    }
+    if path is not None:
+        kind = modules.ImageFolder if Path(path).is_dir() else modules.NpzPack
+        return kind(path, **options)
+    name = str(card.data.get("class_path", "")).removeprefix("cotnet.data.")
+    source = card.data.get("init_args", {})
+    if name not in modules.__all__ or name == "PictureData" or not isinstance(source, dict):
+        raise ValueError("the weights do not record the pictures they were validated on; name them: WEIGHTS DATA")
+    try:
+        return getattr(modules, name)(**source, **options)
+    except TypeError as error:
+        raise ValueError(f"the weights record their pictures in a way that does not fit {name}: {error}") from error
+
+
+def _check_classes(known: list[str], found: list[str], *, anonymous: bool) -> None:
+    """The data's classes must be the weights', in the same order; those of a released checkpoint have no names."""
+    if anonymous and len(known) == len(found):
+        return
+    if known == found:
+        return
+    odd = [name for name in found if name not in known] or [name for name in known if name not in found]
+    what = f"; only one of them has {', '.join(odd[:5])}" if odd else "; their order differs"
+    raise ValueError(f"the weights know {len(known)} classes, the data has {len(found)}{what}")
+
+
+def _json(scores: "Scores", names: list[str]) -> str:
+    per_class = {name: None if x != x else x for name, x in zip(names, scores.per_class, strict=True)}
+    return json.dumps({**vars(scores), "per_class": per_class}, indent=2) + "\n"
+
+
+def _table(scores: "Scores", names: list[str]) -> str:
+    width = max(map(len, names))
+    rows = [f"{name:{width}}  {x:6.1%}" for name, x in zip(names, scores.per_class, strict=True)]
+    summary = (
+        f"top-1 {scores.top1:.2%}  top-5 {scores.top5:.2%}  "
+        f"{scores.images} pictures  {scores.images_per_s:.1f} images/s"
+    )
+    return "\n".join([*rows, "", summary]) + "\n"

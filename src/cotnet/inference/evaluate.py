@@ -1,0 +1,74 @@
+"""Accuracy of a trained network over labelled pictures."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchmetrics.classification import MulticlassAccuracy
+
+from cotnet.inference.trainer import quiet_trainer
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Accuracies as fractions of 1.
+
+    Attributes:
+        top1: the likeliest class is right.
+        top5: the right class is among the five likeliest.
+        per_class: top-1 of each class's own pictures; NaN where a class has none.
+        images: number of pictures.
+        images_per_s: decoding and network together.
+    """
+
+    top1: float
+    top5: float
+    per_class: list[float]
+    images: int
+    images_per_s: float
+
+
+def evaluate(network: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]], *, classes: int) -> Scores:
+    """Validate a network on a loader of (pictures [N, 3, H, W], labels [N]).
+
+    Args:
+        network: [N, 3, H, W] to logits [N, classes].
+        loader: every picture once.
+        classes: number of classes.
+    """
+    evaluation = _Evaluation(network, classes)
+    start = time.perf_counter()
+    quiet_trainer().validate(evaluation, loader, verbose=False)
+    seconds = time.perf_counter() - start
+    images = int(evaluation.counts.sum())
+    per_class = torch.where(evaluation.counts > 0, evaluation.right / evaluation.counts, torch.nan)
+    return Scores(
+        evaluation.top1.compute().item(),
+        evaluation.top5.compute().item(),
+        per_class.tolist(),
+        images,
+        images / seconds,
+    )
+
+
+class _Evaluation(LightningModule):
+    def __init__(self, network: nn.Module, classes: int):
+        super().__init__()
+        self.network = network
+        self.top1 = MulticlassAccuracy(classes, average="micro")
+        self.top5 = MulticlassAccuracy(classes, average="micro", top_k=min(5, classes))
+        self.counts: Tensor
+        self.right: Tensor
+        self.register_buffer("counts", torch.zeros(classes, dtype=torch.int64))
+        self.register_buffer("right", torch.zeros(classes, dtype=torch.int64))
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        pictures, labels = batch
+        logits = self.network(pictures)
+        self.top1.update(logits, labels)
+        self.top5.update(logits, labels)
+        self.counts += torch.bincount(labels, minlength=len(self.counts))
+        self.right += torch.bincount(labels[logits.argmax(1) == labels], minlength=len(self.counts))

@@ -1,0 +1,71 @@
+"""Pictures to predict: found, decoded by loader workers, and named where they cannot be read."""
+
+import glob
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image
+from timm.data import create_transform
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cotnet.models.weights_file import WeightsCard
+
+ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+def find_pictures(words: Sequence[str]) -> list[str]:
+    """Paths of the pictures that files, folders (searched through) and globs name, each once, in order.
+
+    Raises:
+        FileNotFoundError: a word names nothing.
+        ValueError: a folder holds no pictures.
+    """
+    found: dict[str, None] = {}
+    for word in words:
+        path = Path(word)
+        if path.is_dir():
+            inside = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+            if not inside:
+                raise ValueError(f"folder {word} holds no pictures ({', '.join(sorted(ENDINGS))})")
+        elif path.exists():
+            inside = [word]
+        else:
+            inside = sorted(p for p in glob.glob(word, recursive=True) if Path(p).is_file())
+            if not inside:
+                raise FileNotFoundError(f"{word} is no file or folder, and as a pattern it matches nothing")
+        found.update(dict.fromkeys(inside))
+    return list(found)
+
+
+def input_transform(card: WeightsCard) -> Callable[[Image.Image], Tensor]:
+    """From an RGB picture to the network's input [3, H, W]."""
+    p = card.preprocessing
+    return create_transform(
+        input_size=tuple(p["input_size"]),
+        is_training=False,
+        interpolation=p["interpolation"],
+        mean=tuple(p["mean"]),
+        std=tuple(p["std"]),
+        crop_pct=p["crop_pct"],
+    )
+
+
+class PictureFiles(Dataset[tuple[str, Tensor | str]]):
+    """Path and input of each picture; in place of the input the reason why it cannot be read."""
+
+    def __init__(self, paths: Sequence[str], card: WeightsCard):
+        self.paths, self.transform = paths, input_transform(card)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[str, Tensor | str]:
+        path = self.paths[index]
+        try:
+            with Image.open(path) as picture:
+                return path, self.transform(picture.convert("RGB"))
+        # Decoders raise whatever their format makes them stumble over.
+        except Exception as error:
+            kind = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+            return path, kind or type(error).__name__
