@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from cotnet.data.pictures import PictureReader, Pictures
 from cotnet.data.transforms import Augment, Interpolation, Transform, eval_transform, train_transform
@@ -120,19 +120,27 @@ class PictureData(LightningDataModule):
             self.val_set = Pictures(*self.val_pictures(), self._eval_transform())
 
     def train_dataloader(self) -> Loader:
-        """Shuffled training batches; the last, incomplete one is dropped."""
-        return self._loader(self.train_set, train=True)
+        """Shuffled training batches; the last, incomplete one is dropped.
+
+        The order depends on the seed and the epoch alone, so that a resumed run sees what an unbroken one sees.
+        """
+        world, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+        seed = torch.initial_seed() % 2**31
+        order = DistributedSampler(self.train_set, world, rank, shuffle=True, seed=seed, drop_last=True)
+        return self._loader(self.train_set, order)
 
     def val_dataloader(self) -> Loader:
         """Validation batches in order, every picture once."""
-        return self._loader(self.val_set, train=False)
+        return self._loader(self.val_set, None)
 
-    def _loader(self, pictures: Pictures, *, train: bool) -> Loader:
+    def _loader(self, pictures: Pictures, order: Sampler[int] | None) -> Loader:
         return DataLoader(
             pictures,
             batch_size=self.batch_size,
-            shuffle=train,
-            drop_last=train,
+            sampler=order,
+            drop_last=order is not None,
+            # Its own, so that starting an epoch draws nothing from the global one.
+            generator=torch.Generator().manual_seed(torch.initial_seed()),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),

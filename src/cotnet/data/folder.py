@@ -65,13 +65,15 @@ class ImageFolder(PictureData):
 
     @cached_property
     def class_names(self) -> list[str]:
-        if not self.root.is_dir():
-            raise ValueError(f"data.root {str(self.root)!r} is not a folder; it must hold train/<class> and val/<class>")
+        self._check_root()
         train, val = self.root / "train", self._val_folder()
         if not train.is_dir():  # enough to validate
             return _class_folders(val)
         names, val_names = _class_folders(train), _class_folders(val)
-        for here, there, lacking in ((train, val, set(names) - set(val_names)), (val, train, set(val_names) - set(names))):
+        for here, there, lacking in (
+            (train, val, set(names) - set(val_names)),
+            (val, train, set(val_names) - set(names)),
+        ):
             if lacking:
                 raise ValueError(
                     f"class folders differ: {_listed(lacking)} in {str(here)!r} but not in {str(there)!r}; "
@@ -80,12 +82,19 @@ class ImageFolder(PictureData):
         return names
 
     def train_pictures(self) -> Labelled:
+        self._check_root()
         if not (self.root / "train").is_dir():
             raise ValueError(f"folder {str(self.root / 'train')!r} is missing; it must hold one folder per class")
         return self._pictures(self.root / "train")
 
     def val_pictures(self) -> Labelled:
         return self._pictures(self._val_folder())
+
+    def _check_root(self) -> None:
+        if not self.root.is_dir():
+            raise ValueError(
+                f"data.root {str(self.root)!r} is not a folder; it must hold train/<class> and val/<class>"
+            )
 
     def _val_folder(self) -> Path:
         for name in _VAL_NAMES:

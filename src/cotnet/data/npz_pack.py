@@ -87,12 +87,14 @@ class NpzPack(PictureData):
         if not self.path.is_file():
             raise ValueError(f"data.path {str(self.path)!r} is not a file; it must be an .npz picture pack")
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays: Arrays = {key: archive[key] for key in archive.files}
         except (OSError, EOFError, ValueError, AttributeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"cannot read {str(self.path)!r} as an .npz picture pack: {error}") from error
         if "classes" not in arrays and not {"wnids", "names"} <= arrays.keys():
-            raise ValueError(f"{str(self.path)!r} lacks class names: neither 'classes' nor 'wnids' and 'names' are in it")
+            raise ValueError(
+                f"{str(self.path)!r} lacks class names: neither 'classes' nor 'wnids' and 'names' are in it"
+            )
         return arrays
 
     def _split(self, split: str) -> Labelled:

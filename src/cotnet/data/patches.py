@@ -97,7 +97,7 @@ def normalise(patches: np.ndarray) -> np.ndarray:
 
 
 def nearest_mean_colour_accuracy(train: Patches, val: Patches) -> float:
-    """Share of validation patches whose mean colour is closest to that of their own class's training patches, 0 to 1."""
+    """Share of validation patches whose mean colour is closest to their own class's training patches, 0 to 1."""
     labels = np.asarray(train.labels)
     colour = train.pixels.mean((1, 2))
     centres = np.stack([colour[labels == label].mean(0) for label in range(labels.max() + 1)])
@@ -115,4 +115,3 @@ def _corners(height: int, width: int, cell: int, *, train: bool) -> np.ndarray:
             if ((row + 2 * column) % 5 != 0) == train
         ]
     )
-

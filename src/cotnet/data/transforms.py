@@ -19,7 +19,12 @@ def eval_transform(
 ) -> Transform:
     """Resize the shorter side to ``size / crop_pct``, crop the centre, normalise."""
     return create_transform(  # type: ignore[return-value]
-        input_size=(3, size, size), is_training=False, interpolation=interpolation, mean=mean, std=std, crop_pct=crop_pct
+        input_size=(3, size, size),
+        is_training=False,
+        interpolation=interpolation,
+        mean=mean,
+        std=std,
+        crop_pct=crop_pct,
     )
 
 

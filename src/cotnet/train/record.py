@@ -78,7 +78,9 @@ class Record(Callback):
             return
         entries, card = read_checkpoint(path)
         row = next((row for row in reversed(self.history) if abs(row.get("val_top1", -1) - score) < 1e-9), {})
-        scores = {name: row[name] for name in ("val_top1", "val_top5", "val_loss") if name in row} or {"val_top1": score}
+        scores = {name: row[name] for name in ("val_top1", "val_top5", "val_loss") if name in row} or {
+            "val_top1": score
+        }
         write_weights(self.folder / "weights.safetensors", entries, replace(card, scores=scores))
         self._written_score = score
 

@@ -77,6 +77,7 @@ def fit(
         write_config: Writes the run's whole configuration to a path.
     """
     started = time.perf_counter()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True)
     write_config(folder / "config.yaml")
     best = BestCheckpoint(folder)
@@ -94,8 +95,10 @@ def fit(
         if (folder / "last.ckpt").is_file():
             record.write_weights()
         else:
-            _remove(folder)
-    print(f"\nval top-1 {float(best.best_model_score or 0):.1%} (best epoch), {duration(time.perf_counter() - started)}")
+            _remove(made)
+    print(
+        f"\nval top-1 {float(best.best_model_score or 0):.1%} (best epoch), {duration(time.perf_counter() - started)}"
+    )
     note = getattr(data, "note", None)
     if note:
         print(f"for comparison, {note}")
@@ -113,7 +116,9 @@ def _check_resume(model: Classifier, card: WeightsCard, path: Path, epochs: int)
     checkpoint = load_checkpoint(path)
     name = f"checkpoint {str(path)!r}"
     if "loops" not in checkpoint or not isinstance(checkpoint.get("run"), dict):
-        raise ValueError(f"{name} cannot be resumed: `cotnet train` did not write it; start from it by --model.init_from")
+        raise ValueError(
+            f"{name} cannot be resumed: `cotnet train` did not write it; start from it by --model.init_from"
+        )
     before = WeightsCard.from_plain(checkpoint.get("card"), name=name)
     if (before.model, before.kwargs) != (card.model, card.kwargs):
         was, now = (f"{one.model} {one.kwargs or ''}".strip() for one in (before, card))
@@ -135,8 +140,8 @@ def _check_resume(model: Classifier, card: WeightsCard, path: Path, epochs: int)
     done = int(checkpoint.get("epoch", -1)) + 1
     if done >= epochs:
         raise ValueError(
-            f"{name} has already {done} epochs of trainer.max_epochs {epochs}; go on with --trainer.max_epochs {done + 1} "
-            "or more"
+            f"{name} has already {done} epochs of trainer.max_epochs {epochs}; "
+            f"go on with --trainer.max_epochs {done + 1} or more"
         )
     shapes = {key: value.shape for key, value in model.network.state_dict().items()}
     for key, value in checkpoint.get("state_dict", {}).items():
@@ -157,10 +162,10 @@ def _load_weights(model: Classifier, path: Path) -> None:
         print(f"note: {warning.message}")
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder without a complete epoch, and those around it that this leaves empty."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for parent in (folder.parent, folder.parent.parent):
-        if parent == Path() or not parent.is_dir() or any(parent.iterdir()):
+def _remove(made: list[Path]) -> None:
+    """Remove a run folder without a complete epoch, and those around it that were made for it and are empty."""
+    shutil.rmtree(made[0], ignore_errors=True)
+    for parent in made[1:]:
+        if any(parent.iterdir()):
             return
         parent.rmdir()

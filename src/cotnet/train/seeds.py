@@ -1,4 +1,4 @@
-"""Random numbers that depend on the seed and the epoch alone, so that a resumed run draws what an unbroken one draws."""
+"""Random numbers that depend on seed and epoch alone, so that a resumed run draws what an unbroken one draws."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 

@@ -1,0 +1,179 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cotnet.cli.train import find_recipe, recipe_names, run
+from cotnet.models.weights_file import load_checkpoint, read_weights
+
+# Two steps an epoch of the smallest network on the smallest pictures.
+TINY = ["--model.name", "cotnet_nano", "--model.warmup_epochs", "0", "--data.size", "8", "--data.train_per_class", "2"]
+TINY += ["--data.val_per_class", "1", "--data.batch_size", "14"]
+
+
+def tiny(runs: Path, *fields: str, epochs: int = 1) -> None:
+    run([*TINY, "--runs", str(runs), "--trainer.max_epochs", str(epochs), *fields])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    tiny(runs)
+    return runs / "embedded" / "1"
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_everything(finished):
+    left = {path.name for path in finished.iterdir()}
+    files = {
+        "config.yaml",
+        "metrics.csv",
+        "curves.png",
+        "confusion.png",
+        "best.ckpt",
+        "last.ckpt",
+        "weights.safetensors",
+    }
+    assert left == files | {"tensorboard"}
+    assert list((finished / "tensorboard").glob("events*"))
+    assert [row["epoch"] for row in rows(finished)] == ["1"]
+    for name in ("curves.png", "confusion.png"):
+        with Image.open(finished / name) as picture:
+            assert picture.width > 300
+
+
+def test_the_weights_describe_themselves(finished):
+    entries, card = read_weights(finished / "weights.safetensors")
+    assert card.model == "cotnet_nano"
+    assert entries["fc.weight"].shape[0] == len(card.class_names) == 14
+    assert card.preprocessing["input_size"] == [3, 8, 8]
+    assert card.data["class_path"] == "cotnet.data.EmbeddedPictures"
+    assert card.scores["val_top1"] == pytest.approx(float(rows(finished)[0]["val_top1"]), abs=1e-5)
+
+
+def test_a_second_run_leaves_the_first_alone(tmp_path, capsys):
+    tiny(tmp_path)
+    before = (tmp_path / "embedded" / "1" / "last.ckpt").read_bytes()
+    tiny(tmp_path)
+    assert (tmp_path / "embedded" / "1" / "last.ckpt").read_bytes() == before
+    assert rows(tmp_path / "embedded" / "2")[0]["train_loss"] == rows(tmp_path / "embedded" / "1")[0]["train_loss"]
+    lines = capsys.readouterr().out.splitlines()
+    assert "nearest mean colour" in lines[-2]
+    assert str(tmp_path / "embedded" / "2") in lines[-1]
+
+
+def test_resume_goes_on_and_equals_an_unbroken_run(finished, tmp_path):
+    flat = ["--model.base_lr", "0.05", "--model.final_lr", "0.0"]
+    tiny(tmp_path, *flat, epochs=2)
+    whole = rows(tmp_path / "embedded" / "1")
+    tiny(tmp_path, *flat, "--ckpt_path", str(finished / "last.ckpt"), epochs=2)
+    resumed = tmp_path / "embedded" / "2"
+    assert [row["epoch"] for row in rows(resumed)] == ["1", "2"]
+    assert rows(resumed)[1]["lr"] == whole[1]["lr"]
+    assert load_checkpoint(resumed / "last.ckpt")["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "epochs", "message"),
+    [
+        ([], 1, "has already 1 epochs"),
+        (["--model.name", "cotnet18", "--data.size", "32"], 2, "is of another model: it holds cotnet_nano"),
+        (["--model.ema_decay", "0.9"], 2, "model.ema_decay cannot be switched"),
+    ],
+)
+def test_resume_refuses_what_it_cannot_honour(finished, tmp_path, fields, epochs, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(tmp_path / "runs", *fields, "--ckpt_path", str(finished / "last.ckpt"), epochs=epochs)
+    assert not (tmp_path / "runs").exists()
+
+
+def folder_of_pictures(root: Path) -> Path:
+    for split in ("train", "val"):
+        for name in ("ash", "birch"):
+            (root / split / name).mkdir(parents=True)
+            for index in range(4):
+                shade = np.full((12, 12, 3), 30 * index, np.uint8)
+                Image.fromarray(shade).save(root / split / name / f"{index}.png")
+    return root
+
+
+def on_folder(root: Path, runs: Path, *fields: str) -> None:
+    data = ["--data.root", str(root), "--data.size", "8", "--data.batch_size", "4", "--data.workers", "0"]
+    network = ["--model.name", "cotnet_nano", "--model.warmup_epochs", "0", "--trainer.max_epochs", "1"]
+    run(["finetune", *data, *network, "--runs", str(runs), *fields])
+
+
+def test_resume_refuses_another_number_of_classes(finished, tmp_path):
+    root = folder_of_pictures(tmp_path / "pictures")
+    with pytest.raises(ValueError, match="has 14 classes, the data 2"):
+        on_folder(root, tmp_path / "runs", "--ckpt_path", str(finished / "last.ckpt"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_finetune_starts_from_the_weights_of_a_run(finished, tmp_path, capsys):
+    root = folder_of_pictures(tmp_path / "pictures")
+    on_folder(root, tmp_path / "runs", "--model.init_from", str(finished / "weights.safetensors"))
+    assert "their classifier is dropped" in capsys.readouterr().out
+    _, card = read_weights(tmp_path / "runs" / "finetune" / "1" / "weights.safetensors")
+    assert card.class_names == ["ash", "birch"]
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_an_unreadable_picture_leaves_no_folder(tmp_path, workers):
+    root = folder_of_pictures(tmp_path / "pictures")
+    (root / "val" / "ash" / "2.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"^cannot read the picture [^\n]*2.png[^\n]*$"):
+        on_folder(root, tmp_path / "runs", "--data.workers", workers)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["embeded"], "unknown recipe 'embeded'; did you mean embedded"),
+        (["nowhere.yaml"], "'nowhere.yaml' does not exist"),
+        (["--modle.name", "x"], "unknown field --modle.name; did you mean --model"),
+        (["--ckpt_path", "nowhere.ckpt"], "'nowhere.ckpt' is not a file"),
+        (["--model.base_lrr", "1"], "unknown field model.base_lrr; did you mean --model.base_lr"),
+        (["--data.batch_sizee", "1"], "unknown field batch_sizee; did you mean --data.batch_size"),
+        (["--trainer.max_epoch", "1"], "did you mean --trainer.max_epochs"),
+        (["--model.base_lr", "fast"], "model.base_lr must be float, got 'fast'"),
+        (["--data.size", "big"], "size must be int, got 'big'"),
+        (["--data.size", "500"], "data.size must be at most 48"),
+        (["--data", "cotnet.data.Foo"], "no attribute 'Foo'"),
+        (["--model.name", "cotnet19"], "unknown model 'cotnet19'; did you mean cotnet18"),
+        (["--trainer.max_epochs", "0"], "max_epochs must be at least 1, got 0"),
+        (["--data.size", "2"], "too small"),
+        (["finetune", "--data.root", "nowhere"], "'nowhere' is not a folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_no_folder(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, OSError), match=message) as caught:
+        run(arguments)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_recipe_says_how_to_run_it():
+    assert recipe_names() == ["cifar10", "embedded", "finetune"]
+    for name in recipe_names():
+        assert find_recipe(name).read_text().startswith("# cotnet train")
+
+
+def test_prints_its_configuration(capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(["--model.base_lr", "0.125", "--print_config"])
+    assert ended.value.code == 0
+    assert "base_lr: 0.125" in capsys.readouterr().out
+
+
+def test_help_needs_no_lightning(capsys):
+    run(["--help"])
+    assert "embedded" in capsys.readouterr().out
