@@ -5,11 +5,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cotnet.ops.local_aggregation import contract, reference
+from cotnet.ops.local_aggregation import contract, native, reference
 
 contract.LIBRARY.impl("local_aggregation", reference.aggregate, "CompositeExplicitAutograd")
 contract.LIBRARY.impl("local_aggregation_grad_value", reference.aggregate_grad_value, "CompositeExplicitAutograd")
 contract.LIBRARY.impl("local_aggregation_grad_weight", reference.aggregate_grad_weight, "CompositeExplicitAutograd")
+contract.LIBRARY.impl("local_aggregation", native.aggregate, "CPU")
+contract.LIBRARY.impl("local_aggregation_grad_value", native.aggregate_grad_value, "CPU")
+contract.LIBRARY.impl("local_aggregation_grad_weight", native.aggregate_grad_weight, "CPU")
 
 
 def local_aggregation(
@@ -21,7 +24,7 @@ def local_aggregation(
     dilation: int = 1,
     grouping: Literal["interleaved", "contiguous"] = "interleaved",
     groups: int = 1,
-    impl: Literal["auto", "reference"] = "auto",
+    impl: Literal["auto", "native", "reference"] = "auto",
 ) -> Tensor:
     """Filter each position of `value` with a small kernel of its own, shared by several channels.
 
@@ -39,7 +42,8 @@ def local_aggregation(
         grouping: which map a channel uses. `"interleaved"`: `m(c) = c mod G`, as CoT; `"contiguous"`:
             `m(c) = c // (C / G)`, as ordinary attention heads.
         groups: divide channels and maps into this many independent parts, as in a grouped convolution; CoXt uses 2.
-        impl: `"reference"` asks for plain PyTorch, `"auto"` takes the best that the device has.
+        impl: `"reference"` asks for plain PyTorch, `"native"` for the C++ kernels on the CPU, `"auto"` takes the best
+            that the device has.
 
     Returns:
         [N, C, Ho, Wo]; channels_last where `value` is, else contiguous. 16-bit types accumulate in float32.
@@ -47,17 +51,20 @@ def local_aggregation(
     Raises:
         ValueError: sizes that do not fit, or an option out of its range.
         TypeError: a dtype that is not a float type, or two different ones outside autocast.
+        RuntimeError: `impl="native"` where the kernels cannot serve, with the reason.
 
     Source:
         The aggregation of section 3.2 in *Contextual Transformer Networks for Visual Recognition*, arXiv 2107.12292.
     """
     if grouping not in ("interleaved", "contiguous"):
         raise ValueError(f"expected grouping 'interleaved' or 'contiguous', got {grouping!r}")
-    if impl not in ("auto", "reference"):
-        raise ValueError(f"expected impl 'auto' or 'reference', got {impl!r}")
+    if impl not in ("auto", "native", "reference"):
+        raise ValueError(f"expected impl 'auto', 'native' or 'reference', got {impl!r}")
     value, weight = autocast(value, weight)
     contract.check(value, weight, kernel_size, stride, dilation, groups)
     blocks = groups if grouping == "interleaved" else weight.shape[1]
+    if impl == "native" and (reason := native.unavailable(value.device, value.dtype)) is not None:
+        raise RuntimeError(f"impl='native' is not available: {reason}")
     # An exported program holds standard operators only, so that it runs where this package is not installed.
     run = reference.aggregate if impl == "reference" or exporting() else contract.aggregate
     return run(value, weight, kernel_size, stride, dilation, blocks)

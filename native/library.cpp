@@ -1,0 +1,77 @@
+// The exported functions: which instruction sets this machine runs, and the kernels of the chosen one.
+#include <cstring>
+
+#include "problem.h"
+
+#if defined(_WIN32)
+#define COTNET_EXPORT extern "C" __declspec(dllexport)
+#else
+#define COTNET_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+#define COTNET_DECLARE(isa)                                              \
+  namespace isa {                                                        \
+  int aggregate(const Problem*, const void*, const void*, void*);        \
+  int grad_value(const Problem*, const void*, const void*, void*);       \
+  int grad_weight(const Problem*, const void*, const void*, void*);      \
+  constexpr Kernels kernels{aggregate, grad_value, grad_weight};         \
+  }
+
+COTNET_DECLARE(baseline)
+#ifdef COTNET_X86
+COTNET_DECLARE(avx2)
+COTNET_DECLARE(avx512)
+#endif
+
+namespace {
+
+struct Isa {
+  const char* name;
+  bool supported;
+  Kernels kernels;
+};
+
+const Isa* isas(int* count) {
+#ifdef COTNET_X86
+  __builtin_cpu_init();
+  static const bool has_avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  static const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  static const Isa known[] = {{"baseline", true, baseline::kernels},
+                              {"avx2", has_avx2, avx2::kernels},
+                              {"avx512", has_avx512, avx512::kernels}};
+#else
+  static const Isa known[] = {{"baseline", true, baseline::kernels}};
+#endif
+  *count = int(sizeof known / sizeof *known);
+  return known;
+}
+
+const Kernels* chosen = nullptr;
+
+}  // namespace
+
+// The best supported set for an empty name. Its name, or null where the set is unknown or not supported here.
+COTNET_EXPORT const char* cotnet_choose_isa(const char* name) {
+  int count;
+  const Isa* known = isas(&count);
+  for (int i = count - 1; i >= 0; --i)
+    if (known[i].supported && (*name == 0 || strcmp(name, known[i].name) == 0)) {
+      chosen = &known[i].kernels;
+      return known[i].name;
+    }
+  return nullptr;
+}
+
+COTNET_EXPORT int cotnet_aggregate(const Problem* p, const void* value, const void* weight, void* out) {
+  return chosen->aggregate(p, value, weight, out);
+}
+
+COTNET_EXPORT int cotnet_grad_value(const Problem* p, const void* grad_out, const void* weight, void* grad_value) {
+  return chosen->grad_value(p, grad_out, weight, grad_value);
+}
+
+COTNET_EXPORT int cotnet_grad_weight(const Problem* p, const void* grad_out, const void* value, void* grad_weight) {
+  return chosen->grad_weight(p, grad_out, value, grad_weight);
+}

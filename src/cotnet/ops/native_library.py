@@ -1,0 +1,74 @@
+"""Loader of the native CPU kernels: a shared library without ties to a torch or Python version, called by ctypes.
+
+The library lies in this package's folder, where the build installs it. Without a C++ compiler at installation there is
+none; `load` then says so.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cotnet.ops
+
+NAME = "cotnet_native"
+ISA_VARIABLE = "COTNET_NATIVE_ISA"
+PATH_VARIABLE = "COTNET_NATIVE_LIBRARY"
+ISAS = ("baseline", "avx2", "avx512")
+
+STATUS_OUT_OF_MEMORY = 1
+
+# A packed `Problem` (native/problem.h) and the addresses of three tensors, to a status.
+Kernel = Callable[[bytes, int, int, int], int]
+
+
+class NativeLibrary:
+    """The loaded functions, of one instruction set; `isa` is its name, or empty for the best that the machine has."""
+
+    def __init__(self, path: Path, isa: str):
+        library = ctypes.CDLL(str(path))
+        choose = library.cotnet_choose_isa
+        choose.restype, choose.argtypes = ctypes.c_char_p, [ctypes.c_char_p]
+        chosen = choose(isa.encode())
+        if chosen is None:
+            reason = "this machine does not support it" if isa in ISAS else f"expected one of {', '.join(ISAS)}"
+            raise RuntimeError(f"cannot use {ISA_VARIABLE}={isa}: {reason}")
+        self.isa: str = chosen.decode()
+        self.aggregate = _kernel(library.cotnet_aggregate)
+        self.grad_value = _kernel(library.cotnet_grad_value)
+        self.grad_weight = _kernel(library.cotnet_grad_weight)
+
+
+def _kernel(function: Any) -> Kernel:
+    function.restype = ctypes.c_int
+    function.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    return function
+
+
+@cache
+def load() -> NativeLibrary | str:
+    """The library, or the reason why there is none.
+
+    Raises:
+        RuntimeError: `COTNET_NATIVE_ISA` names an instruction set that is unknown or that this machine lacks.
+    """
+    path = _find()
+    if path is None:
+        return "the package was installed without a C++ compiler, so its native CPU kernels were not built"
+    try:
+        return NativeLibrary(path, os.environ.get(ISA_VARIABLE, ""))
+    except OSError as error:
+        return f"the native CPU kernels could not be loaded: {error}"
+
+
+def _find() -> Path | None:
+    forced = os.environ.get(PATH_VARIABLE)
+    if forced is not None:
+        return Path(forced)
+    name = {"win32": f"lib{NAME}.dll", "darwin": f"lib{NAME}.dylib"}.get(sys.platform, f"lib{NAME}.so")
+    # An editable install has two folders on the package's path: the sources, and what the build installed.
+    folders = [Path(folder) for folder in cotnet.ops.__path__]
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)

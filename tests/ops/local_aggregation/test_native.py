@@ -1,0 +1,252 @@
+"""The native CPU kernels equal the float64 reference: instruction sets, layouts, dtypes, shapes and both gradients."""
+
+import itertools
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from cotnet.ops import native_library
+from cotnet.ops.local_aggregation import contract, local_aggregation, native, reference
+
+LIBRARY = native_library.load()
+needs_library = pytest.mark.skipif(isinstance(LIBRARY, str), reason=f"no native library: {LIBRARY}")
+# Roundings of the storage type on the way out, and of the accumulator: sums of at most 25 * 8 products.
+EPSILON = {torch.float32: 2**-23, torch.float64: 2**-52, torch.bfloat16: 2**-23, torch.float16: 2**-23}
+OPS = ("aggregate", "aggregate_grad_value", "aggregate_grad_weight")
+
+
+def contiguous(x: Tensor) -> Tensor:
+    return x.contiguous()
+
+
+def channels_last(x: Tensor) -> Tensor:
+    if x.ndim == 4:
+        return x.contiguous(memory_format=torch.channels_last)
+    return x.flatten(1, 2).contiguous(memory_format=torch.channels_last).unflatten(1, x.shape[1:3])
+
+
+def maps_innermost(x: Tensor) -> Tensor:
+    return x.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+def sliced(x: Tensor) -> Tensor:
+    larger = x.new_full([size + 2 for size in x.shape], float("nan"))
+    middle = larger[(slice(1, -1),) * x.ndim]
+    middle.copy_(x)
+    return middle
+
+
+def sliced_channels_last(x: Tensor) -> Tensor:
+    larger = channels_last(torch.cat([x, x.new_full(x.shape, float("nan"))], 1))
+    return larger[:, : x.shape[1]]
+
+
+def every_other(x: Tensor) -> Tensor:
+    return torch.stack([x, x.new_full(x.shape, float("nan"))], -1)[..., 0]
+
+
+def permuted(x: Tensor) -> Tensor:
+    order = list(reversed(range(x.ndim)))
+    return x.permute(order).contiguous().permute(order)
+
+
+LAYOUTS = (contiguous, channels_last, maps_innermost, sliced, sliced_channels_last, every_other, permuted)
+#        N, B, G/B,S, H, W, k, s, d
+CASES = [
+    (2, 1, 8, 8, 7, 13, 3, 1, 1),
+    (1, 1, 16, 2, 13, 3, 3, 1, 1),
+    (2, 2, 8, 3, 3, 7, 3, 1, 1),
+    (1, 1, 3, 5, 7, 7, 3, 2, 1),
+    (2, 1, 20, 2, 2, 13, 3, 1, 2),
+    (1, 2, 1, 7, 13, 1, 5, 3, 1),
+    (2, 1, 1, 33, 7, 2, 5, 1, 2),
+    (1, 3, 4, 4, 1, 1, 3, 1, 1),
+    (1, 1, 8, 2, 7, 33, 7, 2, 3),
+    (2, 1, 2, 3, 2, 3, 1, 2, 1),
+    (1, 1, 4, 4, 3, 5, 3, 1, 10**12),
+    (1, 1, 4, 4, 3, 5, 3, 10**12, 1),
+    (0, 1, 4, 4, 3, 5, 3, 1, 1),
+]
+
+
+def check_case(case: tuple[int, ...], dtype: torch.dtype, layouts: tuple, blocks: int | None = None) -> None:
+    batch, runs, maps_of_run, sharing, height, width, k, stride, dilation = case
+    maps = runs * maps_of_run
+    channels = maps * sharing
+    out_h, out_w = contract.output_size(height, stride), contract.output_size(width, stride)
+    torch.manual_seed(0)
+    value = layouts[0](torch.randn(batch, channels, height, width).to(dtype))
+    weight = layouts[1](torch.randn(batch, maps, k * k, out_h, out_w).to(dtype))
+    grad = layouts[2](torch.randn(batch, channels, out_h, out_w).to(dtype))
+    # Beyond the picture all steps are alike; the reference would pad by the step.
+    options = (k, stride, dilation, blocks or runs)
+    near = (k, min(stride, 40), min(dilation, 40), blocks or runs)
+    arguments = {
+        "aggregate": ((value, weight), ()),
+        "aggregate_grad_value": ((grad, weight), (height, width)),
+        "aggregate_grad_weight": ((grad, value), (maps,)),
+    }
+    for op, (tensors, sizes) in arguments.items():
+        actual = getattr(native, op)(*tensors, *options, *sizes)
+        double = [x.double() for x in tensors]
+        exact = getattr(reference, op)(*double, *near, *sizes)
+        magnitude = getattr(reference, op)(*[x.abs() for x in double], *near, *sizes)
+        terms = k * k if op != "aggregate_grad_weight" else sharing
+        # float16 holds nothing between its smallest subnormals.
+        tolerance = (terms + 1) * EPSILON[dtype] * magnitude + torch.finfo(dtype).eps / 2 * exact.abs() * 1.01 + 2**-25
+        if dtype == torch.float64:
+            tolerance = (terms + 1) * 2 * EPSILON[dtype] * magnitude
+        message = f"{op} {case} {dtype} {[x.__name__ for x in layouts]}"
+        assert actual.dtype == dtype, message
+        assert ((actual.double() - exact).abs() <= tolerance).all(), message
+
+
+def check_all() -> None:
+    """What each instruction set must pass."""
+    for dtype in EPSILON:
+        for case, layout in itertools.product(CASES, LAYOUTS):
+            check_case(case, dtype, (layout,) * 3)
+    for case, layouts in itertools.product(CASES[:3], itertools.product(LAYOUTS[:5], repeat=3)):
+        check_case(case, torch.float32, layouts)
+    for case in CASES:
+        check_case(case, torch.float32, (channels_last,) * 3, blocks=case[1] * case[2])
+
+
+def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env={**variables, **environment}, timeout=100
+    )
+
+
+@needs_library
+@pytest.mark.parametrize("isa", native_library.ISAS)
+def test_every_instruction_set_equals_the_reference(isa: str) -> None:
+    script = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("cases", {__file__!r})
+cases = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(cases)
+assert cases.LIBRARY.isa == {isa!r}
+cases.check_all()
+"""
+    done = run_script(script, COTNET_NATIVE_ISA=isa)
+    if "does not support it" in done.stderr:
+        pytest.skip(f"no {isa} here")
+    assert done.returncode == 0, done.stderr
+
+
+@needs_library
+def test_a_wrong_tap_order_is_caught() -> None:
+    def mirrored(x: Tensor) -> Tensor:
+        return channels_last(x.flip(2) if x.ndim == 5 else x)
+
+    value, weight = torch.randn(1, 16, 5, 5), torch.randn(1, 8, 9, 5, 5)
+    flipped = native.aggregate(value, mirrored(weight), 3, 1, 1, 1)
+    assert not torch.allclose(flipped, reference.aggregate(value, weight, 3, 1, 1, 1))
+
+
+@needs_library
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    value, weight = torch.randn(3, 64, 13, 33), torch.randn(3, 8, 9, 13, 33)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            for layout in (contiguous, channels_last):
+                v, w = layout(value), layout(weight)
+                results.append(native.aggregate(v, w, 3, 1, 1, 1))
+                results.append(native.aggregate_grad_value(v, w, 3, 1, 1, 1, 13, 33))
+                results.append(native.aggregate_grad_weight(v, v, 3, 1, 1, 1, 8))
+    finally:
+        torch.set_num_threads(before)
+    for i, result in enumerate(results):
+        assert torch.equal(result, results[i % 6])
+
+
+@needs_library
+@pytest.mark.parametrize("layout", [contiguous, channels_last])
+def test_opcheck(layout) -> None:
+    value = layout(torch.randn(2, 8, 5, 4)).requires_grad_()
+    weight = layout(torch.randn(2, 4, 9, 5, 4)).requires_grad_()
+    grad = layout(torch.randn(2, 8, 5, 4)).requires_grad_()
+    torch.library.opcheck(contract.aggregate, (value, weight, 3, 1, 1, 2))
+    torch.library.opcheck(contract.grad_value, (grad, weight, 3, 1, 1, 2, 5, 4))
+    torch.library.opcheck(contract.grad_weight, (grad, value, 3, 1, 1, 2, 4))
+
+
+@needs_library
+def test_gradcheck_to_the_second_order() -> None:
+    value = torch.randn(1, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(1, 2, 9, 3, 3, dtype=torch.float64, requires_grad=True)
+
+    def run(v: Tensor, w: Tensor) -> Tensor:
+        return local_aggregation(v, w, 3, impl="native")
+
+    assert torch.autograd.gradcheck(run, (value, weight))
+    assert torch.autograd.gradgradcheck(run, (value, weight))
+
+
+@needs_library
+def test_infinities_beside_the_border_stay_where_they_are() -> None:
+    value, weight = torch.randn(1, 16, 5, 5), torch.randn(1, 8, 9, 5, 5)
+    value[..., 0], weight[:, :, :, 2, 2] = float("inf"), float("nan")
+    for layout in (contiguous, channels_last):
+        actual = native.aggregate(layout(value), layout(weight), 3, 1, 1, 1)
+        expected = reference.aggregate(value, weight, 3, 1, 1, 1)
+        torch.testing.assert_close(actual.contiguous(), expected, equal_nan=True)
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda v, w: contract.aggregate(v, w[:, :, :8], 3, 1, 1, 1), r"weight \[2, 4, 9, 5, 4\]"),
+        (lambda v, w: contract.aggregate(v, w.double(), 3, 1, 1, 1), "float64"),
+        (lambda v, w: contract.aggregate(v, w, 3, 0, 1, 1), "stride=0"),
+        (lambda v, w: contract.aggregate(v, w, 3, 1, -1, 1), "dilation=-1"),
+        (lambda v, w: contract.aggregate(v, w, 3, 1, 1, 3), "groups=3"),
+        (lambda v, w: contract.grad_value(v, w, 3, 1, 1, 1, 6, 4), r"\[N, C, 6, 4\]"),
+        (lambda v, w: contract.grad_value(v, w, 3, 1, 1, 1, 0, 4), "height=0"),
+        (lambda v, w: contract.grad_value(v, w, 3, 0, 1, 1, 5, 4), "stride=0"),
+        (lambda v, w: contract.grad_value(v, w.half(), 3, 1, 1, 1, 5, 4), "float16"),
+        (lambda v, w: contract.grad_weight(v, v[:, :4], 3, 1, 1, 1, 4), r"\[2, 4, 5, 4\]"),
+        (lambda v, w: contract.grad_weight(v, v.double(), 3, 1, 1, 1, 4), "float64"),
+        (lambda v, w: contract.grad_weight(v, v, 3, 1, 1, 1, 3), "maps=3"),
+        (lambda v, w: contract.grad_weight(v, v, 3, 1, 1, 1, 0), "maps=0"),
+        (lambda v, w: contract.grad_weight(v, v, 2, 1, 1, 1, 4), "kernel_size=2"),
+        (lambda v, w: contract.grad_weight(v[0], v, 3, 1, 1, 1, 4), r"\[8, 5, 4\]"),
+    ],
+)
+def test_hostile_arguments_raise_with_values(call, words: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=words):
+        call(torch.randn(2, 8, 5, 4), torch.randn(2, 4, 9, 5, 4))
+
+
+@needs_library
+def test_an_unknown_instruction_set_is_an_error() -> None:
+    done = run_script("from cotnet.ops import native_library; native_library.load()", COTNET_NATIVE_ISA="mmx")
+    assert "COTNET_NATIVE_ISA=mmx" in done.stderr
+    assert "expected one of baseline, avx2, avx512" in done.stderr
+
+
+def test_without_the_library_torch_serves_and_one_notice_says_so() -> None:
+    script = """
+import torch
+from cotnet.ops.local_aggregation import local_aggregation
+value, weight = torch.ones(1, 8, 3, 3, requires_grad=True), torch.ones(1, 4, 9, 3, 3)
+for _ in range(2):
+    local_aggregation(value, weight, 3).sum().backward()
+print(float(value.grad[0, 0, 1, 1]))
+local_aggregation(value, weight, 3, impl="native")
+"""
+    done = run_script(script, COTNET_NATIVE_LIBRARY="/nowhere/library.so")
+    assert done.stdout.strip() == "18.0"
+    assert done.stderr.count("runs in plain PyTorch") == 1
+    assert "RuntimeError: impl='native' is not available" in done.stderr
+    assert "/nowhere/library.so" in done.stderr
