@@ -4,6 +4,8 @@ import difflib
 from importlib import resources
 from pathlib import Path
 
+from cotnet.cli.fields import check_fields
+
 DEFAULT_RECIPE = "embedded"
 GROUPS = ("model", "data", "trainer", "seed_everything", "config", "print_config", "help", "ckpt_path", "runs")
 
@@ -53,6 +55,7 @@ def run(arguments: list[str]) -> None:
     _check_groups(fields)
     for flag in ("ckpt_path", "config"):
         _check_file(fields, flag)
+    check_fields(fields, path)
 
     from cotnet.cli.train_parser import train
 

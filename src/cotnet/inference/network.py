@@ -7,6 +7,7 @@ from timm.data import ImageNetInfo
 from torch import nn
 
 from cotnet.models import load_entries, load_official
+from cotnet.models.names import check_name
 from cotnet.models.weights_file import WeightsCard, read_checkpoint, read_weights
 
 
@@ -36,8 +37,7 @@ def load_network(path: Path, *, model: str | None = None, ema: bool = False) -> 
         entries = load_official(path, ema=ema)
         if model is None:
             raise ValueError(f"{path} does not say which model it is; name it, e.g. --model cotnet50")
-        if not timm.is_model(model):
-            raise ValueError(f"unknown model {model!r}; `cotnet models` lists them")
+        check_name(model)
         if "fc.weight" not in entries:
             raise ValueError(f"{path} has no classifier (fc.weight)")
         network = timm.create_model(model, num_classes=len(entries["fc.weight"]))

@@ -1,7 +1,6 @@
 """A timm network, its loss, optimizer and metrics, as a Lightning module."""
 
 import copy
-import difflib
 from typing import Any
 
 import timm
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from cotnet.models.names import check_name
 from cotnet.models.weights_file import WeightsCard
 from cotnet.train.optimizer import cosine_schedule, scaled_learning_rate, sgd
 
@@ -225,10 +225,7 @@ def create_network(name: str, **kwargs: Any) -> nn.Module:
     Raises:
         ValueError: The name is unknown, or the network refuses an argument.
     """
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`cotnet models` lists this package's"
-        raise ValueError(f"unknown model {name!r}; {hint}")
+    check_name(name)
     try:
         return timm.create_model(name, **kwargs)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:

@@ -1,0 +1,137 @@
+"""The fields of `cotnet train`, read from the sources of their classes, so that a typing error need not load Lightning.
+
+What passes here is parsed again by jsonargparse, which has the last word; this only finds the plain mistakes early.
+"""
+
+import ast
+import difflib
+import importlib.util
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+Fields = dict[str, str]  # name to annotation
+
+# Beside the constructor's arguments, what names a class and leads to its arguments in a configuration.
+_CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+_PARSERS: dict[str, Any] = {"int": int, "float": float}
+
+
+def check_fields(words: list[str], recipe: Path) -> None:
+    """Check the names and the simple values of the fields on the command line.
+
+    Args:
+        words: The fields, as ``--group.field value`` or ``--group.field=value``.
+        recipe: The YAML file that they override; it says which class the data is.
+
+    Raises:
+        ValueError: A field or a class is unknown, a value is of the wrong kind, or there is no model of the name.
+    """
+    given = list(_assignments(words))
+    data = next((value for name, value in reversed(given) if name in ("data", "data.class_path")), None)
+    groups = _groups(data or _data_class(recipe))
+    for name, value in given:
+        group, _, path = name.partition(".")
+        field, _, rest = path.removeprefix("init_args.").partition(".")
+        fields = groups.get(group)
+        if not field or fields is None or (group == "data" and field in _CLASS_KEYS):
+            continue
+        if name == "model.num_classes":
+            raise ValueError("model.num_classes follows from the data and cannot be set")
+        if field not in fields:
+            raise ValueError(f"unknown field {name}; {_nearest(group, field, groups)}")
+        if not rest and value is not None:
+            _check_value(name, value, fields[field])
+    model = next((value for name, value in reversed(given) if name == "model.name"), None)
+    if model is not None:
+        from cotnet.models.names import check_name
+
+        check_name(model)
+
+
+def fields_of(source: Path, class_name: str) -> Fields:
+    """The constructor's arguments of a class and their annotations, without importing it."""
+    for node in ast.parse(source.read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == class_name:
+            for part in node.body:
+                if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+                    arguments = [*part.args.args[1:], *part.args.kwonlyargs]
+                    return {one.arg: ast.unparse(one.annotation) if one.annotation else "" for one in arguments}
+    return {}
+
+
+def _groups(data: str | None) -> dict[str, Fields]:
+    """The fields of each group whose class is known."""
+    package = Path(str(resources.files("cotnet")))
+    groups = {"model": fields_of(package / "train" / "classifier.py", "Classifier")}
+    lightning = importlib.util.find_spec("lightning")
+    if lightning is not None and lightning.origin is not None:
+        trainer = Path(lightning.origin).parent / "pytorch" / "trainer" / "trainer.py"
+        if trainer.is_file():
+            groups["trainer"] = fields_of(trainer, "Trainer")
+    kinds = _data_kinds(package / "data")
+    module, _, kind = (data or "").rpartition(".")
+    if kind in kinds:
+        groups["data"] = fields_of(kinds[kind], kind)
+    elif data and module in ("", "cotnet.data"):
+        near = difflib.get_close_matches(kind, kinds, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(kinds)}"
+        raise ValueError(f"unknown data class {data!r}; {hint}")
+    return groups  # a data class from elsewhere is the parser's to judge
+
+
+def _data_kinds(folder: Path) -> dict[str, Path]:
+    """The data modules by name, with their source files."""
+    return {
+        node.name: source
+        for source in sorted(folder.glob("*.py"))
+        for node in ast.parse(source.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "PictureData" for base in node.bases)
+    }
+
+
+def _data_class(recipe: Path) -> str | None:
+    import yaml
+
+    try:
+        content = yaml.safe_load(recipe.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"recipe {str(recipe)!r} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"recipe {str(recipe)!r} holds no fields; see cotnet train --print_config")
+    data = content.get("data")
+    found = data.get("class_path") if isinstance(data, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _assignments(words: list[str]) -> Iterator[tuple[str, str | None]]:
+    """Name and value of each field; None where no value follows."""
+    for index, word in enumerate(words):
+        if not word.startswith("--"):
+            continue
+        name, equals, value = word[2:].partition("=")
+        following = words[index + 1] if index + 1 < len(words) else None
+        if following is not None and following.startswith("--"):
+            following = None
+        yield name.rstrip("+"), value if equals else following
+
+
+def _check_value(name: str, value: str, annotation: str) -> None:
+    kinds = [kind.strip() for kind in annotation.split("|")]
+    if "None" in kinds and value in ("null", "None", "~"):
+        return
+    if len(set(kinds) - {"None"}) != 1 or kinds[0] not in _PARSERS:
+        return
+    try:
+        _PARSERS[kinds[0]](value)
+    except ValueError:
+        raise ValueError(f"{name} must be {kinds[0]}, got {value!r}") from None
+
+
+def _nearest(group: str, field: str, groups: dict[str, Fields]) -> str:
+    near = difflib.get_close_matches(field, groups[group], n=1)
+    if near:
+        return f"did you mean --{group}.{near[0]}?"
+    elsewhere = [f"--{other}.{field}" for other, fields in groups.items() if field in fields]
+    return f"did you mean {elsewhere[0]}?" if elsewhere else f"cotnet train --help {group} lists the fields"

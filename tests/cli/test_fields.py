@@ -1,0 +1,86 @@
+"""The fields as read from the sources are the fields that the classes have, and plain mistakes are found by them."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cotnet.cli.fields import check_fields, fields_of
+from cotnet.cli.train import find_recipe
+
+EMBEDDED = find_recipe("embedded")
+
+
+def check(*words: str, recipe: Path = EMBEDDED) -> None:
+    check_fields(list(words), recipe)
+
+
+def test_the_sources_say_what_the_classes_have():
+    from lightning.pytorch import Trainer
+
+    import cotnet.data as modules
+    from cotnet.train import Classifier
+
+    classes = [Classifier, Trainer, *(getattr(modules, name) for name in modules.__all__ if name != "PictureData")]
+    for one in classes:
+        source = inspect.getsourcefile(inspect.unwrap(one.__init__)) or ""
+        wanted = [name for name in inspect.signature(one).parameters]
+        assert list(fields_of(Path(source), one.__name__)) == wanted, one
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--model.base_lr", "0.1", "--model.base_lr=.2", "--model.ema_decay", "null", "--trainer.max_epochs", "3"),
+        ("--data", "NpzPack", "--data.path", "file", "--data.init_args.size=8"),
+        ("--data=cotnet.data.ImageFolder", "--data.root", "folder"),
+        ("--data.class_path", "cotnet.data.CIFAR", "--data.classes", "100"),
+        ("--data", "elsewhere.Pictures", "--data.whatever", "1"),
+        ("--model.kwargs.stem_width", "16", "--model.kwargs", '{"stem_width": 16}'),
+        ("--trainer.callbacks+", "EarlyStopping", "--trainer.callbacks.monitor", "val_top1"),
+        ("--model.name", "resnet18.a1_in1k", "--print_config", "--seed_everything", "3"),
+    ],
+)
+def test_what_is_right_passes(words):
+    check(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--model.base_lrr", "1"), "unknown field model.base_lrr; did you mean --model.base_lr?"),
+        (("--trainer.max_epoch=1",), "unknown field trainer.max_epoch; did you mean --trainer.max_epochs?"),
+        (("--data.batchsize", "1"), "unknown field data.batchsize; did you mean --data.batch_size?"),
+        (("--data.root", "x"), "unknown field data.root"),  # ImageFolder's, and the recipe's data is another
+        (("--model.batch_size", "1"), "did you mean --data.batch_size?"),
+        (("--model.zzz", "1"), "cotnet train --help model lists the fields"),
+        (("--model.num_classes", "3"), "follows from the data"),
+        (("--model.base_lr", "fast"), "model.base_lr must be float, got 'fast'"),
+        (("--model.ema_decay=often",), "model.ema_decay must be float, got 'often'"),
+        (("--data.size", "2.5"), "data.size must be int, got '2.5'"),
+        (("--data", "NpzPac"), "unknown data class 'NpzPac'; did you mean NpzPack?"),
+        (("--model.name", "cotnet5"), "unknown model 'cotnet5'; did you mean"),
+    ],
+)
+def test_what_is_wrong_is_named(words, message):
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+        check(*words)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"a: [", "is no YAML"), (b"- 1", "holds no fields"), (b"\xff\xfe\x00", "is no YAML")]
+)
+def test_a_recipe_that_is_none_is_named(tmp_path, content, message):
+    (tmp_path / "mine.yaml").write_bytes(content)
+    with pytest.raises(ValueError, match=f"mine.yaml' {message}"):
+        check(recipe=tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize("words", [["--model.lrr", "1"], ["--data.size", "big"], ["--model.name", "cotnet19"]])
+def test_a_mistake_in_a_field_does_not_load_lightning(words):
+    code = f"import sys; from cotnet.cli import main; status = main(['train', *{words!r}])\n"
+    code += "sys.exit(status if 'lightning' not in sys.modules and 'jsonargparse' not in sys.modules else 9)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
