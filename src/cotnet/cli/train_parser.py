@@ -46,12 +46,13 @@ def train(recipe: Path, fields: list[str]) -> None:
     _silence()
     cli = _parse(["--config", str(recipe), *fields])
     model, data, trainer = cli.model, cli.datamodule, cli.trainer
-    if cli.config.trainer.max_epochs is None:
+    epochs = cli.config.trainer.max_epochs
+    if epochs is None:
         raise ValueError("the recipe does not say how long to train; pass --trainer.max_epochs")
     if trainer.limit_val_batches == 0:
         raise ValueError("trainer.limit_val_batches must be above 0: the best epoch is found by validation")
     resume = Path(cli.config.ckpt_path) if cli.config.ckpt_path else None
-    prepare(model, data, resume=resume, epochs=trainer.max_epochs)
+    prepare(model, data, resume=resume, epochs=epochs)
     folder = next_folder(Path(cli.config.runs), recipe.stem)
     print(
         f"training {model.name} ({sum(p.numel() for p in model.network.parameters()) / 1e6:.2f} M parameters) on "

@@ -2,10 +2,10 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from cotnet.data.pictures import PictureReader, Pictures
@@ -14,7 +14,7 @@ from cotnet.data.transforms import Augment, Interpolation, Transform, eval_trans
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Loader = DataLoader[tuple[Tensor, Tensor]]
+Loader = DataLoader[Any]
 Labelled = tuple[PictureReader, Sequence[int]]
 
 
@@ -126,7 +126,7 @@ class PictureData(LightningDataModule):
         """
         world, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
         seed = torch.initial_seed() % 2**31
-        order = DistributedSampler(self.train_set, world, rank, shuffle=True, seed=seed, drop_last=True)
+        order: Sampler[int] = DistributedSampler(self.train_set, world, rank, shuffle=True, seed=seed, drop_last=True)
         return self._loader(self.train_set, order)
 
     def val_dataloader(self) -> Loader:

@@ -18,7 +18,7 @@ def eval_transform(
     *, size: int, mean: tuple[float, ...], std: tuple[float, ...], interpolation: str, crop_pct: float
 ) -> Transform:
     """Resize the shorter side to ``size / crop_pct``, crop the centre, normalise."""
-    return create_transform(  # type: ignore[return-value]
+    return create_transform(
         input_size=(3, size, size),
         is_training=False,
         interpolation=interpolation,
@@ -49,7 +49,7 @@ def train_transform(
         auto_augment: A timm RandAugment policy such as ``rand-m9-mstd0.5``, or None.
     """
     if augment == "resized_crop":
-        return create_transform(  # type: ignore[return-value]
+        return create_transform(
             input_size=(3, size, size),
             is_training=True,
             hflip=0.5,

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cotnet.models.weights_file import read_checkpoint, write_weights
 from cotnet.train.checkpoints import BestCheckpoint
+from cotnet.train.classifier import Classifier
 from cotnet.train.plots import draw_confusion, draw_curves
 
 COLUMNS = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr", "images_per_s", "seconds")
@@ -78,9 +79,8 @@ class Record(Callback):
             return
         entries, card = read_checkpoint(path)
         row = next((row for row in reversed(self.history) if abs(row.get("val_top1", -1) - score) < 1e-9), {})
-        scores = {name: row[name] for name in ("val_top1", "val_top5", "val_loss") if name in row} or {
-            "val_top1": score
-        }
+        known = ("val_top1", "val_top5", "val_loss")
+        scores = {"val_top1": score} | {name: row[name] for name in known if name in row}
         write_weights(self.folder / "weights.safetensors", entries, replace(card, scores=scores))
         self._written_score = score
 
@@ -95,7 +95,7 @@ class Record(Callback):
         partial.replace(self.folder / "metrics.csv")
 
     def _draw_confusion(self, module: LightningModule) -> None:
-        counts = module.confusion.compute().cpu().numpy()  # type: ignore[operator, union-attr]
-        card = module.card
-        assert card is not None
-        draw_confusion(counts, card.class_names, self.folder / "confusion.png")  # type: ignore[union-attr]
+        assert isinstance(module, Classifier)
+        assert module.card is not None
+        counts = module.confusion.compute().cpu().numpy()
+        draw_confusion(counts, module.card.class_names, self.folder / "confusion.png")
