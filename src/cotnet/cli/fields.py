@@ -7,7 +7,6 @@ import ast
 import difflib
 import importlib.util
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def fields_of(source: Path, class_name: str) -> Fields:
 
 def _groups(data: str | None) -> dict[str, Fields]:
     """The fields of each group whose class is known."""
-    package = Path(str(resources.files("cotnet")))
+    package = Path(__file__).parents[1]
     groups = {"model": fields_of(package / "train" / "classifier.py", "Classifier")}
     lightning = importlib.util.find_spec("lightning")
     if lightning is not None and lightning.origin is not None:

@@ -1,7 +1,6 @@
 """`cotnet train [RECIPE] [--field value ...]`: what can be checked before Lightning is loaded."""
 
 import difflib
-from importlib import resources
 from pathlib import Path
 
 from cotnet.cli.fields import check_fields
@@ -84,8 +83,8 @@ def find_recipe(name: str) -> Path:
 
 
 def _recipes() -> Path:
-    # Of the package itself: importing cotnet.train would load Lightning.
-    return Path(str(resources.files("cotnet"))) / "train" / "recipes"
+    # By path: importing cotnet.train would load Lightning, and an editable install with compiled parts has two roots.
+    return Path(__file__).parents[1] / "train" / "recipes"
 
 
 def _check_groups(fields: list[str]) -> None:
