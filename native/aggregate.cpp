@@ -5,7 +5,10 @@
 
 namespace {
 
-template <int TAPS, class T> int run(const Problem& p, const T* value, const T* weight, T* out, int64_t first, int64_t last) {
+constexpr int64_t kAhead = 4;
+
+template <int TAPS, class T>
+int run(const Problem& p, const T* value, const T* weight, T* out, int64_t first, int64_t last) {
   using A = Accumulator<T>;
   const Channels c = Channels::of<A>(p);
   const int64_t k = p.kernel_size, taps = TAPS ? TAPS : k * k, pad = p.dilation * (k / 2);
@@ -16,7 +19,9 @@ template <int TAPS, class T> int run(const Problem& p, const T* value, const T* 
   rows.prepare(scratch, value, p.value_strides, p.channels, p.height, p.width, p.dilation * (k - 1) + 1);
   OutputRow<T> output;
   output.prepare(scratch, out, p.out_strides, p.channels, p.out_w);
-  A* packed = scratch.take<A>(taps * c.row);
+  // Some pixels' weights are packed ahead: a wide load of what narrow stores have just written would wait for them.
+  const int64_t ahead = p.out_w < kAhead ? p.out_w : kAhead;
+  A* packed = scratch.take<A>(ahead * taps * c.row);
   A* spare = scratch.take<A>(taps * c.maps);
   A* zeros = scratch.take<A>(p.channels);
   const A** x = scratch.take<const A*>(taps);
@@ -24,7 +29,6 @@ template <int TAPS, class T> int run(const Problem& p, const T* value, const T* 
   const A** window = scratch.take<const A*>(k);
   if (scratch.failed) return kOutOfMemory;
   memset(zeros, 0, size_t(p.channels) * sizeof(A));
-  for (int64_t t = 0; t < taps; ++t) w[t] = packed + t * c.row;
 
   for (int64_t r = first; r < last; ++r) {
     const int64_t n = r / p.out_h, i = r % p.out_h;
@@ -42,7 +46,11 @@ template <int TAPS, class T> int run(const Problem& p, const T* value, const T* 
         for (int64_t u = 0; u < k; ++u)
           x[u * k + v] = inside && window[u] ? window[u] + column * rows.pixel_stride : zeros;
       }
-      pack_weights(c, packed, spare, weights + j * ws[4], taps, ws[1], ws[2]);
+      const int64_t slot = j % kAhead;
+      if (slot == 0)
+        for (int64_t a = 0; a < ahead && j + a < p.out_w; ++a)
+          pack_weights(c, packed + a * taps * c.row, spare, weights + (j + a) * ws[4], taps, ws[1], ws[2]);
+      for (int64_t t = 0; t < taps; ++t) w[t] = packed + (slot * taps + t) * c.row;
       output.template pixel<TAPS>(c, j, x, w, taps);
     }
     output.end();

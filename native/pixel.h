@@ -33,10 +33,8 @@ COTNET_INLINE void pack_weights(const Channels& c, Accumulator<T>* to, Accumulat
   gather_transposed(packed, from, c.maps, taps, map_stride, tap_stride);
   if (whole) return;
   if (sizeof(Accumulator<T>) == 4 && c.maps_per_block == 8 && c.maps == 8 && c.row == 16) {
-    for (int64_t t = 0; t < taps; ++t) {
-      memcpy(to + t * 16, spare + t * 8, 8 * sizeof(*to));
-      memcpy(to + t * 16 + 8, spare + t * 8, 8 * sizeof(*to));
-    }
+    for (int64_t t = 0; t < taps; ++t)
+      for (int half = 0; half < 16; half += 8) memcpy(to + t * 16 + half, spare + t * 8, 8 * sizeof(*to));
     return;
   }
   const int64_t m = c.maps_per_block;
@@ -58,6 +56,14 @@ COTNET_INLINE void unpack_weights(const Channels& c, T* to, Accumulator<T>* spar
   const int64_t m = c.maps_per_block;
   if (c.period != m) {
     folded = spare;
+    if constexpr (sizeof(Accumulator<T>) == 4) {
+      if (m == 8 && c.maps == 8 && c.row == 16) {
+        for (int64_t t = 0; t < taps; ++t)
+          store_eight(spare + t * 8, load_eight(from + t * 16) + load_eight(from + t * 16 + 8));
+        scatter_transposed(to, folded, 8, taps, map_stride, tap_stride);
+        return;
+      }
+    }
     for (int64_t i = 0; i < taps * c.blocks; ++i)
       for (int64_t g = 0; g < m; ++g) {
         Accumulator<T> sum = 0;
@@ -72,6 +78,8 @@ COTNET_INLINE void unpack_weights(const Channels& c, T* to, Accumulator<T>* spar
 template <int TAPS, class T, class A = Accumulator<T>>
 COTNET_INLINE void sum_taps(const Channels& c, T* out, const A* const* x, const A* const* w, int64_t taps) {
   constexpr int64_t lanes = kLanes<A>;
+  const A* near[TAPS + 1];  // a copy that no store can alias stays in registers
+  for (int t = 0; t < TAPS; ++t) near[t] = x[t];
   for (int64_t block = 0; block < c.blocks; ++block) {
     const int64_t first = block * c.repeats * c.period, weights = block * c.period;
     int64_t q = 0;
@@ -81,8 +89,8 @@ COTNET_INLINE void sum_taps(const Channels& c, T* out, const A* const* x, const 
         for (int t = 0; t < TAPS; ++t) held[t] = load(w[t] + weights + q);
         for (int64_t repeat = 0; repeat < c.repeats; ++repeat) {
           const int64_t at = first + repeat * c.period + q;
-          Vector<A> sum = held[0] * load(x[0] + at);
-          for (int t = 1; t < TAPS; ++t) sum += held[t] * load(x[t] + at);
+          Vector<A> sum = held[0] * load(near[0] + at);
+          for (int t = 1; t < TAPS; ++t) sum += held[t] * load(near[t] + at);
           store(out + at, sum);
         }
       } else {
@@ -108,6 +116,8 @@ COTNET_INLINE void sum_taps(const Channels& c, T* out, const A* const* x, const 
 template <int TAPS, class A>
 COTNET_INLINE void sum_repeats(const Channels& c, A* out, const A* grad, const A* const* x, int64_t taps) {
   constexpr int64_t lanes = kLanes<A>;
+  const A* near[TAPS + 1];
+  for (int t = 0; t < TAPS; ++t) near[t] = x[t];
   for (int64_t block = 0; block < c.blocks; ++block) {
     const int64_t first = block * c.repeats * c.period, weights = block * c.period;
     int64_t q = 0;
@@ -117,7 +127,7 @@ COTNET_INLINE void sum_repeats(const Channels& c, A* out, const A* grad, const A
         for (int64_t repeat = 0; repeat < c.repeats; ++repeat) {
           const int64_t at = first + repeat * c.period + q;
           const Vector<A> held = load(grad + at);
-          for (int t = 0; t < TAPS; ++t) sums[t] += held * load(x[t] + at);
+          for (int t = 0; t < TAPS; ++t) sums[t] += held * load(near[t] + at);
         }
         for (int t = 0; t < TAPS; ++t) store(out + t * c.row + weights + q, sums[t]);
       } else {

@@ -69,7 +69,7 @@ def aggregate_grad_weight(
     """Gradient of the weight, [N, C, I, J] and [N, C, H, W] to [N, maps, T, I, J]."""
     if value.ndim != 4:
         raise ValueError(f"expected value [N, C, H, W], got {list(value.shape)}")
-    _check_grad(grad_out, *value.shape[2:], kernel_size, stride)
+    _check_grad(grad_out, value.shape[2], value.shape[3], kernel_size, stride)
     if grad_out.shape[:2] != value.shape[:2]:
         raise ValueError(
             f"expected grad_out and value of one batch and channels, got {list(grad_out.shape)} and {list(value.shape)}"
