@@ -1,56 +1,85 @@
 // cotnet::local_aggregation_grad_weight: for each tap, the product of gradient and value summed over a map's channels.
+#include "columns.h"
 #include "isa.h"
 #include "parallel.h"
-#include "rows.h"
+#include "weight_rows.h"
+#include "window.h"
 
 namespace {
 
-template <int TAPS, class T>
-int run(const Problem& p, const T* grad_out, const T* value, T* grad_weight, int64_t first, int64_t last) {
-  using A = Accumulator<T>;
-  const Channels c = Channels::of<A>(p);
-  const int64_t k = p.kernel_size, taps = TAPS ? TAPS : k * k, pad = p.dilation * (k / 2);
-  const int64_t* ws = p.weight_strides;
+// Vectors along channels; rows first to last of all pictures' output rows.
+template <class T>
+int along_channels(const Problem& p, const T* grad_out, const T* value, T* grad_weight, int64_t first, int64_t last) {
+  const Runs runs = Runs::of<T>(p);
+  const int64_t k = p.kernel_size, taps = k * k, pad = p.dilation * (k / 2);
+  const int64_t *vs = p.value_strides, *os = p.out_strides, *ws = p.weight_strides;
+  const int64_t together = pixels_together<T>(p, taps), pitch = together * p.maps + kWidth<T>;
+  const int64_t lanes_pitch = lanes_needed<T>(runs);
+  const bool dense = ws[2] == 1 && (p.maps == 1 || ws[1] == taps) && (p.out_w == 1 || ws[4] == p.maps * taps);
+  const Interior rows(pad, p.stride, p.height, p.out_h), columns(pad, p.stride, p.width, p.out_w);
 
   Scratch scratch;
-  Rows<T> rows, grads;
-  rows.prepare(scratch, value, p.value_strides, p.channels, p.height, p.width, p.dilation * (k - 1) + 1);
-  grads.prepare(scratch, grad_out, p.out_strides, p.channels, p.out_h, p.out_w, 1);
-  A* packed = scratch.take<A>(taps * c.row);
-  A* spare = scratch.take<A>(taps * c.maps);
-  A* zeros = scratch.take<A>(p.channels);
-  const A** x = scratch.take<const A*>(taps);
-  const A** window = scratch.take<const A*>(k);
+  T* tapwise = scratch.take<T>(taps * pitch);
+  auto* lanes = scratch.take<Accumulator<T>>(9 * lanes_pitch);
+  const T** x = scratch.take<const T*>(taps);
+  const T* zeros = new_zeros<T>(scratch, runs);
+  int64_t x_at = 0;
   if (scratch.failed) return kOutOfMemory;
-  memset(zeros, 0, size_t(p.channels) * sizeof(A));
 
   for (int64_t r = first; r < last; ++r) {
     const int64_t n = r / p.out_h, i = r % p.out_h;
-    for (int64_t u = 0; u < k; ++u) {
-      const int64_t h = i * p.stride - pad + u * p.dilation;
-      window[u] = h >= 0 && h < p.height ? rows.row(n, h) : nullptr;
-    }
-    const A* grad = grads.row(n, i);
-    T* target = grad_weight + n * ws[0] + i * ws[3];
-    for (int64_t j = 0; j < p.out_w; ++j) {
-      for (int64_t v = 0; v < k; ++v) {
-        const int64_t column = j * p.stride - pad + v * p.dilation;
-        const bool inside = column >= 0 && column < p.width;
-        for (int64_t u = 0; u < k; ++u)
-          x[u * k + v] = inside && window[u] ? window[u] + column * rows.pixel_stride : zeros;
+    const T *picture = value + n * vs[0], *grads = grad_out + n * os[0] + i * os[2];
+    for (int64_t begin = 0; begin < p.out_w; begin += together) {
+      const int64_t end = begin + together < p.out_w ? begin + together : p.out_w;
+      for (int64_t j = begin; j < end; ++j) {
+        if (j > begin && rows.holds(i) && columns.holds(j) && columns.holds(j - 1)) {
+          x_at += p.stride * vs[3];
+        } else {
+          x_at = 0;
+          for (int64_t u = 0, t = 0; u < k; ++u) {
+            const int64_t h = i * p.stride - pad + u * p.dilation;
+            for (int64_t v = 0; v < k; ++v, ++t) {
+              const int64_t column = j * p.stride - pad + v * p.dilation;
+              const bool inside = h >= 0 && h < p.height && column >= 0 && column < p.width;
+              x[t] = inside ? picture + h * vs[2] + column * vs[3] : zeros;
+            }
+          }
+        }
+        const T* grad = grads + j * os[3];
+        T* to = tapwise + (j - begin) * p.maps;
+        int64_t t = 0;
+        for (; t + 9 <= taps; t += 9)
+          sum_channels<T, 9>(runs, to + t * pitch, pitch, grad, x + t, x_at, lanes, lanes_pitch);
+        for (; t + 3 <= taps; t += 3)
+          sum_channels<T, 3>(runs, to + t * pitch, pitch, grad, x + t, x_at, lanes, lanes_pitch);
+        for (; t < taps; ++t)
+          sum_channels<T, 1>(runs, to + t * pitch, pitch, grad, x + t, x_at, lanes, lanes_pitch);
       }
-      sum_repeats<TAPS>(c, packed, grad + j * grads.pixel_stride, x, taps);
-      unpack_weights(c, target + j * ws[4], spare, packed, taps, ws[1], ws[2]);
+      T* target = grad_weight + n * ws[0] + i * ws[3] + begin * ws[4];
+      const int64_t pixels = end - begin;
+      if (dense && taps == 9) taps_together<9>(target, tapwise, pitch, pixels * p.maps);
+      else if (dense && taps == 25) taps_together<25>(target, tapwise, pitch, pixels * p.maps);
+      else if (dense && taps == 49) taps_together<49>(target, tapwise, pitch, pixels * p.maps);
+      else
+        for (int64_t t = 0; t < taps; ++t)
+          for (int64_t g = 0; g < p.maps; ++g)
+            for (int64_t j = 0; j < pixels; ++j)
+              target[g * ws[1] + t * ws[2] + j * ws[4]] = tapwise[t * pitch + j * p.maps + g];
     }
   }
   return kDone;
 }
 
-template <class T> int typed(const Problem& p, const void* grad_out, const void* value, void* grad_weight) {
-  return over_rows(p, p.batch * p.out_h, [&](int64_t first, int64_t last) {
-    const auto go = p.kernel_size == 3 ? run<9, T> : run<0, T>;
-    return go(p, static_cast<const T*>(grad_out), static_cast<const T*>(value), static_cast<T*>(grad_weight), first,
-              last);
+template <class T> int typed(const Problem& p, const void* first, const void* second, void* output) {
+  const T *grad_out = static_cast<const T*>(first), *value = static_cast<const T*>(second);
+  T* grad_weight = static_cast<T*>(output);
+  if (p.value_strides[1] == 1 && p.out_strides[1] == 1)
+    return over_tasks(p, p.batch * p.out_h, [&](int64_t begin, int64_t end) {
+      return along_channels(p, grad_out, value, grad_weight, begin, end);
+    });
+  const Bands bands(p, p.out_h, p.out_w, 224);
+  return over_tasks(p, bands.count(), [&](int64_t begin, int64_t end) {
+    return grad_weight_along_columns(p, bands, grad_out, value, grad_weight, begin, end);
   });
 }
 

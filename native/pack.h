@@ -1,132 +1,101 @@
-// Strided weights and maps into dense scratch in the accumulator type, and back.
+// A pack: as many elements of a storage type as fill a vector, widened to one or two vectors of the accumulator type.
+//
+// The two halves of a 16-bit pack hold the elements in whatever order is cheapest to reach. Sums and products never
+// mind, as long as both sides are packs.
 #pragma once
 
 #include "simd.h"
 
 namespace {
 
-typedef float Eight __attribute__((vector_size(32)));
+template <class T> constexpr int kWidth = kVectorBytes / int(sizeof(T));
 
-COTNET_INLINE Eight load_eight(const float* from) {
-  Eight x;
-  memcpy(&x, from, sizeof x);
-  return x;
+template <class T> struct Pack {
+  Vector<Accumulator<T>> v[sizeof(Accumulator<T>) / sizeof(T)];
+};
+
+template <class T> COTNET_INLINE Pack<T> unpack(Words raw) { return {{(Vector<T>)raw}}; }
+template <> COTNET_INLINE Pack<Bfloat16> unpack<Bfloat16>(Words raw) {
+  return {{(Vector<float>)(raw << 16), (Vector<float>)(raw & 0xffff0000)}};
 }
-COTNET_INLINE Eight load_eight(const Bfloat16* from) {
-  typedef uint16_t Halves __attribute__((vector_size(16)));
-  typedef uint32_t Words __attribute__((vector_size(32)));
-  Halves halves;
-  memcpy(&halves, from, sizeof halves);
-  return (Eight)(__builtin_convertvector(halves, Words) << 16);
+template <> COTNET_INLINE Pack<Float16> unpack<Float16>(Words raw) {
+  Float16 halves[kWidth<Float16>];
+  memcpy(halves, &raw, sizeof raw);
+  return {{load(halves), load(halves + kLanes<float>)}};
 }
-COTNET_INLINE Eight load_eight(const Float16* from) {
-#if defined(__F16C__)
-  __m128i halves;
-  memcpy(&halves, from, sizeof halves);
-  return (Eight)_mm256_cvtph_ps(halves);
+
+template <class T> COTNET_INLINE void store_pack(T* to, Pack<T> x) {
+  store(to, x.v[0]);
+  if constexpr (!kAccumulates<T>) store(to + kLanes<float>, x.v[1]);
+}
+template <> COTNET_INLINE void store_pack<Bfloat16>(Bfloat16* to, Pack<Bfloat16> x) {
+  const Words raw = round_to_bfloat16(x.v[0]) >> 16 | (round_to_bfloat16(x.v[1]) & 0xffff0000);
+  memcpy(to, &raw, sizeof raw);
+}
+
+// The accumulators in the order of the elements.
+template <class T> COTNET_INLINE void store_lanes(Accumulator<T>* to, Pack<T> x) {
+  store(to, x.v[0]);
+  if constexpr (!kAccumulates<T>) store(to + kLanes<float>, x.v[1]);
+}
+template <> COTNET_INLINE void store_lanes<Bfloat16>(float* to, Pack<Bfloat16> x) {
+#if defined(__AVX512F__)
+  const __m512i low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+  _mm512_storeu_ps(to, _mm512_permutex2var_ps((__m512)x.v[0], low, (__m512)x.v[1]));
+  _mm512_storeu_ps(to + 16, _mm512_permutex2var_ps((__m512)x.v[0], high, (__m512)x.v[1]));
 #else
-  Eight x;
-  for (int lane = 0; lane < 8; ++lane) x[lane] = widen(from[lane]);
-  return x;
+  for (int lane = 0; lane < kLanes<float>; ++lane) to[2 * lane] = x.v[0][lane], to[2 * lane + 1] = x.v[1][lane];
 #endif
 }
 
-COTNET_INLINE void store_eight(float* to, Eight x) { memcpy(to, &x, sizeof x); }
-COTNET_INLINE void store_eight(Bfloat16* to, Eight x) {
-  for (int lane = 0; lane < 8; ++lane) to[lane] = narrow<Bfloat16>(x[lane]);
+template <class T> COTNET_INLINE Pack<T> load_pack(const T* from) {
+  Words raw;
+  memcpy(&raw, from, sizeof raw);
+  return unpack<T>(raw);
 }
-COTNET_INLINE void store_eight(Float16* to, Eight x) {
-#if defined(__F16C__)
-  const __m128i halves = _mm256_cvtps_ph((__m256)x, 0);
-  memcpy(to, &halves, sizeof halves);
-#else
-  for (int lane = 0; lane < 8; ++lane) to[lane] = narrow<Float16>(x[lane]);
+
+// The first `count` elements, then zeros.
+template <class T> COTNET_INLINE Pack<T> load_some(const T* from, int64_t count) {
+  Words raw = {};
+  memcpy(&raw, from, size_t(count) * sizeof(T));
+  return unpack<T>(raw);
+}
+template <class T> COTNET_INLINE void store_some(T* to, Pack<T> x, int64_t count) {
+  T all[kWidth<T>];
+  store_pack(all, x);
+  memcpy(to, all, size_t(count) * sizeof(T));
+}
+
+// The BYTES at `from`, over and over.
+template <int BYTES> COTNET_INLINE Words splat(const void* from) {
+  if constexpr (BYTES == 8) {
+    typedef uint64_t Longs __attribute__((vector_size(kVectorBytes)));
+    uint64_t x;
+    memcpy(&x, from, sizeof x);
+    return (Words)(Longs{} + x);
+  } else {
+    uint32_t x = 0;
+    memcpy(&x, from, BYTES);
+    return Words{} + (BYTES == 4 ? x : x * 0x10001);
+  }
+}
+
+// kWidth / REPEATS elements, REPEATS times over.
+template <class T, int REPEATS> COTNET_INLINE Pack<T> load_repeated(const T* from) {
+  if constexpr (REPEATS == 1) {
+    return load_pack(from);
+  } else {
+    constexpr int bytes = kVectorBytes / REPEATS;
+#if defined(__AVX512F__)
+    if constexpr (bytes == 32) return unpack<T>((Words)_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)from)));
+    if constexpr (bytes == 16) return unpack<T>((Words)_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)from)));
+#elif defined(__AVX2__)
+    if constexpr (bytes == 16)
+      return unpack<T>((Words)_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)from)));
 #endif
-}
-
-COTNET_INLINE void transpose_eight(Eight (&r)[8]) {
-  Eight a[8];
-  for (int i = 0; i < 8; i += 2) {
-    a[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-    a[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    if constexpr (bytes <= 8) return unpack<T>(splat<bytes>(from));
   }
-  Eight b[8];
-  for (int i = 0; i < 8; i += 4) {
-    b[i] = __builtin_shufflevector(a[i], a[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-    b[i + 1] = __builtin_shufflevector(a[i], a[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-    b[i + 2] = __builtin_shufflevector(a[i + 1], a[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
-    b[i + 3] = __builtin_shufflevector(a[i + 1], a[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
-  }
-  for (int i = 0; i < 4; ++i) {
-    r[i] = __builtin_shufflevector(b[i], b[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-    r[i + 4] = __builtin_shufflevector(b[i], b[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-  }
-}
-
-// to[column * rows + row] = from[row * row_stride + column * column_stride].
-template <class T>
-COTNET_INLINE void gather_transposed(Accumulator<T>* to, const T* from, int64_t rows, int64_t columns,
-                                     int64_t row_stride, int64_t column_stride) {
-  int64_t row = 0;
-  if constexpr (sizeof(Accumulator<T>) == 4) {
-    if (column_stride == 1 && columns >= 8) {
-      for (; row + 8 <= rows; row += 8) {
-        const T* source = from + row * row_stride;
-        int64_t column = 0;
-        for (; column + 8 <= columns; column += 8) {
-          Eight r[8];
-          for (int i = 0; i < 8; ++i) r[i] = load_eight(source + i * row_stride + column);
-          transpose_eight(r);
-          for (int i = 0; i < 8; ++i) store_eight(to + (column + i) * rows + row, r[i]);
-        }
-        for (; column < columns; ++column) {
-          Eight r;
-          for (int i = 0; i < 8; ++i) r[i] = widen(source[i * row_stride + column]);
-          store_eight(to + column * rows + row, r);
-        }
-      }
-    }
-  }
-  if (row_stride == 1) {
-    for (int64_t column = 0; column < columns; ++column) {
-      const T* source = from + column * column_stride;
-      Accumulator<T>* target = to + column * rows;
-      int64_t i = row;
-      if constexpr (sizeof(Accumulator<T>) == 4)
-        for (; i + 8 <= rows; i += 8) store_eight(target + i, load_eight(source + i));
-      for (; i < rows; ++i) target[i] = widen(source[i]);
-    }
-    return;
-  }
-  for (; row < rows; ++row)
-    for (int64_t column = 0; column < columns; ++column)
-      to[column * rows + row] = widen(from[row * row_stride + column * column_stride]);
-}
-
-// to[row * row_stride + column * column_stride] = from[column * rows + row].
-template <class T>
-COTNET_INLINE void scatter_transposed(T* to, const Accumulator<T>* from, int64_t rows, int64_t columns,
-                                      int64_t row_stride, int64_t column_stride) {
-  int64_t row = 0;
-  if constexpr (sizeof(Accumulator<T>) == 4) {
-    if (column_stride == 1 && columns >= 8) {
-      for (; row + 8 <= rows; row += 8) {
-        T* target = to + row * row_stride;
-        int64_t column = 0;
-        for (; column + 8 <= columns; column += 8) {
-          Eight r[8];
-          for (int i = 0; i < 8; ++i) r[i] = load_eight(from + (column + i) * rows + row);
-          transpose_eight(r);
-          for (int i = 0; i < 8; ++i) store_eight(target + i * row_stride + column, r[i]);
-        }
-        for (; column < columns; ++column)
-          for (int i = 0; i < 8; ++i) target[i * row_stride + column] = narrow<T>(from[column * rows + row + i]);
-      }
-    }
-  }
-  for (; row < rows; ++row)
-    for (int64_t column = 0; column < columns; ++column)
-      to[row * row_stride + column * column_stride] = narrow<T>(from[column * rows + row]);
 }
 
 }  // namespace

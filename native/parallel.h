@@ -1,32 +1,36 @@
-// A range of rows divided among threads. A row's result never depends on the division.
+// A range of independent tasks divided among threads. A task's result never depends on the division.
 #pragma once
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 #include "problem.h"
+#include "team.h"
 
 namespace {
 
-template <class Work> int over_rows(const Problem& p, int64_t rows, Work work) {
-  constexpr int64_t kSmall = 1 << 16;  // multiplications, below which a second thread costs more than it brings
-  const int64_t columns = p.out_w, taps = p.kernel_size * p.kernel_size;
-  int64_t threads = p.threads < rows ? p.threads : rows;
-  if (rows * columns * p.channels * taps < kSmall) threads = 1;
-  int status = kDone;
-#ifdef _OPENMP
-  if (threads > 1) {
-#pragma omp parallel num_threads(int(threads)) reduction(max : status)
-    {
-      const int64_t count = omp_get_num_threads(), index = omp_get_thread_num();
-      status = work(rows * index / count, rows * (index + 1) / count);
+// `work(begin, end)` returns a status.
+template <class Work> int over_tasks(const Problem& p, int64_t tasks, Work work) {
+  constexpr int64_t small = 1 << 17;  // multiplications, below which a second thread costs more than it brings
+  const int64_t outputs = p.batch * p.channels * p.out_h * p.out_w, taps = p.kernel_size * p.kernel_size;
+  int64_t threads = p.threads < tasks ? p.threads : tasks;
+  if (outputs < small / taps) threads = 1;
+  if (threads <= 1) return work(int64_t(0), tasks);
+
+  // Smaller shares than threads: whoever is held up leaves the rest to the others.
+  struct Shared {
+    Work* work;
+    int64_t tasks, shares, next;
+    int status;
+  } shared{&work, tasks, threads * 4 < tasks ? threads * 4 : tasks, 0, kDone};
+  run_team(threads, &shared, [](void* data) {
+    Shared& s = *static_cast<Shared*>(data);
+    for (;;) {
+      const int64_t share = __atomic_fetch_add(&s.next, 1, __ATOMIC_RELAXED);
+      if (share >= s.shares) return;
+      const int status = (*s.work)(s.tasks / s.shares * share + s.tasks % s.shares * share / s.shares,
+                                   s.tasks / s.shares * (share + 1) + s.tasks % s.shares * (share + 1) / s.shares);
+      if (status != kDone) __atomic_store_n(&s.status, status, __ATOMIC_RELAXED);
     }
-    return status;
-  }
-#endif
-  status = work(int64_t(0), rows);
-  return status;
+  });
+  return shared.status;
 }
 
 }  // namespace

@@ -1,156 +1,134 @@
-// The channel kernels: everything about one pixel, vectors along channels.
-//
-// Channels are c = (block * repeats + repeat) * period + q; a vector of weights serves the same q of every repeat. The
-// period is the number of maps of a block where that fills a vector, and otherwise the maps repeated until it does.
+// Everything about one pixel, with vectors along channels.
 #pragma once
 
-#include "pack.h"
-#include "problem.h"
+#include "runs.h"
 
 namespace {
 
-struct Channels {
-  int64_t channels, maps, blocks, maps_per_block, period, repeats, row;  // row = blocks * period
+template <class T> COTNET_INLINE void multiply_add(Pack<T>& sum, const Pack<T>& a, const Pack<T>& b) {
+  sum.v[0] += a.v[0] * b.v[0];
+  if constexpr (!kAccumulates<T>) sum.v[1] += a.v[1] * b.v[1];
+}
 
-  template <class A> static Channels of(const Problem& p) {
-    Channels c;
-    const int64_t lanes = kLanes<A>, block = p.channels / p.blocks;
-    c.channels = p.channels, c.maps = p.maps, c.blocks = p.blocks, c.maps_per_block = p.maps / p.blocks;
-    c.period = c.maps_per_block;
-    if (c.period < lanes) c.period = lanes % c.period == 0 && block % lanes == 0 ? lanes : block;
-    c.repeats = block / c.period;
-    c.row = c.blocks * c.period;
-    return c;
-  }
+// What a position combines, tap by tap: x[t] + x_at are channels, w[t] + w_at the weights of the same tap. Neighbouring
+// positions away from the border differ in `x_at` and `w_at` only.
+template <class T> struct Window {
+  const T **x, **w;
+  int64_t x_at, w_at;
+  int64_t block;  // between the weights of two blocks
 };
 
-// The weights of a pixel, strided [G][T], to [T][row]; `spare` holds T * G elements.
-template <class T>
-COTNET_INLINE void pack_weights(const Channels& c, Accumulator<T>* to, Accumulator<T>* spare, const T* from,
-                                int64_t taps, int64_t map_stride, int64_t tap_stride) {
-  const bool whole = c.period == c.maps_per_block;
-  Accumulator<T>* packed = whole ? to : spare;
-  gather_transposed(packed, from, c.maps, taps, map_stride, tap_stride);
-  if (whole) return;
-  if (sizeof(Accumulator<T>) == 4 && c.maps_per_block == 8 && c.maps == 8 && c.row == 16) {
-    for (int64_t t = 0; t < taps; ++t)
-      for (int half = 0; half < 16; half += 8) memcpy(to + t * 16 + half, spare + t * 8, 8 * sizeof(*to));
-    return;
+// COUNT packs of channels, `period` apart, that share their weights. TAPS is 0 where it is known at run time only.
+template <class T, int REPEATS, int COUNT, int TAPS>
+COTNET_INLINE void sum_packs(T* out, const Window<T>& window, int64_t taps, int64_t at, int64_t period,
+                             int64_t weight_at) {
+  const int64_t x_at = window.x_at + at, w_at = window.w_at + weight_at, last = TAPS ? TAPS : taps;
+  Pack<T> sums[COUNT] = {};
+#pragma GCC unroll 9
+  for (int64_t t = 0; t < last; ++t) {
+    const Pack<T> weight = load_repeated<T, REPEATS>(window.w[t] + w_at);
+    const T* from = window.x[t] + x_at;
+#pragma GCC unroll 8
+    for (int q = 0; q < COUNT; ++q) multiply_add(sums[q], weight, load_pack(from + q * period));
   }
-  const int64_t m = c.maps_per_block;
-  if (m == 1) {
-    for (int64_t i = 0; i < taps * c.blocks; ++i)
-      for (int64_t q = 0; q < c.period; ++q) to[i * c.period + q] = spare[i];
-    return;
-  }
-  for (int64_t i = 0; i < taps * c.blocks; ++i)
-    for (int64_t q = 0; q < c.period; q += m)
-      for (int64_t g = 0; g < m; ++g) to[i * c.period + q + g] = spare[i * m + g];
+#pragma GCC unroll 8
+  for (int q = 0; q < COUNT; ++q) store_pack(out + at + q * period, sums[q]);
 }
 
-// Gradients of the weights of a pixel, [T][row], to strided [G][T].
-template <class T>
-COTNET_INLINE void unpack_weights(const Channels& c, T* to, Accumulator<T>* spare, const Accumulator<T>* from,
-                                  int64_t taps, int64_t map_stride, int64_t tap_stride) {
-  const Accumulator<T>* folded = from;
-  const int64_t m = c.maps_per_block;
-  if (c.period != m) {
-    folded = spare;
-    if constexpr (sizeof(Accumulator<T>) == 4) {
-      if (m == 8 && c.maps == 8 && c.row == 16) {
+// out[c] = sum over t of w[t][weight of c] * x[t][c].
+template <class T, int REPEATS, int TAPS> void sum_taps(const Runs& runs, T* out, const Window<T>& window, int64_t taps) {
+  constexpr int width = kWidth<T>;
+  const int64_t period = runs.period;
+  for (int64_t block = 0; block < runs.blocks; ++block) {
+    const int64_t first = block * runs.channels, end = first + runs.channels;
+    int64_t map = 0;
+    for (int64_t m = 0; m < period && m < runs.channels; m += width) {
+      const int64_t weight_at = block * window.block + map;
+      int64_t c = first + m;
+      for (; c + 7 * period + width <= end; c += 8 * period)
+        sum_packs<T, REPEATS, 8, TAPS>(out, window, taps, c, period, weight_at);
+      for (; c + 3 * period + width <= end; c += 4 * period)
+        sum_packs<T, REPEATS, 4, TAPS>(out, window, taps, c, period, weight_at);
+      for (; c + period + width <= end; c += 2 * period)
+        sum_packs<T, REPEATS, 2, TAPS>(out, window, taps, c, period, weight_at);
+      for (; c + width <= end; c += period) sum_packs<T, REPEATS, 1, TAPS>(out, window, taps, c, period, weight_at);
+      if (const int64_t left = end - c; left > 0) {
+        Pack<T> sum = {};
         for (int64_t t = 0; t < taps; ++t)
-          store_eight(spare + t * 8, load_eight(from + t * 16) + load_eight(from + t * 16 + 8));
-        scatter_transposed(to, folded, 8, taps, map_stride, tap_stride);
-        return;
+          multiply_add(sum, load_repeated<T, REPEATS>(window.w[t] + window.w_at + weight_at),
+                       load_some(window.x[t] + window.x_at + c, left));
+        store_some(out + c, sum, left);
       }
+      if (runs.wraps) map = (map + width) % runs.maps;
+      else map += width;
     }
-    for (int64_t i = 0; i < taps * c.blocks; ++i)
-      for (int64_t g = 0; g < m; ++g) {
-        Accumulator<T> sum = 0;
-        for (int64_t q = g; q < c.period; q += m) sum += from[i * c.period + q];
-        spare[i * m + g] = sum;
-      }
-  }
-  scatter_transposed(to, folded, c.maps, taps, map_stride, tap_stride);
-}
-
-// out[c] = sum over t of w[t][weight of c] * x[t][c]. TAPS is 0 where the number is known at run time only.
-template <int TAPS, class T, class A = Accumulator<T>>
-COTNET_INLINE void sum_taps(const Channels& c, T* out, const A* const* x, const A* const* w, int64_t taps) {
-  constexpr int64_t lanes = kLanes<A>;
-  const A* near[TAPS + 1];  // a copy that no store can alias stays in registers
-  for (int t = 0; t < TAPS; ++t) near[t] = x[t];
-  for (int64_t block = 0; block < c.blocks; ++block) {
-    const int64_t first = block * c.repeats * c.period, weights = block * c.period;
-    int64_t q = 0;
-    for (; q + lanes <= c.period; q += lanes) {
-      if constexpr (TAPS > 0) {
-        Vector<A> held[TAPS];
-        for (int t = 0; t < TAPS; ++t) held[t] = load(w[t] + weights + q);
-        for (int64_t repeat = 0; repeat < c.repeats; ++repeat) {
-          const int64_t at = first + repeat * c.period + q;
-          Vector<A> sum = held[0] * load(near[0] + at);
-          for (int t = 1; t < TAPS; ++t) sum += held[t] * load(near[t] + at);
-          store(out + at, sum);
-        }
-      } else {
-        for (int64_t repeat = 0; repeat < c.repeats; ++repeat) {
-          const int64_t at = first + repeat * c.period + q;
-          Vector<A> sum = {};
-          for (int64_t t = 0; t < taps; ++t) sum += load(w[t] + weights + q) * load(x[t] + at);
-          store(out + at, sum);
-        }
-      }
-    }
-    for (; q < c.period; ++q)
-      for (int64_t repeat = 0; repeat < c.repeats; ++repeat) {
-        const int64_t at = first + repeat * c.period + q;
-        A sum = 0;
-        for (int64_t t = 0; t < taps; ++t) sum += w[t][weights + q] * x[t][at];
-        out[at] = narrow<T>(sum);
-      }
   }
 }
 
-// out[t][weight of c] = sum over the repeats of grad[c] * x[t][c].
-template <int TAPS, class A>
-COTNET_INLINE void sum_repeats(const Channels& c, A* out, const A* grad, const A* const* x, int64_t taps) {
-  constexpr int64_t lanes = kLanes<A>;
-  const A* near[TAPS + 1];
-  for (int t = 0; t < TAPS; ++t) near[t] = x[t];
-  for (int64_t block = 0; block < c.blocks; ++block) {
-    const int64_t first = block * c.repeats * c.period, weights = block * c.period;
-    int64_t q = 0;
-    for (; q + lanes <= c.period; q += lanes) {
-      if constexpr (TAPS > 0) {
-        Vector<A> sums[TAPS] = {};
-        for (int64_t repeat = 0; repeat < c.repeats; ++repeat) {
-          const int64_t at = first + repeat * c.period + q;
-          const Vector<A> held = load(grad + at);
-          for (int t = 0; t < TAPS; ++t) sums[t] += held * load(near[t] + at);
-        }
-        for (int t = 0; t < TAPS; ++t) store(out + t * c.row + weights + q, sums[t]);
-      } else {
-        for (int64_t t = 0; t < taps; ++t) {
-          Vector<A> sum = {};
-          for (int64_t repeat = 0; repeat < c.repeats; ++repeat) {
-            const int64_t at = first + repeat * c.period + q;
-            sum += load(grad + at) * load(x[t] + at);
-          }
-          store(out + t * c.row + weights + q, sum);
-        }
+template <class T> using SumTaps = void (*)(const Runs&, T*, const Window<T>&, int64_t);
+
+template <class T, int REPEATS> SumTaps<T> sum_taps_of(int64_t taps) {
+  return taps == 9 ? sum_taps<T, REPEATS, 9> : sum_taps<T, REPEATS, 0>;
+}
+template <class T> SumTaps<T> sum_taps_for(const Runs& runs, int64_t taps) {
+  switch (runs.repeats) {
+    case 1: return sum_taps_of<T, 1>(taps);
+    case 2: return sum_taps_of<T, 2>(taps);
+    case 4: return sum_taps_of<T, 4>(taps);
+  }
+  return sum_taps_of<T, kWidth<T>>(taps);
+}
+
+// A part of the sums over the channels of one pack, for TAPS taps at once.
+template <class T, int TAPS>
+COTNET_INLINE void products(const Runs& runs, Pack<T> (&sums)[TAPS], const T* grad, const T* const* x, int64_t x_at,
+                            int64_t first, int64_t m) {
+  int64_t c = m;
+  for (; c + kWidth<T> <= runs.channels; c += runs.period) {
+    const Pack<T> held = load_pack(grad + first + c);
+#pragma GCC unroll 16
+    for (int t = 0; t < TAPS; ++t) multiply_add(sums[t], held, load_pack(x[t] + x_at + first + c));
+  }
+  if (const int64_t left = runs.channels - c; left > 0) {
+    const Pack<T> held = load_some(grad + first + c, left);
+#pragma GCC unroll 16
+    for (int t = 0; t < TAPS; ++t) multiply_add(sums[t], held, load_some(x[t] + x_at + first + c, left));
+  }
+}
+
+// out[t * pitch + g] = sum of grad[c] * x[t][x_at + c] over the channels c of map g. Up to a pack of elements may be written
+// beyond the last map; `lanes` is `lanes_needed` elements of scratch.
+template <class T, int TAPS>
+void sum_channels(const Runs& runs, T* out, int64_t pitch, const T* grad, const T* const* x, int64_t x_at,
+                  Accumulator<T>* lanes, int64_t lanes_pitch) {
+  using A = Accumulator<T>;
+  constexpr int width = kWidth<T>;
+  const bool folds = runs.repeats > 1 || runs.wraps;
+  for (int64_t block = 0; block < runs.blocks; ++block) {
+    const int64_t first = block * runs.channels;
+    T* target = out + block * runs.maps;
+    int64_t filled = 0;
+    for (int64_t m = 0; m < runs.period && m < runs.channels; m += width) {
+      Pack<T> sums[TAPS] = {};
+      products(runs, sums, grad, x, x_at, first, m);
+#pragma GCC unroll 16
+      for (int t = 0; t < TAPS; ++t) {
+        if (folds) store_lanes(lanes + t * lanes_pitch + m, sums[t]);
+        else store_pack(target + t * pitch + m, sums[t]);
       }
+      filled = m + width;
     }
-    for (; q < c.period; ++q)
-      for (int64_t t = 0; t < taps; ++t) {
-        A sum = 0;
-        for (int64_t repeat = 0; repeat < c.repeats; ++repeat) {
-          const int64_t at = first + repeat * c.period + q;
-          sum += grad[at] * x[t][at];
-        }
-        out[t * c.row + weights + q] = sum;
+    if (!folds) continue;
+    for (int t = 0; t < TAPS; ++t)
+      for (int64_t g = 0; g < runs.maps; g += kLanes<A>) {
+        Vector<A> sum = {};
+        for (int64_t m = g; m < filled; m += runs.maps) sum += load(lanes + t * lanes_pitch + m);
+        store(target + t * pitch + g, sum);
       }
   }
 }
+
+// Accumulators for one tap: those of a period, and zeros to read behind them.
+template <class T> int64_t lanes_needed(const Runs& runs) { return runs.period + runs.maps + 2 * kWidth<T>; }
 
 }  // namespace

@@ -34,9 +34,7 @@ template <> struct AccumulatorOf<Bfloat16> { using type = float; };
 template <> struct AccumulatorOf<Float16> { using type = float; };
 template <class T> using Accumulator = typename AccumulatorOf<T>::type;
 
-template <class T> struct IsAccumulator { static constexpr bool value = false; };
-template <> struct IsAccumulator<float> { static constexpr bool value = true; };
-template <> struct IsAccumulator<double> { static constexpr bool value = true; };
+template <class T> constexpr bool kAccumulates = sizeof(T) == sizeof(Accumulator<T>);
 
 template <class A> struct VectorOf;
 template <> struct VectorOf<float> { typedef float type __attribute__((vector_size(kVectorBytes))); };
@@ -96,20 +94,49 @@ template <> COTNET_INLINE Float16 narrow<Float16>(float x) {
 #endif
 }
 
-template <class A> COTNET_INLINE Vector<A> load(const A* from) {
-  Vector<A> x;
+COTNET_INLINE Vector<float> load(const float* from) {
+  Vector<float> x;
   memcpy(&x, from, sizeof x);
   return x;
 }
+COTNET_INLINE Vector<double> load(const double* from) {
+  Vector<double> x;
+  memcpy(&x, from, sizeof x);
+  return x;
+}
+typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
+
+COTNET_INLINE Vector<float> load(const Bfloat16* from) {
+  Halves halves;
+  memcpy(&halves, from, sizeof halves);
+  return (Vector<float>)(__builtin_convertvector(halves, Words) << 16);
+}
+COTNET_INLINE Vector<float> load(const Float16* from) {
+#if defined(__AVX512F__)
+  __m256i halves;
+  memcpy(&halves, from, sizeof halves);
+  return (Vector<float>)_mm512_cvtph_ps(halves);
+#elif defined(__F16C__)
+  __m128i halves;
+  memcpy(&halves, from, sizeof halves);
+  return (Vector<float>)_mm256_cvtph_ps(halves);
+#else
+  Vector<float> x;
+  for (int lane = 0; lane < kLanes<float>; ++lane) x[lane] = widen(from[lane]);
+  return x;
+#endif
+}
+
 COTNET_INLINE void store(float* to, Vector<float> x) { memcpy(to, &x, sizeof x); }
 COTNET_INLINE void store(double* to, Vector<double> x) { memcpy(to, &x, sizeof x); }
-COTNET_INLINE void store(Bfloat16* to, Vector<float> x) {
-  typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
-  typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
+// The nearest bfloat16 in the upper half of each word; the lower half is arbitrary.
+COTNET_INLINE Words round_to_bfloat16(Vector<float> x) {
   const Words bits = (Words)x;
-  const Words nearest_even = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  const Words nan = (Words)((bits & 0x7fffffff) > 0x7f800000);
-  const Halves halves = __builtin_convertvector((nan & 0x7fc0) | (~nan & nearest_even), Halves);
+  return x == x ? bits + 0x7fff + ((bits >> 16) & 1) : (bits & 0) + 0x7fc00000;
+}
+COTNET_INLINE void store(Bfloat16* to, Vector<float> x) {
+  const Halves halves = __builtin_convertvector(round_to_bfloat16(x) >> 16, Halves);
   memcpy(to, &halves, sizeof halves);
 }
 COTNET_INLINE void store(Float16* to, Vector<float> x) {

@@ -1,0 +1,42 @@
+// Memory of one thread for one call.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+namespace {
+
+// Every piece is aligned to a cache line, starts as zeros and has slack for a vector that reaches past its end.
+// A failure shows in `failed`.
+class Scratch {
+ public:
+  Scratch() = default;
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() {
+    for (int i = 0; i < count_; ++i) free(pieces_[i]);
+  }
+  template <class E> E* take(int64_t elements) {
+    constexpr int64_t slack = 256;
+    int64_t bytes;
+    if (__builtin_mul_overflow(elements, int64_t(sizeof(E)), &bytes) || bytes > INT64_MAX / 2) failed = true;
+    if (failed) return nullptr;
+    const size_t size = size_t((bytes + slack + 63) / 64 * 64);
+    void* piece = aligned_alloc(64, size);
+    if (piece == nullptr) {
+      failed = true;
+      return nullptr;
+    }
+    memset(piece, 0, size);
+    pieces_[count_++] = piece;
+    return static_cast<E*>(piece);
+  }
+  bool failed = false;
+
+ private:
+  void* pieces_[16];
+  int count_ = 0;
+};
+
+}  // namespace
