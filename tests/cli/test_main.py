@@ -1,9 +1,14 @@
 """The dispatcher: help, errors as one line, and what is not loaded for them."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+import cotnet.cli.models  # noqa: F401  (so that it can be replaced)
+from cotnet.cli import main
+from cotnet.models import BODIES
 
 HEAVY = ("lightning", "matplotlib", "skimage", "torchmetrics", "jsonargparse", "rich", "tensorboard", "pandas")
 
@@ -39,14 +44,20 @@ def test_an_error_is_one_line_and_status_2(cotnet_command, words, message):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [["--help"], ["trian"], ["train", "embeded"], ["train", "--modle.name", "x"]])
-def test_help_and_usage_errors_load_nothing_heavy(words):
+def test_help_and_usage_errors_load_nothing_heavy():
+    """One process for all: what one of them loaded would stay."""
+    words = [["--help"], ["trian"], ["train", "--help"], ["train", "embeded"], ["train", "--modle.name", "x"]]
+    words += [
+        ["train", *field] for field in (["--model.lrr", "1"], ["--data.size", "big"], ["--model.name", "cotnet19"])
+    ]
     code = f"""
 import sys
 from cotnet.cli import main
-main({words!r})
-loaded = [name for name in {HEAVY!r} if name in sys.modules]
-sys.exit(f"loaded {{loaded}}" if loaded else 0)
+for words in {words!r}:
+    status = main(words)
+    loaded = [name for name in {HEAVY!r} if name in sys.modules]
+    if loaded or status != 2 * ("--help" not in words):
+        sys.exit(f"{{words}}: {{status=}} {{loaded=}}")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -57,3 +68,42 @@ def test_models(cotnet_command):
     assert status == 0
     assert "22,222,416    224   81.3   95.6  the authors'" in out
     assert "this project's own" in cotnet_command("models", "nano")[1]
+
+
+def test_a_missing_package_is_named(cotnet_command, monkeypatch, weights, pictures):
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
+    for name in [name for name in sys.modules if name.startswith("cotnet.inference")]:
+        monkeypatch.delitem(sys.modules, name)
+    status, out, err = cotnet_command("predict", weights, pictures)
+    assert (status, out) == (2, "")
+    assert "pip install 'cotnet[train]'" in err
+    assert "lightning" in err
+
+
+def test_debugging_shows_where_an_error_came_from(monkeypatch):
+    monkeypatch.setenv("COTNET_DEBUG", "1")
+    with pytest.raises(ValueError, match="unknown command"):
+        main(["trian"])
+
+
+def test_an_interrupt_is_status_130(cotnet_command, monkeypatch):
+    def interrupt(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cotnet.cli.models.run", interrupt)
+    assert cotnet_command("models") == (130, "", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_full_disk_is_one_line():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "cotnet", "--version"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "cotnet: error: No space left on device\n")
+
+
+def test_one_entry_a_line_where_models_are_many(cotnet_command):
+    lines = cotnet_command("models")[1].splitlines()
+    assert len(lines) == len(BODIES) + 3
+    assert [line.split()[0] for line in lines[1:-2]] == list(BODIES)

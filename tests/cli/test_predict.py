@@ -3,9 +3,18 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
+
+from cotnet.inference.predict import Prediction
+
+
+def cotnet_process(*words):
+    return subprocess.run([sys.executable, "-m", "cotnet", *words], capture_output=True, check=False)
 
 
 def test_table_csv_and_json_agree(cotnet_command, weights, pictures, tmp_path):
@@ -82,3 +91,70 @@ def test_released_checkpoint_needs_the_name_of_its_model(cotnet_command, picture
     assert "another model" in cotnet_command("predict", path, pictures, "--model", "cotnet18")[2]
     status, out, _ = cotnet_command("predict", path, pictures, "--model", "cotnet_nano", "--topk", 1)
     assert (status, len(out.splitlines())) == (0, 6)
+
+
+def test_output_spares_inputs_and_devices(cotnet_command, weights, pictures):
+    picture = pictures / "val" / "cat" / "0.png"
+    for target in (weights, picture):
+        before = target.read_bytes()
+        status, _, err = cotnet_command("predict", weights, picture, "--output", target)
+        assert (status, target.read_bytes()) == (2, before)
+        assert "is one of the inputs" in err
+    assert cotnet_command("predict", weights, picture, "--output", "/dev/null")[0] == 0
+    assert os.stat("/dev/null").st_rdev
+    assert not os.path.exists("/dev/null.partial")
+
+
+def test_an_earlier_output_survives_an_error(cotnet_command, weights, pictures, tmp_path, monkeypatch):
+    target = tmp_path / "answers.csv"
+    target.write_text("earlier")
+
+    def fail(*args, **kwargs):
+        args[3](Prediction("a", ["cat"], [1.0]))
+        raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setattr(sys.modules[Prediction.__module__], "predict", fail)
+    status, _, err = cotnet_command("predict", weights, pictures, "--output", target)
+    assert (status, err) == (2, "cotnet: error: out of memory\n")
+    assert target.read_text() == "earlier"
+    assert list(tmp_path.glob("*.partial")) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_a_name_that_is_no_text(cotnet_command, weights, pictures, tmp_path):
+    raw = os.fsencode(tmp_path) + b"/\xff.png"
+    os.rename(os.fsencode(pictures / "val" / "cat" / "0.png"), raw)
+    done = cotnet_process("predict", weights, raw, "--topk", "1")
+    assert done.returncode == 0, done.stderr
+    assert raw in done.stdout
+    for form in ("csv", "json"):
+        words = ["--format", form, "--output", tmp_path / form]
+        assert cotnet_command("predict", weights, os.fsdecode(raw), *words)[0] == 0
+    assert raw in (tmp_path / "csv").read_bytes()
+    assert json.loads((tmp_path / "json").read_text())[0]["path"] == os.fsdecode(raw)
+
+
+def test_interrupt(weights, pictures, tmp_path):
+    """Ctrl-C gives status 130, no traceback, and no file."""
+    code = """
+import os, signal, sys
+from cotnet.cli import main
+import cotnet.inference.pictures as pictures
+def interrupted(self, index):
+    os.kill(os.getpid(), signal.SIGINT)
+    return self.paths[index], "x"
+pictures.PictureFiles.__getitem__ = interrupted
+sys.exit(main(sys.argv[1:]))
+"""
+    words = ["predict", str(weights), str(pictures), "--workers", "0", "--output", str(tmp_path / "x")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.glob("x*")) == []
+
+
+def test_the_process_is_quiet_and_its_reader_may_leave(weights, pictures):
+    done = cotnet_process("predict", weights, pictures)
+    assert (done.returncode, done.stderr) == (0, b"")
+    command = f"{sys.executable} -m cotnet predict {weights} {pictures} | true"
+    assert subprocess.run(["bash", "-c", command], capture_output=True, check=False).stderr == b""

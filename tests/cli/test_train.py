@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from cotnet.cli.train import find_recipe, recipe_names, run
+from cotnet.data import ImageFolder
 from cotnet.models.weights_file import load_checkpoint, read_weights
 
 # Two steps an epoch of the smallest network on the smallest pictures.
@@ -124,12 +125,30 @@ def test_finetune_starts_from_the_weights_of_a_run(finished, tmp_path, capsys):
     assert card.class_names == ["ash", "birch"]
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_unreadable_picture_is_named_before_anything_is_made(split, tmp_path):
+    root = folder_of_pictures(tmp_path / "pictures")
+    picture = root / split / "ash" / "2.png"
+    picture.write_bytes(picture.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"^cannot read the picture [^\n]*2.png[^\n]*$"):
+        on_folder(root, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_an_unreadable_picture_leaves_no_folder(tmp_path, workers):
+def test_a_picture_that_breaks_during_the_first_epoch_leaves_no_folder(tmp_path, workers, monkeypatch):
     root = folder_of_pictures(tmp_path / "pictures")
     (root / "val" / "ash" / "2.png").write_bytes(b"no picture")
+    monkeypatch.setattr(ImageFolder, "check_pictures", lambda self: None)
     with pytest.raises(ValueError, match=r"^cannot read the picture [^\n]*2.png[^\n]*$"):
         on_folder(root, tmp_path / "runs", "--data.workers", workers)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("field", ["--trainer.limit_train_batches=0", "--trainer.max_steps=0"])
+def test_a_run_without_an_epoch_is_an_error(field, tmp_path):
+    with pytest.raises(ValueError, match="ended before its first epoch"):
+        tiny(tmp_path / "runs", field)
     assert not (tmp_path / "runs").exists()
 
 
@@ -145,6 +164,14 @@ def test_an_unreadable_picture_leaves_no_folder(tmp_path, workers):
         (["--trainer.max_epoch", "1"], "did you mean --trainer.max_epochs"),
         (["--model.base_lr", "fast"], "model.base_lr must be float, got 'fast'"),
         (["--data.size", "big"], "data.size must be int, got 'big'"),
+        (["--trainer.max_epochs", "1.5"], "trainer.max_epochs must be int, got '1.5'"),
+        (["--trainer.limit_val_batches", "x"], "trainer.limit_val_batches must be int or float, got 'x'"),
+        (["--trainer.check_val_every_n_epoch", "9"], "must be a number up to trainer.max_epochs 6, got 9"),
+        (["--data.augment", "foo"], "data.augment must be one of resized_crop, pad_crop, none, got 'foo'"),
+        (["--data.mean", "[1]"], r"data.mean must be tuple with 3 elements, got '\[1\]'"),
+        (["--data.auto_augment", "rand-m9-zzz"], "must be a RandAugment policy .* got 'rand-m9-zzz'"),
+        (["--data", "NpzPack"], "data.path is missing; pass --data.path"),
+        (["embedded", "stray"], "unexpected 'stray'; a field is"),
         (["--data.size", "500"], "data.size must be at most 48"),
         (["--data", "cotnet.data.Foo"], "unknown data class 'cotnet.data.Foo'; use one of CIFAR"),
         (["--model.name", "cotnet19"], "unknown model 'cotnet19'; did you mean cotnet18"),

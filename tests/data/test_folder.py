@@ -31,6 +31,14 @@ def test_serves_every_picture(root):
     assert next(iter(data.train_dataloader()))[0].shape == (2, 3, 16, 16)
 
 
+def test_validation_is_in_one_mixed_order(root):
+    data = folder(root)
+    data.setup()
+    first, again = ([label for _, labels in data.val_dataloader() for label in labels.tolist()] for _ in range(2))
+    assert first == again != sorted(first)
+    assert sorted(first) == [0, 0, 0, 1, 1, 1]
+
+
 def test_a_missing_root_is_named(tmp_path):
     with pytest.raises(ValueError, match="nowhere' is not a folder"):
         folder(tmp_path / "nowhere").setup()
@@ -70,3 +78,17 @@ def test_an_unreadable_picture_is_named(root):
     data.setup()
     with pytest.raises(ValueError, match=r"cannot read the picture .*1.png"):
         data.train_set[1]
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "bmp", "webp"])
+def test_a_truncated_picture_is_found_before_use(root, ending):
+    whole = root / "val" / "birch" / f"whole.{ending}"
+    Image.effect_noise((200, 100), 80).convert("RGB").save(whole)
+    data = folder(root)
+    data.setup()
+    data.check_pictures()
+    (root / "val" / "birch" / f"half.{ending}").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    data = folder(root)
+    data.setup()
+    with pytest.raises(ValueError, match=f"cannot read the picture .*half.{ending}"):
+        data.check_pictures()

@@ -40,8 +40,13 @@ def check_fields(words: list[str], recipe: Path) -> None:
             raise ValueError("model.num_classes follows from the data and cannot be set")
         if field not in fields:
             raise ValueError(f"unknown field {name}; {_nearest(group, field, groups)}")
-        if not rest and value is not None:
+        if value is None:
+            raise ValueError(f"{name} needs a value: --{name} VALUE")
+        if not rest:
             _check_value(name, value, fields[field])
+    seed = next((value for name, value in reversed(given) if name == "seed_everything"), None)
+    if seed is not None and not (seed.isdecimal() and int(seed) < 2**32):
+        raise ValueError(f"seed_everything must be an integer from 0 to {2**32 - 1}, got {seed!r}")
     model = next((value for name, value in reversed(given) if name == "model.name"), None)
     if model is not None:
         from cotnet.models.names import check_name

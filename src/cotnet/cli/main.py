@@ -41,14 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _run(words)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except UnfinishedError:
         return 1
     except BrokenPipeError:
-        sys.stderr.close()
+        _discard_output()
         return 1
     except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning makes one of the other
+            return 130
         return stop.code if isinstance(stop.code, int) else 2
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("cotnet") or os.environ.get("COTNET_DEBUG"):
@@ -57,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if os.environ.get("COTNET_DEBUG"):
             raise
+        if isinstance(error, OSError):
+            _discard_output()
         return _fail(_sentence(error))
     return 0
 
@@ -83,6 +88,14 @@ def _sentence(error: BaseException) -> str:
     # What a loader process raised comes with that process's traceback around it.
     raised = re.findall(r"^\w*Error: (.+)$", str(error), flags=re.MULTILINE) if str(error).startswith("Caught ") else []
     return raised[-1] if raised else " ".join(str(error).split()) or type(error).__name__
+
+
+def _discard_output() -> None:
+    """Keep what could not be written from being tried, and failing, once more when Python ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> int:

@@ -3,6 +3,7 @@
 import os
 import sys
 
+from cotnet.cli.output import check_output, open_output
 from cotnet.cli.parser import Parser, at_least
 
 DESCRIPTION = """Name what is in pictures.
@@ -24,7 +25,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="file, folder (searched through), or glob")
     parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
     parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
-    parser.add_argument("--topk", type=int, default=5, metavar="K", help="classes a picture; default 5")
+    parser.add_argument("--topk", type=int, default=5, metavar="K", help="classes a picture, at most all; default 5")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at a time; default 32")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table", help="default table")
@@ -41,23 +42,26 @@ def run(arguments: list[str]) -> None:
     from cotnet.inference.pictures import find_pictures
 
     paths = find_pictures(chosen.pictures)
+    check_output(chosen.output, inputs=[chosen.weights, *paths])
     network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema)
 
     from cotnet.cli.report import PredictionReport
     from cotnet.inference.predict import Prediction, predict
 
-    unreadable = []
+    unreadable = 0
+    width = max(map(len, paths))
 
-    with PredictionReport(chosen.format, chosen.output, width=max(map(len, paths))) as report:
+    with open_output(chosen.output) as file, PredictionReport(chosen.format, file, width=width) as report:
 
         def write(prediction: Prediction) -> None:
+            nonlocal unreadable
             if prediction.error is None:
                 report.write(prediction)
             else:
-                unreadable.append(prediction.path)
+                unreadable += 1
                 print(f"cotnet: cannot read {prediction.path}: {prediction.error}", file=sys.stderr)
 
         predict(network, card, paths, write, topk=chosen.topk, batch_size=chosen.batch_size, workers=chosen.workers)
     if unreadable:
-        print(f"cotnet: {len(unreadable)} of {len(paths)} pictures could not be read", file=sys.stderr)
+        print(f"cotnet: {unreadable} of {len(paths)} pictures could not be read", file=sys.stderr)
         raise UnfinishedError

@@ -1,10 +1,7 @@
 """Predictions as a table, CSV or JSON, written as they come."""
 
-import contextlib
 import csv
 import json
-import os
-import sys
 from types import TracebackType
 from typing import TextIO
 
@@ -12,27 +9,20 @@ from cotnet.inference.predict import Prediction
 
 
 class PredictionReport:
-    """A context that writes predictions; a file gets its name only when it is complete.
+    """A context that writes predictions one by one.
 
     Args:
         form: `"table"` (a line a picture), `"csv"` (path, rank, class, probability), or `"json"` (a list).
-        output: file to write, standard output where `None`.
+        file: open for writing.
         width: of the longest path, for the table.
-
-    Raises:
-        OSError: the file cannot be written.
     """
 
-    def __init__(self, form: str, output: str | None, *, width: int):
-        self.form, self.output, self.width = form, output, width
-        self.partial = f"{output}.partial" if output else None
+    def __init__(self, form: str, file: TextIO, *, width: int):
+        self.form, self.file, self.width = form, file, width
+        self.rows = csv.writer(file, lineterminator="\n")
+        self.first = True
 
     def __enter__(self) -> "PredictionReport":
-        if self.output and os.path.isdir(self.output):
-            raise IsADirectoryError(f"--output {self.output} is a folder; name a file")
-        self.file: TextIO = open(self.partial, "w", newline="") if self.partial else sys.stdout
-        self.rows = csv.writer(self.file)
-        self.first = True
         if self.form == "csv":
             self.rows.writerow(["path", "rank", "class", "probability"])
         elif self.form == "json":
@@ -61,12 +51,3 @@ class PredictionReport:
     ) -> None:
         if self.form == "json" and kind is None:
             self.file.write("\n]\n")
-        if self.partial is None or self.output is None:
-            self.file.flush()
-            return
-        self.file.close()
-        if kind is None:
-            os.replace(self.partial, self.output)
-        else:
-            with contextlib.suppress(OSError):
-                os.remove(self.partial)

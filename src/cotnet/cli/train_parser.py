@@ -1,7 +1,5 @@
 """The fields of `cotnet train` on Lightning's command line, and their errors as one sentence."""
 
-import difflib
-import inspect
 import logging
 import re
 import warnings
@@ -14,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import cotnet.data as data_modules
+from cotnet.cli.parser_errors import sentence
 from cotnet.data import PictureData
 from cotnet.train import Classifier, fit, next_folder, prepare
 
@@ -24,6 +23,11 @@ _OWN: dict[str, Any] = {
     "enable_progress_bar": False,
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
+}
+_FIELDS: dict[str, list[type]] = {
+    "model": [Classifier],
+    "data": [getattr(data_modules, name) for name in data_modules.__all__ if name != "PictureData"],
+    "trainer": [Trainer],
 }
 
 
@@ -49,8 +53,7 @@ def train(recipe: Path, fields: list[str]) -> None:
     epochs = cli.config.trainer.max_epochs
     if epochs is None:
         raise ValueError("the recipe does not say how long to train; pass --trainer.max_epochs")
-    if trainer.limit_val_batches == 0:
-        raise ValueError("trainer.limit_val_batches must be above 0: the best epoch is found by validation")
+    _check_validation(trainer, epochs)
     resume = Path(cli.config.ckpt_path) if cli.config.ckpt_path else None
     prepare(model, data, resume=resume, epochs=epochs)
     folder = next_folder(Path(cli.config.runs), recipe.stem)
@@ -70,17 +73,28 @@ def train(recipe: Path, fields: list[str]) -> None:
         raise ValueError(_from_worker(error)) from error
 
 
+def _check_validation(trainer: Trainer, epochs: int) -> None:
+    """The best epoch is found by validation, so there has to be one."""
+    every = trainer.check_val_every_n_epoch
+    if trainer.limit_val_batches == 0:
+        raise ValueError("trainer.limit_val_batches must be above 0: the best epoch is found by validation")
+    if every is None or every > max(epochs, 1):
+        raise ValueError(
+            f"trainer.check_val_every_n_epoch must be a number up to trainer.max_epochs {epochs}, got {every}: the "
+            "best epoch is found by validation"
+        )
+
+
 def print_fields(group: str) -> None:
     """Print the fields of a group with their types and defaults."""
     if group == "data":
-        for name in data_modules.__all__:
-            if name != "PictureData":
-                parser = LightningArgumentParser()
-                parser.add_class_arguments(getattr(data_modules, name), "data", fail_untyped=False)
-                print(f"--data cotnet.data.{name}\n{_fields(parser)}\n")
+        for kind in _FIELDS["data"]:
+            parser = LightningArgumentParser()
+            parser.add_class_arguments(kind, "data", fail_untyped=False)
+            print(f"--data cotnet.data.{kind.__name__}\n{_fields(parser)}\n")
         return
     parser = LightningArgumentParser()
-    parser.add_class_arguments(Classifier if group == "model" else Trainer, group, fail_untyped=False)
+    parser.add_class_arguments(_FIELDS[group][0], group, fail_untyped=False)
     print(_fields(parser))
 
 
@@ -104,7 +118,7 @@ def _parse(arguments: list[str]) -> TrainCLI:
             parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
         )
     except (ArgumentError, MisconfigurationException, ValueError, TypeError) as error:
-        raise ValueError(_sentence(str(error))) from error
+        raise ValueError(sentence(str(error), _FIELDS)) from error
 
 
 def _num_classes(data: PictureData) -> int:
@@ -119,66 +133,9 @@ def _seed(config: Namespace) -> int:
 
 
 def _silence() -> None:
-    warnings.filterwarnings("ignore", module=r"(lightning|torch|torchmetrics|timm|jsonargparse)\b.*")
+    warnings.filterwarnings("ignore", module=r"(lightning|torch|torchmetrics|timm|jsonargparse|PIL)\b.*")
     for name in ("lightning.pytorch", "lightning.fabric", "lightning", "jsonargparse", "timm"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _sentence(text: str) -> str:
-    """The parser's account of an error in one sentence, with the nearest field where one is misspelt."""
-    text = _innermost(text)
-    unknown = re.search(r"nrecognized arguments: --(\S+?)(?:[ =]|$)", text) or re.search(
-        r"Option '([\w.]+)' is not accepted|Key ['\"]([\w.]+)['\"] is not expected|"
-        r"accept (?:option|nested key) '([\w.]+)'",
-        text,
-    )
-    if unknown:
-        field = next(name for name in unknown.groups() if name)
-        return f"unknown field {field}; {_nearest(field)}"
-    typed = re.search(
-        r"Parser key \"([\w.]+)\": Expected (?:an? )?(.+?)\.? (?:Got|Given) value:? ?(?:type: .* Given value: )?(.*)",
-        text,
-    )
-    if typed:
-        kind = re.sub(r"<class '([\w.]+)'>", r"\1", typed[2])
-        return f"{typed[1]} must be {kind}, got {typed[3]!r}"
-    return text
-
-
-def _innermost(text: str) -> str:
-    """Of a failed link the error in it; of a refused union the first reason that concerns a value."""
-    if " --> " in text and ") failed: " in text:
-        text = text.split(") failed: ", 1)[1]
-    field = re.search(r'Parser key "([\w.]+)"', text)
-    if "Union subtypes" in text:
-        reasons = re.split(r"^\s*- |^Given value type:", text, flags=re.MULTILINE)[1:]
-        useful = [one for one in reasons if "NoneType" not in one and "Expected a path but" not in one]
-        useful = [one for one in useful if "Union subtypes" not in one.splitlines()[0] and one.strip()]
-        text = useful[0] if useful else text
-    text = " ".join(re.sub(r"Problem with given class_path '[\w.]+':\s*", "", text).split())
-    if field and text.startswith("Expected"):
-        text = f'Parser key "{field[1]}": {text}'
-    return text
-
-
-def _nearest(field: str) -> str:
-    group, _, name = field.rpartition(".")
-    kinds: dict[str, list[Any]] = {
-        "model": [Classifier],
-        "data": [getattr(data_modules, kind) for kind in data_modules.__all__ if kind != "PictureData"],
-        "trainer": [Trainer],
-    }
-    fields = {
-        f"--{kind}.{parameter}": parameter
-        for kind, classes in kinds.items()
-        for one in classes
-        for parameter in inspect.signature(one).parameters
-        if group in ("", kind) or group.startswith(f"{kind}.")
-    }
-    near = difflib.get_close_matches(name, set(fields.values()), n=1)
-    if not near:
-        return f"cotnet train --help {group if group in kinds else 'data'} lists the fields"
-    return "did you mean " + " or ".join(sorted(key for key, value in fields.items() if value == near[0])) + "?"
 
 
 def _from_worker(error: ValueError) -> str:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cotnet.cli.output import check_output, open_output
 from cotnet.cli.parser import Parser, at_least
 
 if TYPE_CHECKING:
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 DESCRIPTION = """Measure trained weights: top-1, top-5, per-class accuracy, images per second.
 
 WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model.
-DATA is a folder with val/CLASS/*.jpg, or an .npz pack; without it, the pictures that the weights were validated on in
-training."""
+DATA is a folder with val/CLASS/*.jpg or CLASS/*.jpg, or an .npz pack; without it, the pictures that the weights were
+validated on in training. Its classes must be the weights' classes."""
+
+NAME_THEM = "name the pictures: cotnet validate WEIGHTS DATA"
 
 
 def run(arguments: list[str]) -> None:
@@ -38,11 +41,11 @@ def run(arguments: list[str]) -> None:
     chosen = parser.parse_args(arguments)
     at_least(1, "batch-size", chosen.batch_size)
     at_least(0, "workers", chosen.workers)
-    if chosen.output and not Path(chosen.output).parent.is_dir():
-        raise ValueError(f"--output {chosen.output}: its folder does not exist")
-
-    if chosen.data and not Path(chosen.data).exists():
-        raise ValueError(f"data {chosen.data!r} does not exist; give a folder with val/CLASS/*.jpg, or an .npz pack")
+    check_output(chosen.output, inputs=[chosen.weights, chosen.data or ""])
+    if chosen.data is not None and not Path(chosen.data).exists():
+        raise ValueError(
+            f"data {chosen.data!r} does not exist; give a folder with val/CLASS/*.jpg or CLASS/*.jpg, or an .npz pack"
+        )
 
     from cotnet.inference.network import load_network
 
@@ -51,14 +54,18 @@ def run(arguments: list[str]) -> None:
     from cotnet.inference.evaluate import evaluate
 
     data = _data(chosen.data, card, batch_size=chosen.batch_size, workers=chosen.workers)
-    data.setup("validate")
-    _check_classes(card.class_names, data.class_names, anonymous=chosen.model is not None)
-    scores = evaluate(network, data.val_dataloader(), classes=len(card.class_names))
+    try:
+        data.setup("validate")
+        found = data.class_names
+    except ValueError as error:
+        if chosen.data is not None:
+            raise
+        raise ValueError(f"the pictures that the weights record are not usable ({error}); {NAME_THEM}") from error
+    outputs = _outputs(card.class_names, found, anonymous=chosen.model is not None)
+    scores = evaluate(network, data.val_dataloader(), classes=len(card.class_names), outputs=outputs)
     text = (_json if chosen.format == "json" else _table)(scores, card.class_names)
-    if chosen.output:
-        Path(chosen.output).write_text(text)
-    else:
-        print(text, end="")
+    with open_output(chosen.output) as file:
+        file.write(text)
 
 
 def _data(path: str | None, card: "WeightsCard", *, batch_size: int, workers: int) -> "PictureData":
@@ -76,27 +83,47 @@ def _data(path: str | None, card: "WeightsCard", *, batch_size: int, workers: in
         "crop_pct": p["crop_pct"],
     }
     if path is not None:
-        kind = modules.ImageFolder if Path(path).is_dir() else modules.NpzPack
-        return kind(path, **options)
+        if not Path(path).is_dir():
+            return modules.NpzPack(path, **options)
+        splits = {"train", "val", "validation", "test"}.difference(card.class_names)
+        if any((Path(path) / split).is_dir() for split in splits):
+            return modules.ImageFolder(path, **options)
+        from cotnet.data.class_folders import ClassFolders
+
+        return ClassFolders(path, augment="none", auto_augment=None, **options)
     name = str(card.data.get("class_path", "")).removeprefix("cotnet.data.")
     source = card.data.get("init_args", {})
     if name not in modules.__all__ or name == "PictureData" or not isinstance(source, dict):
-        raise ValueError("the weights do not record the pictures they were validated on; name them: WEIGHTS DATA")
+        raise ValueError(f"the weights do not record the pictures that they were validated on; {NAME_THEM}")
+    source = {key: value for key, value in source.items() if key != "download"}  # a file does not decide on that
     try:
         return getattr(modules, name)(**source, **options)
     except TypeError as error:
         raise ValueError(f"the weights record their pictures in a way that does not fit {name}: {error}") from error
 
 
-def _check_classes(known: list[str], found: list[str], *, anonymous: bool) -> None:
-    """The data's classes must be the weights', in the same order; those of a released checkpoint have no names."""
-    if anonymous and len(known) == len(found):
-        return
-    if known == found:
-        return
-    odd = [name for name in found if name not in known] or [name for name in known if name not in found]
-    what = f"; only one of them has {', '.join(odd[:5])}" if odd else "; their order differs"
-    raise ValueError(f"the weights know {len(known)} classes, the data has {len(found)}{what}")
+def _outputs(known: list[str], found: list[str], *, anonymous: bool) -> list[int] | None:
+    """The weights' output for each class of the data, `None` where their order is the same.
+
+    The classes must be the same by name; those of a released checkpoint are matched by their number.
+
+    Raises:
+        ValueError: The classes differ.
+    """
+    if known == found or (anonymous and len(known) == len(found)):
+        return None
+    if sorted(known) == sorted(found) and len(set(known)) == len(known):
+        return [known.index(name) for name in found]
+    sides = {"the weights": _listed(set(known) - set(found)), "the data": _listed(set(found) - set(known))}
+    what = "; ".join(
+        f"only {side} {'know' if side == 'the weights' else 'has'} {names}" for side, names in sides.items() if names
+    )
+    raise ValueError(f"the weights have {len(known)} classes, the data {len(found)}" + (f"; {what}" if what else ""))
+
+
+def _listed(names: set[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
 def _json(scores: "Scores", names: list[str]) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
 
-from cotnet.data.pictures import PictureReader, Pictures
-from cotnet.data.transforms import Augment, Interpolation, Transform, eval_transform, train_transform
+from cotnet.data.pictures import PictureReader, Pictures, check_pictures
+from cotnet.data.transforms import Augment, Interpolation, Transform, check_policy, eval_transform, train_transform
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -59,6 +59,8 @@ class PictureData(LightningDataModule):
             raise ValueError(f"data.crop_pct must be above 0 and at most 1, got {crop_pct}")
         if not all(channel > 0 for channel in std):
             raise ValueError(f"data.std must be above 0 in every channel, got {std}")
+        if auto_augment is not None:
+            check_policy(auto_augment)
         self.size = size
         self.batch_size = batch_size
         self.workers = workers
@@ -119,6 +121,15 @@ class PictureData(LightningDataModule):
         if not hasattr(self, "val_set"):
             self.val_set = Pictures(*self.val_pictures(), self._eval_transform())
 
+    def check_pictures(self) -> None:
+        """Find an unreadable picture before training does.
+
+        Raises:
+            ValueError: A picture of either split cannot be read; the message names it.
+        """
+        for pictures in (self.train_set, self.val_set):
+            check_pictures(pictures.read, len(pictures))
+
     def train_dataloader(self) -> Loader:
         """Shuffled training batches; the last, incomplete one is dropped.
 
@@ -130,10 +141,14 @@ class PictureData(LightningDataModule):
         return self._loader(self.train_set, order)
 
     def val_dataloader(self) -> Loader:
-        """Validation batches in order, every picture once."""
-        return self._loader(self.val_set, None)
+        """Validation batches, every picture once, in one mixed order for ever.
 
-    def _loader(self, pictures: Pictures, order: Sampler[int] | None) -> Loader:
+        Pictures mostly lie sorted by class; mixed, the first batches alone are a fair sample of all.
+        """
+        order = torch.randperm(len(self.val_set), generator=torch.Generator().manual_seed(0))
+        return self._loader(Subset(self.val_set, order.tolist()), None)
+
+    def _loader(self, pictures: Dataset[Any], order: Sampler[int] | None) -> Loader:
         return DataLoader(
             pictures,
             batch_size=self.batch_size,

@@ -2,12 +2,12 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from cotnet.data.base import Labelled, PictureData
+from cotnet.data.pictures import ArrayReader
 from cotnet.data.transforms import Augment, Interpolation
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
@@ -87,7 +87,7 @@ class CIFAR(PictureData):
 
     def _labelled(self, *, train: bool) -> Labelled:
         split = self._split(train=train)
-        return _ArrayReader(split.data), split.targets
+        return ArrayReader(split.data), split.targets
 
     def _split(self, *, train: bool) -> CIFAR10:
         kind = CIFAR100 if self.classes == 100 else CIFAR10
@@ -98,11 +98,3 @@ class CIFAR(PictureData):
                 f"CIFAR-{self.classes} is not in {str(self.root)!r} ({error}); "
                 "unpack it there or pass --data.download true"
             ) from error
-
-
-class _ArrayReader:
-    def __init__(self, pixels: Any) -> None:
-        self.pixels = pixels
-
-    def __call__(self, index: int) -> Image.Image:
-        return Image.fromarray(self.pixels[index])

@@ -3,10 +3,10 @@
 from functools import cached_property
 
 import numpy as np
-from PIL import Image
 
 from cotnet.data.base import Labelled, PictureData
 from cotnet.data.patches import PICTURES, Patches, cut, nearest_mean_colour_accuracy, open_pictures
+from cotnet.data.pictures import ArrayReader
 from cotnet.data.transforms import Augment, Interpolation
 
 
@@ -93,10 +93,10 @@ class EmbeddedPictures(PictureData):
         return self._cut(train=False, per_class=self.val_per_class)
 
     def train_pictures(self) -> Labelled:
-        return _ArrayReader(self.train_patches.pixels), self.train_patches.labels
+        return ArrayReader(self.train_patches.pixels), self.train_patches.labels
 
     def val_pictures(self) -> Labelled:
-        return _ArrayReader(self.val_patches.pixels), self.val_patches.labels
+        return ArrayReader(self.val_patches.pixels), self.val_patches.labels
 
     @cached_property
     def _pictures(self) -> dict[str, np.ndarray]:
@@ -108,11 +108,3 @@ class EmbeddedPictures(PictureData):
 
 # Small enough for a score of cells in the smallest picture, large enough for many places of a 32-pixel patch.
 _CELL = 48
-
-
-class _ArrayReader:
-    def __init__(self, pixels: np.ndarray) -> None:
-        self.pixels = pixels
-
-    def __call__(self, index: int) -> Image.Image:
-        return Image.fromarray(self.pixels[index])

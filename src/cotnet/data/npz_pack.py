@@ -90,7 +90,8 @@ class NpzPack(PictureData):
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays: Arrays = {key: archive[key] for key in archive.files}
         except (OSError, EOFError, ValueError, AttributeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"cannot read {str(self.path)!r} as an .npz picture pack: {error}") from error
+            reason = error if zipfile.is_zipfile(self.path) else "it is truncated, or no .npz file at all"
+            raise ValueError(f"cannot read {str(self.path)!r} as an .npz picture pack: {reason}") from error
         if "classes" not in arrays and not {"wnids", "names"} <= arrays.keys():
             raise ValueError(
                 f"{str(self.path)!r} lacks class names: neither 'classes' nor 'wnids' and 'names' are in it"
@@ -132,5 +133,11 @@ class _PackReader:
         self.jpeg, self.offset, self.name = jpeg, offset, name
 
     def __call__(self, index: int) -> Image.Image:
+        return self._decode(index)
+
+    def check(self, index: int) -> None:
+        self._decode(index, reduced=True)
+
+    def _decode(self, index: int, *, reduced: bool = False) -> Image.Image:
         encoded = self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()
-        return decode(encoded, f"{index} of {self.name}")
+        return decode(encoded, f"{index} of {self.name}", reduced=reduced)

@@ -1,13 +1,19 @@
 """From something readable to a labelled tensor: the one dataset class that every data module serves."""
 
 import io
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+
+# Pictures of a split that `check_pictures` decodes: seconds for photographs, and most collections are smaller.
+_CHECKED = 20_000
 
 
 class PictureReader(Protocol):
@@ -15,13 +21,32 @@ class PictureReader(Protocol):
 
     def __call__(self, index: int) -> Image.Image: ...
 
+    def check(self, index: int) -> None:
+        """Raise `ValueError` where picture ``index`` cannot be read; cheaper than reading it."""
 
-def decode(source: Path | bytes, name: str) -> Image.Image:
-    """Decode one picture completely.
+
+def check_pictures(read: PictureReader, count: int) -> None:
+    """Find an unreadable picture before any work is done; of a large collection a part, evenly spread.
+
+    Args:
+        read: Reads the pictures.
+        count: Number of pictures.
+
+    Raises:
+        ValueError: A picture cannot be read; the message names it.
+    """
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # the decoders let go of the interpreter lock
+        for _ in pool.map(read.check, range(0, count, -(-count // _CHECKED))):
+            pass
+
+
+def decode(source: Path | bytes, name: str, *, reduced: bool = False) -> Image.Image:
+    """Decode one picture from its first byte to its last.
 
     Args:
         source: A file, or the encoded bytes.
         name: What to call the picture in an error message.
+        reduced: At an eighth of the size where the format allows that, which takes a fraction of the time.
 
     Returns:
         The picture in RGB.
@@ -31,6 +56,8 @@ def decode(source: Path | bytes, name: str) -> Image.Image:
     """
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+            if reduced:
+                picture.draft("RGB", (1, 1))
             return picture.convert("RGB")
     # Decoders raise whatever their format makes them stumble over: OSError, SyntaxError, struct.error, zlib.error ...
     except Exception as error:
@@ -47,6 +74,26 @@ class FileReader:
     def __call__(self, index: int) -> Image.Image:
         path = self.paths[index]
         return decode(path, str(path))
+
+    def check(self, index: int) -> None:
+        decode(self.paths[index], str(self.paths[index]), reduced=True)
+
+
+class ArrayReader:
+    """Reads pictures that are decoded already.
+
+    Args:
+        pixels: uint8 [n, H, W, 3].
+    """
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
+
+    def __call__(self, index: int) -> Image.Image:
+        return Image.fromarray(self.pixels[index])
+
+    def check(self, index: int) -> None:
+        """Nothing can be wrong with it."""
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):

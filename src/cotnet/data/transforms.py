@@ -1,5 +1,6 @@
 """The chains from an RGB picture to a normalised tensor, assembled from timm's and torchvision's transforms."""
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -26,6 +27,14 @@ def eval_transform(
         std=std,
         crop_pct=crop_pct,
     )
+
+
+def check_policy(policy: str) -> None:
+    """Raise `ValueError` where a text is no RandAugment policy; timm passes over much that it does not know."""
+    if not re.fullmatch(r"rand(-(m|n|p|mstd|mmax|inc)\d[\d.]*)*", policy):
+        raise ValueError(
+            f"data.auto_augment must be a RandAugment policy of timm such as rand-m9-n2-mstd0.5, got {policy!r}"
+        )
 
 
 def train_transform(

@@ -1,6 +1,7 @@
 """Accuracy of a trained network over labelled pictures."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,15 +32,18 @@ class Scores:
     images_per_s: float
 
 
-def evaluate(network: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]], *, classes: int) -> Scores:
+def evaluate(
+    network: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]], *, classes: int, outputs: Sequence[int] | None = None
+) -> Scores:
     """Validate a network on a loader of (pictures [N, 3, H, W], labels [N]).
 
     Args:
         network: [N, 3, H, W] to logits [N, classes].
         loader: every picture once.
         classes: number of classes.
+        outputs: the network's output for each label, where their order differs.
     """
-    evaluation = _Evaluation(network, classes)
+    evaluation = _Evaluation(network, classes, range(classes) if outputs is None else outputs)
     start = time.perf_counter()
     quiet_trainer().validate(evaluation, loader, verbose=False)
     seconds = time.perf_counter() - start
@@ -55,18 +59,20 @@ def evaluate(network: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]], *, c
 
 
 class _Evaluation(LightningModule):
-    def __init__(self, network: nn.Module, classes: int):
+    def __init__(self, network: nn.Module, classes: int, outputs: Sequence[int]):
         super().__init__()
         self.network = network
         self.top1 = MulticlassAccuracy(classes, average="micro")
         self.top5 = MulticlassAccuracy(classes, average="micro", top_k=min(5, classes))
         self.counts: Tensor
+        self.outputs: Tensor
         self.right: Tensor
+        self.register_buffer("outputs", torch.tensor(outputs))
         self.register_buffer("counts", torch.zeros(classes, dtype=torch.int64))
         self.register_buffer("right", torch.zeros(classes, dtype=torch.int64))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        pictures, labels = batch
+        pictures, labels = batch[0], self.outputs[batch[1]]
         logits = self.network(pictures)
         self.top1.update(logits, labels)
         self.top5.update(logits, labels)

@@ -1,6 +1,7 @@
 """Pictures to predict: found, decoded by loader workers, and named where they cannot be read."""
 
 import glob
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".
 def find_pictures(words: Sequence[str]) -> list[str]:
     """Paths of the pictures that files, folders (searched through) and globs name, each once, in order.
 
+    Of a folder or a glob, files with a known ending are taken; a glob that matches none of those gives what it matches.
+
     Raises:
         FileNotFoundError: a word names nothing.
         ValueError: a folder holds no pictures.
@@ -25,17 +28,22 @@ def find_pictures(words: Sequence[str]) -> list[str]:
     for word in words:
         path = Path(word)
         if path.is_dir():
-            inside = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+            inside = sorted(str(p) for p in path.rglob("*") if _is_named_picture(p) and p.is_file())
             if not inside:
                 raise ValueError(f"folder {word} holds no pictures ({', '.join(sorted(ENDINGS))})")
         elif path.exists():
             inside = [word]
         else:
-            inside = sorted(p for p in glob.glob(word, recursive=True) if Path(p).is_file())
+            files = sorted(p for p in glob.glob(word, recursive=True) if Path(p).is_file())
+            inside = [p for p in files if _is_named_picture(Path(p))] or files
             if not inside:
                 raise FileNotFoundError(f"{word} is no file or folder, and as a pattern it matches nothing")
         found.update(dict.fromkeys(inside))
     return list(found)
+
+
+def _is_named_picture(path: Path) -> bool:
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
 
 
 def input_transform(card: WeightsCard) -> Callable[[Image.Image], Tensor]:
@@ -63,9 +71,11 @@ class PictureFiles(Dataset[tuple[str, Tensor | str]]):
     def __getitem__(self, index: int) -> tuple[str, Tensor | str]:
         path = self.paths[index]
         try:
-            with Image.open(path) as picture:
-                return path, self.transform(picture.convert("RGB"))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's advice on odd files that it reads all the same
+                with Image.open(path) as picture:
+                    return path, self.transform(picture.convert("RGB"))
         # Decoders raise whatever their format makes them stumble over.
         except Exception as error:
             kind = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-            return path, kind or type(error).__name__
+            return path, " ".join(kind.split()) or type(error).__name__

@@ -53,7 +53,9 @@ def predict(
         workers: processes that decode.
     """
     pictures = PictureFiles(paths, card)
-    loader = DataLoader(pictures, batch_size, num_workers=min(workers, len(paths)), collate_fn=list)
+    batches = -(-len(paths) // batch_size)
+    workers = 0 if batches == 1 else min(workers, batches)
+    loader = DataLoader(pictures, batch_size, num_workers=workers, collate_fn=list)
     topk = min(topk, len(card.class_names))
     quiet_trainer(callbacks=[_Writer(write, card.class_names)]).predict(
         _TopK(network, topk), loader, return_predictions=False

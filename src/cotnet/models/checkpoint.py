@@ -74,11 +74,11 @@ def _load(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
         # A damaged file can fail anywhere inside torch's reader, with almost any exception.
         except Exception as error:
-            raise ValueError(f"cannot read {path}: {_reason(path, error)}") from error
+            raise ValueError(f"cannot read {path}: {why_unreadable(path, error)}") from error
 
 
-def _reason(path: Path, error: Exception) -> str:
-    """What is wrong with the file, from its content first and torch's words second."""
+def why_unreadable(path: Path, error: Exception) -> str:
+    """What is wrong with a file that torch's safe reader refused: from its content first, torch's words second."""
     with path.open("rb") as file:
         start = file.read(512)
     if not start:

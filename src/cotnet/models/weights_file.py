@@ -10,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cotnet.models.checkpoint import why_unreadable
+
 _KEY = "cotnet"
 
 
@@ -151,11 +153,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     # A damaged or hostile pickle can make the loader stumble in any way.
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"checkpoint {str(path)!r} cannot be loaded safely; it is damaged, or holds more than tensors and plain "
-            f"values ({reason:.120})"
-        ) from error
+        raise ValueError(f"cannot read checkpoint {str(path)!r}: {why_unreadable(path, error)}") from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"checkpoint {str(path)!r} is no training checkpoint: it holds a {type(checkpoint).__name__}")
     return checkpoint

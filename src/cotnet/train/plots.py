@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 # Up to this many classes every row of the confusion matrix bears its name, and up to the second its numbers.
-_NAMED, _NUMBERED = 60, 25
+_NAMED, _NUMBERED = 250, 25
 
 
 def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
@@ -32,10 +32,11 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
             axes.plot(epochs, values, marker="o" if len(epochs) < 20 else "", markersize=3, label=label)
         axes.set_title(title)
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
-    panels[0].legend()
-    panels[1].legend()
+    for axes in panels[:2]:  # below, where they cover no point
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, fontsize=8, frameon=False)
     _save(figure, path)
 
 
@@ -49,17 +50,17 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path) -
     """
     classes = len(class_names)
     percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = float(np.clip(2.5 + 0.38 * classes, 5, 16))
+    side = float(np.clip(2.5 + 0.38 * classes, 5, 24))
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
-    figure.colorbar(image, ax=axes, shrink=0.8, label="% of the true class")
+    figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, label="% of the true class")
     axes.set_xlabel("answer")
     axes.set_ylabel("true class")
     axes.set_title(f"validation: {np.trace(counts) / max(counts.sum(), 1):.2%} correct")
     if classes <= _NAMED:
         names = [name if len(name) <= 24 else name[:23] + "…" for name in class_names]
-        size = 9 if classes <= _NUMBERED else 7
+        size = min(9, 45 * side / classes)  # in points, of the 72 that an inch of the side has
         axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
         axes.set_yticks(range(classes), names, fontsize=size)
     else:

@@ -51,6 +51,7 @@ def prepare(model: Classifier, data: Any, *, resume: Path | None, epochs: int) -
         _check_resume(model, model.card, resume, epochs)
     elif model.init_from is not None:
         _load_weights(model, Path(model.init_from))
+    data.check_pictures()
 
 
 def fit(
@@ -96,6 +97,11 @@ def fit(
             record.write_weights()
         else:
             _remove(made)
+    if not folder.is_dir():
+        raise ValueError(
+            "the run ended before its first epoch; see trainer.max_steps, trainer.max_time and "
+            "trainer.limit_train_batches"
+        )
     print(
         f"\nval top-1 {float(best.best_model_score or 0):.1%} (best epoch), {duration(time.perf_counter() - started)}"
     )
@@ -151,13 +157,15 @@ def _check_resume(model: Classifier, card: WeightsCard, path: Path, epochs: int)
 
 
 def _load_weights(model: Classifier, path: Path) -> None:
-    if path.suffix == ".safetensors":
-        entries, _ = read_weights(path)
-    else:
-        entries = load_official(path)
+    if not path.is_file():
+        raise ValueError(f"model.init_from {str(path)!r} is not a file")
+    entries = read_weights(path)[0] if path.suffix == ".safetensors" else load_official(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        load_entries(model.network, entries)
+        try:
+            load_entries(model.network, entries)
+        except ValueError as error:
+            raise ValueError(f"model.init_from {str(path)!r} does not fit {model.name}: {error}") from error
     for warning in caught:
         print(f"note: {warning.message}")
 

@@ -1,0 +1,64 @@
+"""Which pictures files, folders and globs name."""
+
+import pytest
+from PIL import Image
+
+from cotnet.inference.pictures import PictureFiles, find_pictures
+from tests.cli.conftest import CARD
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.jpg", "deep/er/b.PNG", ".hidden.jpg", "notes.txt", "[x].jpg", "c.dat"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    (tmp_path / "folder.jpg").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("", ["[x].jpg", "a.jpg", "deep/er/b.PNG"]),
+        ("**", ["[x].jpg", "a.jpg", "deep/er/b.PNG"]),
+        ("*.jpg", ["[x].jpg", "a.jpg"]),
+        ("*.dat", ["c.dat"]),
+        ("[x].jpg", ["[x].jpg"]),
+        ("notes.txt", ["notes.txt"]),
+    ],
+)
+def test_words(folder, word, expected):
+    assert find_pictures([str(folder / word)]) == [str(folder / name) for name in expected]
+
+
+def test_each_picture_once_in_order(folder):
+    words = [str(folder / "deep"), str(folder), str(folder / "a.jpg")]
+    assert [path.split("/")[-1] for path in find_pictures(words)] == ["b.PNG", "[x].jpg", "a.jpg"]
+
+
+def test_nothing_found(folder):
+    with pytest.raises(FileNotFoundError, match="matches nothing"):
+        find_pictures([str(folder / "*.gif")])
+    with pytest.raises(ValueError, match="holds no pictures"):
+        find_pictures([str(folder / "folder.jpg")])
+
+
+def test_kinds_of_pictures_become_three_channels(tmp_path):
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"):
+        path = tmp_path / f"{mode.replace(';', '_')}.tif"
+        Image.new(mode, (33, 7)).save(path) if mode not in ("LA",) else Image.new(mode, (33, 7)).save(
+            path.with_suffix(".png")
+        )
+    for path, x in PictureFiles(find_pictures([str(tmp_path)]), CARD):
+        assert getattr(x, "shape", x) == (3, 32, 32), path
+
+
+def test_a_truncated_picture_is_an_answer_not_an_error(tmp_path):
+    path = tmp_path / "a.png"
+    Image.effect_noise((64, 64), 50).save(path)
+    path.write_bytes(path.read_bytes()[:900])
+    [(named, reason)] = PictureFiles([str(path)], CARD)
+    assert named == str(path)
+    assert isinstance(reason, str)
+    assert reason
