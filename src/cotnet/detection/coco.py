@@ -1,0 +1,227 @@
+"""Pictures with boxes and masks in COCO's format: annotations checked as they are read, one target dict a picture."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from faster_coco_eval import mask as rle
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms.v2.functional import to_dtype, to_image
+
+_NAMED = 5
+
+
+@dataclass
+class CocoAnnotations:
+    """What an annotation file says of the pictures in a folder, without what cannot be used.
+
+    Attributes:
+        images: entries of `images`, each with `id`, `file_name`, `height`, `width`.
+        objects: usable annotations by the picture's id, each box `[x, y, width, height]` inside its picture.
+        category_ids: the file's ids of the categories, in order; label k, from 1, is `category_ids[k - 1]`.
+        class_names: their names.
+        problems: what was left out or mended, by kind: the things' names.
+        source: the annotation file.
+    """
+
+    images: list[dict[str, Any]]
+    objects: dict[int, list[dict[str, Any]]]
+    category_ids: list[int]
+    class_names: list[str]
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    source: str = ""
+
+    def report(self) -> str:
+        """One line for each kind of problem: how many, and the first of them by name; empty where all is well."""
+        lines = []
+        for kind, names in self.problems.items():
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            lines.append(f"{self.source}: {len(names)} {kind}: {', '.join(names[:_NAMED])}{more}")
+        return "\n".join(lines)
+
+
+def read_coco(annotations: Path, pictures: Path) -> CocoAnnotations:
+    """Read an annotation file and check it against a folder of pictures.
+
+    Left out, counted and named: annotations of unknown pictures or categories, pictures that are not in the folder,
+    boxes of no area or wholly outside their picture. A box that reaches over the edge is cut, and counted. Pictures
+    without objects stay: they teach what is background.
+
+    Args:
+        annotations: JSON with `images`, `annotations`, `categories`.
+        pictures: folder that the `file_name`s are relative to.
+
+    Raises:
+        ValueError: the file is not such JSON, or nothing in it can be used.
+    """
+    content = _load(annotations)
+    problems: dict[str, list[str]] = {}
+    images = []
+    for image in content["images"]:
+        path = (pictures / image["file_name"]).resolve()
+        if not path.is_relative_to(pictures.resolve()):
+            problems.setdefault("pictures outside the folder left out", []).append(image["file_name"])
+        elif path.is_file():
+            images.append(image)
+        else:
+            problems.setdefault("missing pictures left out", []).append(image["file_name"])
+    if not images:
+        raise ValueError(f"{annotations}: none of its {len(content['images'])} pictures is in {pictures}")
+    categories = sorted(content["categories"], key=lambda category: category["id"])
+    known, present = {category["id"] for category in categories}, {image["id"]: image for image in images}
+    everywhere = {image["id"] for image in content["images"]}
+    objects: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in images}
+    for annotation in content["annotations"]:
+        name = f"annotation {annotation.get('id', '?')}"
+        if annotation["image_id"] not in everywhere:
+            problems.setdefault("annotations of unknown pictures left out", []).append(name)
+        elif annotation["category_id"] not in known:
+            kind = f"annotations of the unknown category {annotation['category_id']} left out"
+            problems.setdefault(kind, []).append(name)
+        elif annotation["image_id"] in present:
+            image = present[annotation["image_id"]]
+            box = _inside(annotation["bbox"], image)
+            if box is None:
+                kind = "boxes of no area or outside their picture left out"
+                problems.setdefault(kind, []).append(f"{name} {annotation['bbox']} in {image['file_name']}")
+                continue
+            if max(abs(a - b) for a, b in zip(box, annotation["bbox"], strict=True)) > 1:
+                problems.setdefault("boxes over the edge cut", []).append(f"{name} in {image['file_name']}")
+            objects[image["id"]].append({**annotation, "bbox": box})
+    if not any(objects.values()):
+        raise ValueError(f"{annotations}: it has no usable annotation{_because(problems)}")
+    ids, names = [c["id"] for c in categories], [str(c["name"]) for c in categories]
+    return CocoAnnotations(images, objects, ids, names, problems, str(annotations))
+
+
+class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
+    """Pictures [3, H, W] in 0 to 1, with their targets.
+
+    A target holds `boxes` [M, 4] (x1, y1, x2, y2 in pixels), `labels` [M] from 1, `image_id`, and with masks `masks`
+    [M, H, W]. Crowds stand for many objects at once and are no examples of one, so they are left out.
+
+    Args:
+        annotations: read by `read_coco`.
+        pictures: folder of the pictures.
+        masks: decode the masks, too.
+        transform: of picture and target, in the manner of torchvision's transforms v2.
+    """
+
+    def __init__(
+        self,
+        annotations: CocoAnnotations,
+        pictures: Path,
+        *,
+        masks: bool = False,
+        transform: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+    ) -> None:
+        self.annotations, self.pictures, self.masks, self.transform = annotations, pictures, masks, transform
+        self._label = {category: label for label, category in enumerate(annotations.category_ids, 1)}
+
+    def __len__(self) -> int:
+        return len(self.annotations.images)
+
+    @property
+    def aspects(self) -> list[float]:
+        """Width by height of each picture."""
+        return [image["width"] / image["height"] for image in self.annotations.images]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        image = self.annotations.images[index]
+        path = self.pictures / image["file_name"]
+        try:
+            with Image.open(path) as file:
+                picture = tv_tensors.Image(to_image(file.convert("RGB")))
+        # Decoders raise whatever their format makes them stumble over.
+        except Exception as error:
+            raise ValueError(f"picture {path} cannot be read: {error}") from error
+        size = (picture.shape[-2], picture.shape[-1])
+        if size != (image["height"], image["width"]):
+            raise ValueError(
+                f"picture {path} has {size[1]} x {size[0]} pixels, {self.annotations.source} says "
+                f"{image['width']} x {image['height']}"
+            )
+        objects = [one for one in self.annotations.objects[image["id"]] if not one.get("iscrowd", 0)]
+        target = {
+            "boxes": _boxes(objects, size),
+            "labels": torch.tensor([self._label[one["category_id"]] for one in objects], dtype=torch.int64),
+            "image_id": torch.tensor(image["id"]),
+        }
+        if self.masks:
+            target["masks"] = _masks(objects, size)
+        if self.transform is not None:
+            picture, target = self.transform(picture, target)
+        plain = {name: value.as_subclass(Tensor) for name, value in target.items()}
+        return to_dtype(picture, torch.float32, scale=True).as_subclass(Tensor), plain
+
+
+def collate(items: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """A batch as detectors take it: pictures of any size in a list, targets in another."""
+    return [picture for picture, _ in items], [target for _, target in items]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"annotation file {path} does not exist") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"annotation file {path} is no JSON: {error}") from error
+    needed = {
+        "images": {"id", "file_name", "height", "width"},
+        "annotations": {"image_id", "category_id", "bbox"},
+        "categories": {"id", "name"},
+    }
+    for part, keys in needed.items():
+        entries = content.get(part) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise ValueError(f"annotation file {path} has no list of {part}; it is not in COCO's format")
+        for number, entry in enumerate(entries):
+            missing = keys - entry.keys() if isinstance(entry, dict) else keys
+            if missing:
+                raise ValueError(f"annotation file {path}: {part}[{number}] has no {', '.join(sorted(missing))}")
+            if part == "annotations" and not _is_box(entry["bbox"]):
+                raise ValueError(f"annotation file {path}: {part}[{number}] has the bbox {entry['bbox']!r:.80}")
+    for part in ("images", "annotations", "categories"):
+        if not content[part]:
+            raise ValueError(f"annotation file {path} has no {part}")
+    return content
+
+
+def _is_box(box: Any) -> bool:
+    return isinstance(box, list) and len(box) == 4 and all(isinstance(edge, (int, float)) for edge in box)
+
+
+def _inside(box: Sequence[float], image: dict[str, Any]) -> list[float] | None:
+    """The part of a box [x, y, width, height] in its picture, or `None` where nothing is left of it."""
+    x, y, width, height = map(float, box)
+    left, top = max(x, 0.0), max(y, 0.0)
+    right, bottom = min(x + width, float(image["width"])), min(y + height, float(image["height"]))
+    return [left, top, right - left, bottom - top] if right > left and bottom > top else None
+
+
+def _because(problems: dict[str, list[str]]) -> str:
+    return "".join(f"; {len(names)} {kind}" for kind, names in problems.items())
+
+
+def _boxes(objects: Sequence[dict[str, Any]], size: tuple[int, int]) -> tv_tensors.BoundingBoxes:
+    boxes = torch.tensor([one["bbox"] for one in objects], dtype=torch.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size)
+
+
+def _masks(objects: Sequence[dict[str, Any]], size: tuple[int, int]) -> tv_tensors.Mask:
+    height, width = size
+    masks = torch.zeros((len(objects), height, width), dtype=torch.uint8)
+    for mask, one in zip(masks, objects, strict=True):
+        shape = one.get("segmentation")
+        if not shape:
+            raise ValueError(f"annotation {one.get('id', '?')} has no segmentation, which a mask detector needs")
+        mask.copy_(torch.from_numpy(rle.decode(rle.segmToRle(shape, width, height)).reshape(height, width)))
+    return tv_tensors.Mask(masks)
