@@ -11,3 +11,9 @@ def check_layer(layer: str, dim: int, kernel_size: int, dilation: int, *, diviso
         raise ValueError(f"{layer} needs an odd kernel_size of at least 1, got {kernel_size=}")
     if dilation < 1:
         raise ValueError(f"{layer} needs a dilation of at least 1, got {dilation=}")
+
+
+def check_heads(heads: int) -> None:
+    """Raise `ValueError` where there is no head."""
+    if heads < 1:
+        raise ValueError(f"attention needs at least one head, got {heads=}")

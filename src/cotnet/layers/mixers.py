@@ -6,8 +6,14 @@ from typing import Any
 
 from torch import nn
 
+from cotnet.layers.bsconv import BSConv
 from cotnet.layers.conv import Conv
 from cotnet.layers.cot import CoTLayer, CoXtLayer
+from cotnet.layers.cot_ablations import CoTDynamic, CoTLinear, CoTStatic
+from cotnet.layers.drconv import DRConv
+from cotnet.layers.involution import Involution
+from cotnet.layers.local_attention import LocalAttention
+from cotnet.layers.mhsa import GlobalAttention
 from cotnet.layers.se_conv import SEConv
 
 
@@ -18,10 +24,12 @@ class Mixer:
     Attributes:
         layer: the module, [N, C, H, W] to [N, C, H', W'].
         strided: whether it takes a `stride`; the others always keep the size, and the body pools before them.
+        linear: whether it ends as a convolution does, without norm and activation; they are then the body's to add.
     """
 
     layer: type[nn.Module]
     strided: bool = False
+    linear: bool = False
 
 
 MIXERS = {
@@ -29,6 +37,14 @@ MIXERS = {
     "se_conv": Mixer(SEConv, strided=True),
     "cot": Mixer(CoTLayer),
     "coxt": Mixer(CoXtLayer),
+    "cot_static": Mixer(CoTStatic),
+    "cot_dynamic": Mixer(CoTDynamic),
+    "cot_linear": Mixer(CoTLinear),
+    "local_attention": Mixer(LocalAttention, linear=True),
+    "bsconv": Mixer(BSConv, strided=True, linear=True),
+    "drconv": Mixer(DRConv, linear=True),
+    "mhsa": Mixer(GlobalAttention, linear=True),
+    "involution": Mixer(Involution, linear=True),
 }
 
 
@@ -40,7 +56,7 @@ def get_mixer(name: str) -> Mixer:
     """
     if name not in MIXERS:
         close = difflib.get_close_matches(name, MIXERS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "."
         raise ValueError(f"unknown mixer {name!r}{hint} Known mixers: {', '.join(MIXERS)}")
     return MIXERS[name]
 

@@ -1,6 +1,7 @@
 """The family: one residual body described by data, its registered names, and conversion of released checkpoints."""
 
 from cotnet.models.checkpoint import load_official
+from cotnet.models.cost import count_macs, count_parameters
 from cotnet.models.family import BODIES, PUBLISHED_ACCURACY
 from cotnet.models.official import from_official, to_official
 from cotnet.models.pretrained import load_entries
@@ -14,6 +15,8 @@ __all__ = [
     "ResidualNet",
     "Stage",
     "Stem",
+    "count_macs",
+    "count_parameters",
     "from_official",
     "load_entries",
     "load_official",

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from timm.layers import BlurPool2d, DropPath
 from torch import Tensor, nn
 
+from cotnet.layers.conv import Conv
 from cotnet.layers.mixers import create_mixer, get_mixer
 from cotnet.models.spec import Body, Stage
 
@@ -53,7 +54,9 @@ class BasicBlock(nn.Module):
         dim = stage.planes
         self.conv1 = nn.Conv2d(in_dim, dim, 3, stride, padding=dilation, dilation=dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(dim)
-        self.mixer = create_mixer(mixer, dim, body.kernel_size, dilation=dilation)
+        layer = create_mixer(mixer, dim, body.kernel_size, dilation=dilation)
+        # `bn2` follows, so an ordinary convolution comes without norm and activation: ResNet's own block.
+        self.mixer: nn.Module = layer.local.conv if isinstance(layer, Conv) else layer
         self.bn2 = nn.BatchNorm2d(dim)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.downsample = shortcut(body, in_dim, dim, stride)
@@ -73,16 +76,15 @@ def spatial_mix(
     body: Body, mixer: str, dim: int, *, stride: int, dilation: int
 ) -> tuple[nn.Module, nn.Module, nn.Module]:
     """The mixer with what changes the size before and after it."""
-    if stride == 1:
-        return nn.Identity(), create_mixer(mixer, dim, body.kernel_size, dilation=dilation), nn.Identity()
+    own_stride = {"stride": stride} if stride > 1 and body.downsample == "mixer" and get_mixer(mixer).strided else {}
+    layer = create_mixer(mixer, dim, body.kernel_size, dilation=dilation, **own_stride)
+    if get_mixer(mixer).linear:
+        layer = nn.Sequential(layer, nn.BatchNorm2d(dim), nn.ReLU(inplace=True))
+    if stride == 1 or own_stride:
+        return nn.Identity(), layer, nn.Identity()
     if body.downsample == "blur":
-        blur = BlurPool2d(dim, filt_size=3, stride=stride)
-        return nn.Identity(), create_mixer(mixer, dim, body.kernel_size, dilation=dilation), blur
-    if get_mixer(mixer).strided:
-        strided = create_mixer(mixer, dim, body.kernel_size, stride=stride, dilation=dilation)
-        return nn.Identity(), strided, nn.Identity()
-    pool = nn.AvgPool2d(3, stride, padding=1)
-    return pool, create_mixer(mixer, dim, body.kernel_size, dilation=dilation), nn.Identity()
+        return nn.Identity(), layer, BlurPool2d(dim, filt_size=3, stride=stride)
+    return nn.AvgPool2d(3, stride, padding=1), layer, nn.Identity()
 
 
 def shortcut(body: Body, in_dim: int, out_dim: int, stride: int) -> nn.Module:

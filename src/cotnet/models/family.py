@@ -13,6 +13,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from cotnet.models.pretrained import checkpoint_filter_fn, resolve_weights
 from cotnet.models.residual_net import ResidualNet
 from cotnet.models.spec import Body, Stage, Stem
+from cotnet.models.vary import Mixers, vary
 
 PLANES = (64, 128, 256, 512)
 DEPTHS_50, DEPTHS_101, DEPTHS_152 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
@@ -106,16 +107,24 @@ PUBLISHED_ACCURACY = {
 }
 
 
-def _create(name: str, pretrained: bool = False, **kwargs: Any) -> ResidualNet:
+def _create(
+    name: str,
+    pretrained: bool = False,
+    mixers: Mixers | None = None,
+    kernel_size: int | None = None,
+    base_width: int | None = None,
+    **kwargs: Any,
+) -> ResidualNet:
+    body = vary(BODIES[name], mixers=mixers, kernel_size=kernel_size, base_width=base_width)
     if pretrained:
         kwargs = resolve_weights(name, kwargs)
     return build_model_with_cfg(
         ResidualNet,
         name,
         pretrained,
-        body=BODIES[name],
+        body=body,
         pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={"out_indices": tuple(range(len(BODIES[name].stages) + 1))},
+        feature_cfg={"out_indices": tuple(range(len(body.stages) + 1))},
         **kwargs,
     )
 

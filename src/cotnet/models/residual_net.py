@@ -9,6 +9,7 @@ from timm.models._features import feature_take_indices
 from timm.models._manipulate import checkpoint_seq
 from torch import Tensor, nn
 
+from cotnet.layers.init import init_weights
 from cotnet.models.blocks import BLOCKS, BasicBlock, Bottleneck
 from cotnet.models.spec import Body, Stem
 
@@ -77,10 +78,9 @@ class ResidualNet(nn.Module):
         self._init_weights()
 
     def _init_weights(self) -> None:
+        init_weights(self)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, (Bottleneck, BasicBlock)):
+            if isinstance(module, (Bottleneck, BasicBlock)):
                 module.zero_init_last()
 
     def stages(self) -> list[nn.Module]:

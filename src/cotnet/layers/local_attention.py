@@ -1,0 +1,72 @@
+"""Local multi-head self-attention with relative positions: the general form that CoT departs from."""
+
+import torch
+from torch import Tensor, nn
+
+from cotnet.layers.checks import check_heads, check_layer
+from cotnet.ops.local_aggregation import local_aggregation
+from cotnet.ops.local_similarity import local_similarity
+
+
+class LocalAttention(nn.Module):
+    """Each position attends to the k x k window around it: [N, C, H, W] to [N, C, H, W].
+
+    With query, key and value as 1x1 convolutions of x, head by head: the dot products of the query with the keys in its
+    window, plus those with a position embedding of each cell that the heads share; a softmax over the cells; the values
+    of the window summed by these weights. Keys and values outside the picture are zero, and their cells stay in the
+    softmax.
+
+    Parameters: `3 C * C + k * k * C / heads`. Multiply-accumulates a position: `3 C * C + 3 k * k * C`.
+
+    Args:
+        dim: channels C, divisible by `heads`.
+        kernel_size: odd window size k.
+        dilation: step between the cells of the window.
+        heads: each has an even, contiguous run of the channels.
+
+    Raises:
+        ValueError: a width that does not divide, an even window, or a number out of range.
+
+    Source:
+        Section 3.1 of arXiv 2107.12292; as a stand-alone layer arXiv 1906.05909.
+    """
+
+    def __init__(self, dim: int, kernel_size: int = 3, *, dilation: int = 1, heads: int = 8):
+        super().__init__()
+        check_heads(heads)
+        check_layer("LocalAttention", dim, kernel_size, dilation, divisor=heads)
+        self.kernel_size, self.dilation, self.heads = kernel_size, dilation, heads
+        self.query = nn.Conv2d(dim, dim, 1, bias=False)
+        self.key = nn.Conv2d(dim, dim, 1, bias=False)
+        self.value = nn.Conv2d(dim, dim, 1, bias=False)
+        self.position = nn.Parameter(torch.empty(kernel_size * kernel_size, dim // heads))
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Start with logits of about unit variance: the four equations have no scale that would see to it."""
+        dim, head_dim = self.query.in_channels, self.position.shape[1]
+        for projection in (self.query, self.key, self.value):
+            nn.init.normal_(projection.weight, std=dim**-0.5)
+        self.query.weight.data.mul_(head_dim**-0.5)
+        nn.init.normal_(self.position, std=head_dim**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, C, H, W]."""
+        weight = self.attention(x)
+        return local_aggregation(self.value(x), weight, self.kernel_size, dilation=self.dilation, grouping="contiguous")
+
+    def attention(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to the weights [N, heads, k * k, H, W], which sum to 1 over the window."""
+        similarity = local_similarity(
+            self.query(x),
+            self.key(x),
+            self.kernel_size,
+            heads=self.heads,
+            position=self.position,
+            dilation=self.dilation,
+        )
+        return similarity.softmax(2)
+
+    def extra_repr(self) -> str:
+        """The options that the submodules do not show."""
+        return f"kernel_size={self.kernel_size}, dilation={self.dilation}, heads={self.heads}"

@@ -1,0 +1,91 @@
+"""Variants of a body: other mixers in chosen stages, another window, another width."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cotnet.layers.mixers import get_mixer
+from cotnet.models.spec import Body
+
+Mixers = str | Mapping[str, str | Sequence[str]]
+
+FIRST_STAGE = 2  # the paper counts the stem as res1
+
+
+def vary(
+    body: Body, *, mixers: Mixers | None = None, kernel_size: int | None = None, base_width: int | None = None
+) -> Body:
+    """The body with something else in the place of what is given; `None` leaves a thing as it is.
+
+    Args:
+        body: what to start from.
+        mixers: mixers by stage, the first stage being `res2`: `{"res5": "local_attention"}`, `{"res2-4": "conv"}`, or
+            `{"res4": ["cot", "se_conv"]}` for several in turn; or one name for every stage; or all that as text:
+            `"res5=local_attention"`, `"res2-4=conv,res5=mhsa"`, `"res4=cot+se_conv"`, `"conv"`.
+        kernel_size: odd window of every mixer.
+        base_width: inner width of the bottlenecks, in 64ths of a stage's planes.
+
+    Raises:
+        ValueError: an unknown mixer or stage, or a stage named twice; the message lists what there is.
+    """
+    fields: dict[str, Any] = {}
+    if mixers is not None:
+        chosen = dict(_by_stage(mixers, len(body.stages)))
+        fields["stages"] = tuple(
+            replace(stage, mixers=chosen.get(number, stage.mixers)) for number, stage in enumerate(body.stages)
+        )
+    if kernel_size is not None:
+        fields["kernel_size"] = kernel_size
+    if base_width is not None:
+        if body.block != "bottleneck":
+            raise ValueError(f"base_width is the width of a bottleneck; this body has {body.block} blocks")
+        if base_width < 1:
+            raise ValueError(f"expected a base_width of at least 1, got {base_width=}")
+        fields["base_width"] = base_width
+    return replace(body, **fields)
+
+
+def _by_stage(mixers: Mixers, count: int) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Stage index and mixer names of each stage that is named."""
+    seen: set[int] = set()
+    for stages, names in _entries(mixers, count):
+        split = names.split("+") if isinstance(names, str) else list(names)
+        if not split:
+            raise ValueError(f"expected at least one mixer for {stages}, got {names!r}")
+        for name in split:
+            get_mixer(name)
+        for stage in _stages(stages, count):
+            if stage in seen:
+                raise ValueError(f"res{stage + FIRST_STAGE} is given two mixers; name each stage once in {mixers!r}")
+            seen.add(stage)
+            yield stage, tuple(split)
+
+
+def _entries(mixers: Mixers, count: int) -> list[tuple[str, str | Sequence[str]]]:
+    if not isinstance(mixers, str):
+        return list(mixers.items())
+    if "=" not in mixers:
+        return [(f"res{FIRST_STAGE}-{FIRST_STAGE + count - 1}", mixers.strip())]
+    entries: list[tuple[str, str | Sequence[str]]] = []
+    for part in mixers.split(","):
+        stages, equals, names = (piece.strip() for piece in part.partition("="))
+        if not (stages and equals and names):
+            raise ValueError(f"expected STAGE=MIXER, e.g. res5=cot or res2-4=conv, got {part.strip()!r}")
+        entries.append((stages, names))
+    return entries
+
+
+def _stages(text: str, count: int) -> range:
+    """`res4` or `res2-4` as indices from 0."""
+    last = FIRST_STAGE + count - 1
+    known = [f"res{number}" for number in range(FIRST_STAGE, last + 1)]
+    found = re.fullmatch(r"res(\d+)(?:-(?:res)?(\d+))?", text)
+    if found:
+        begin, end = int(found[1]), int(found[2] or found[1])
+        if FIRST_STAGE <= begin <= end <= last:
+            return range(begin - FIRST_STAGE, end + 1 - FIRST_STAGE)
+    near = difflib.get_close_matches(text, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    raise ValueError(f"unknown stage {text!r}{hint} This body has {', '.join(known)}, and ranges such as res2-{last}")
