@@ -1,6 +1,7 @@
 """The family: one residual body described by data, its registered names, and conversion of released checkpoints."""
 
 from cotnet.models.checkpoint import load_official
+from cotnet.models.convert import Conversion, convert
 from cotnet.models.cost import count_macs, count_parameters
 from cotnet.models.family import BODIES, PUBLISHED_ACCURACY
 from cotnet.models.official import from_official, to_official
@@ -12,9 +13,11 @@ __all__ = [
     "BODIES",
     "PUBLISHED_ACCURACY",
     "Body",
+    "Conversion",
     "ResidualNet",
     "Stage",
     "Stem",
+    "convert",
     "count_macs",
     "count_parameters",
     "from_official",
