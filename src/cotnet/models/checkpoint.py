@@ -55,7 +55,8 @@ def load_official(path: str | Path, ema: bool = False) -> dict[str, Tensor]:
         raise ValueError(f"{path} is not a released checkpoint: it holds a {type(content).__name__}, not a dictionary")
     if ema and "state_dict_ema" not in content:
         raise ValueError(f"{path} has no averaged weights (state_dict_ema); read it with ema=False")
-    entries = content.get("state_dict_ema" if ema else "state_dict", content)
+    # A released detector keeps its weights under "model".
+    entries = content.get("state_dict_ema" if ema else "state_dict", content.get("model", content))
     if not isinstance(entries, Mapping) or not entries:
         raise ValueError(f"{path} is not a released checkpoint: it has no weights under state_dict")
     odd = [name for name, value in entries.items() if not isinstance(name, str) or not isinstance(value, Tensor)]

@@ -7,6 +7,8 @@ does. A layer is recognised by its entries, so that whole models, single layers 
 from collections.abc import Mapping
 from typing import TypeVar
 
+from cotnet.models.official_detection import from_detection, is_detection, to_detection
+
 T = TypeVar("T")
 
 # official -> ours, by layer; the first row of each is the entry that betrays the layer.
@@ -37,18 +39,27 @@ def from_official(entries: Mapping[str, T]) -> dict[str, T]:
     """Rename the entries of a released state dict, of a model or of one layer, to ours.
 
     Args:
-        entries: official name to tensor (or anything else). Entries already in our names pass unchanged.
+        entries: official name to tensor (or anything else), of a classifier, a layer, or a released detector, of which
+            the backbone alone is taken. Entries already in our names pass unchanged.
 
     Returns:
         The same values in the same order under our names.
     """
+    if is_detection(entries):
+        entries = from_detection(entries)
     return _rename(entries, COT_PARTS, SE_PARTS, slot=("conv2.", "mixer."))
 
 
-def to_official(entries: Mapping[str, T]) -> dict[str, T]:
-    """Rename the entries of one of our state dicts to the released names: the inverse of `from_official`."""
+def to_official(entries: Mapping[str, T], *, detection: bool = False) -> dict[str, T]:
+    """Rename the entries of one of our state dicts to the released names: the inverse of `from_official`.
+
+    Args:
+        entries: our name to tensor (or anything else).
+        detection: take the names of a released detector's backbone; the classifier is then left out.
+    """
     inverse = [{ours: official for official, ours in parts.items()} for parts in (COT_PARTS, SE_PARTS)]
-    return _rename(entries, *inverse, slot=("mixer.", "conv2."))
+    official = _rename(entries, *inverse, slot=("mixer.", "conv2."))
+    return to_detection(official) if detection else official
 
 
 def _rename(entries: Mapping[str, T], *tables: Mapping[str, str], slot: tuple[str, str]) -> dict[str, T]:

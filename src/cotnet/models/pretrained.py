@@ -37,10 +37,9 @@ def resolve_weights(name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
     else:
         raise RuntimeError(NO_WEIGHTS.format(name=name))
     overlay = {**(kwargs.get("pretrained_cfg_overlay") or {}), "state_dict": entries, "file": None}
-    if "fc.weight" in entries:
-        overlay["num_classes"] = classes = len(entries["fc.weight"])
-        if not kwargs.get("features_only"):
-            _notice(classes, kwargs.get("num_classes", classes))
+    overlay["num_classes"] = classes = len(entries.get("fc.weight", ()))
+    if not kwargs.get("features_only"):
+        _notice(classes, kwargs.get("num_classes", classes or cfg.num_classes))
     return {**kwargs, "pretrained_cfg_overlay": overlay}
 
 
@@ -72,6 +71,8 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
         ValueError: entries that are missing, left over, or of another shape.
     """
     entries, own = from_official(state_dict), model.state_dict()
+    # A detector's frozen norms do not count batches; nothing is computed from the number.
+    entries = {name: own[name] for name in own if name.endswith("num_batches_tracked")} | entries
     adaptable = {"fc.weight", "fc.bias"}
     first_conv = next(iter(own), "")
     problems = [f"{name} is missing" for name in own if name not in entries and name not in adaptable]
@@ -90,4 +91,6 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
 def _notice(classes: int, wanted: int) -> None:
     if classes != wanted:
         text = f"the weights classify {classes} classes, the model {wanted}: their classifier is dropped"
+        if classes == 0:
+            text = f"the weights have no classifier: the model's, of {wanted} classes, keeps its random weights"
         warnings.warn(text, UserWarning, stacklevel=2)
