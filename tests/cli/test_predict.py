@@ -43,10 +43,12 @@ def test_globs_and_repeated_pictures(cotnet_command, weights, pictures):
 def test_an_unreadable_picture_does_not_lose_the_others(cotnet_command, weights, pictures):
     (pictures / "val" / "cat" / "broken.png").write_bytes(b"no picture")
     status, out, err = cotnet_command("predict", weights, pictures)
-    assert status == 1
-    assert len(out.splitlines()) == 6
-    assert "broken.png: it is not a picture" in err
-    assert "1 of 7" in err
+    assert (status, len(out.splitlines()), err.count("\n")) == (2, 6, 1)
+    assert "broken.png: it is not a picture; repair or remove it" in err
+    (pictures / "val" / "cat" / "empty.png").write_bytes(b"")
+    status, out, err = cotnet_command("predict", weights, pictures)
+    assert (status, len(out.splitlines())) == (2, 6)
+    assert "2 of 8" in err
 
 
 def test_bad_weights(cotnet_command, weights, pictures, tmp_path):

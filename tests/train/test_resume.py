@@ -24,7 +24,7 @@ def test_resumed_equals_unbroken(fields, tmp_path, monkeypatch):
     def cut(self, trainer, pl_module):
         if trainer.current_epoch == 2:
             raise PowerCutError
-        self._epoch_start = 0.0
+        self._epoch_start = self._top1_sum = 0.0
 
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "on_train_epoch_start", cut)

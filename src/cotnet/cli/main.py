@@ -25,7 +25,7 @@ Contextual Transformer networks for PyTorch.
 
 
 class UnfinishedError(Exception):
-    """The work was done but for a part that has been named already: exit status 1."""
+    """The work was done but for a part that has been named already: exit status 2."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows `cotnet`; the process's own arguments by default.
 
     Returns:
-        The exit status: 0, or 1 where a part of the work could not be done, or 2 after an error that is one line on
-        standard error, or 130 after an interrupt.
+        The exit status: 0, or 2 after an error that is one line on standard error, or 1 where the reader of the
+        output has left, or 130 after an interrupt.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except UnfinishedError:
-        return 1
+        return 2
     except BrokenPipeError:
         _discard_output()
         return 1

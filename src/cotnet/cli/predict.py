@@ -9,7 +9,7 @@ from cotnet.cli.parser import Parser, at_least
 DESCRIPTION = """Name what is in pictures.
 
 WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model.
-A picture that cannot be read is named, the others are predicted all the same, and the exit status is then 1."""
+A picture that cannot be read is named, the others are predicted all the same, and the exit status is then 2."""
 
 
 def run(arguments: list[str]) -> None:
@@ -59,9 +59,11 @@ def run(arguments: list[str]) -> None:
                 report.write(prediction)
             else:
                 unreadable += 1
-                print(f"cotnet: cannot read {prediction.path}: {prediction.error}", file=sys.stderr)
+                reason = f"cannot read the picture {prediction.path}: {prediction.error}; repair or remove it"
+                print(f"cotnet: error: {reason}", file=sys.stderr)
 
         predict(network, card, paths, write, topk=chosen.topk, batch_size=chosen.batch_size, workers=chosen.workers)
-    if unreadable:
+    if unreadable > 1:
         print(f"cotnet: {unreadable} of {len(paths)} pictures could not be read", file=sys.stderr)
+    if unreadable:
         raise UnfinishedError

@@ -27,7 +27,7 @@ class PictureData(LightningDataModule):
         size: Side of the square network input in pixels.
         batch_size: Pictures per step and device.
         workers: Loader processes; 0 loads in the training process.
-        augment: How training pictures are cropped, see `cotnet.data.transforms.train_transform`.
+        augment: How training pictures are changed, see `cotnet.data.transforms.train_transform`.
         auto_augment: A timm RandAugment policy for training pictures, or None.
         mean: Mean of each channel, of values in 0..1.
         std: Standard deviation of each channel.

@@ -24,7 +24,7 @@ class CIFAR(PictureData):
         size: Side of the square network input in pixels.
         batch_size: Pictures per step and device.
         workers: Loader processes.
-        augment: How training pictures are cropped.
+        augment: How training pictures are changed.
         auto_augment: A timm RandAugment policy, or None.
         mean: Mean of each channel.
         std: Standard deviation of each channel.

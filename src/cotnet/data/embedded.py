@@ -23,7 +23,7 @@ class EmbeddedPictures(PictureData):
         size: Side of a patch, and of the network input, in pixels, at most 48.
         batch_size: Patches per step and device.
         workers: Loader processes; the patches are in memory, so none is usual.
-        augment: How training patches are cropped.
+        augment: How training patches are changed.
         auto_augment: A timm RandAugment policy, or None.
         mean: Mean of each channel.
         std: Standard deviation of each channel.

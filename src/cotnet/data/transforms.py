@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 Transform = Callable[[Any], Tensor]
-Augment = Literal["resized_crop", "pad_crop", "none"]
+Augment = Literal["resized_crop", "pad_crop", "flip", "none"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 
@@ -46,7 +46,7 @@ def train_transform(
     augment: Augment,
     auto_augment: str | None,
 ) -> Transform:
-    """Crop at random, flip with probability one half, normalise.
+    """Change a picture at random, normalise.
 
     Args:
         size: Side of the square input in pixels.
@@ -54,7 +54,8 @@ def train_transform(
         std: Standard deviation of each channel.
         interpolation: Name of the resampling filter.
         augment: ``resized_crop`` takes 8 to 100 % of the area at an aspect of 3/4 to 4/3 (ImageNet practice);
-            ``pad_crop`` pads by an eighth and crops (CIFAR practice); ``none`` resizes alone.
+            ``pad_crop`` pads by an eighth and crops (CIFAR practice); both flip left to right with probability one
+            half. ``flip`` flips in both directions, for pictures without an upright; ``none`` resizes alone.
         auto_augment: A timm RandAugment policy such as ``rand-m9-mstd0.5``, or None.
     """
     if augment == "resized_crop":
@@ -72,6 +73,8 @@ def train_transform(
     steps: list[Any] = [v2.Resize((size, size), interpolation=filter_)]
     if augment == "pad_crop":
         steps += [v2.RandomCrop(size, padding=max(1, size // 8)), v2.RandomHorizontalFlip()]
+    if augment == "flip":
+        steps += [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()]
     if auto_augment is not None:
         grey = tuple(round(255 * channel) for channel in mean)
         steps.append(rand_augment_transform(auto_augment, {"img_mean": grey, "translate_const": size // 4}))

@@ -86,7 +86,7 @@ def why_unreadable(path: Path, error: Exception) -> str:
         return "it is empty"
     if start.startswith(b"PK"):
         if not zipfile.is_zipfile(path):
-            return "it is truncated; download it again"
+            return "it is truncated: copy or download it again"
         with zipfile.ZipFile(path) as archive:
             if not any(name.endswith("/data.pkl") for name in archive.namelist()):
                 return "it is an archive of other files, not a checkpoint"

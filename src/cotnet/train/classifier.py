@@ -108,8 +108,8 @@ class Classifier(LightningModule):
         """Logits [N, classes] of pictures [N, 3, H, W]."""
         return self.network(pictures.contiguous(memory_format=torch.channels_last))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Loss and top-1 of one batch."""
         pictures, labels = batch
         if self.mix is None:
             logits = self(pictures)
@@ -120,9 +120,10 @@ class Classifier(LightningModule):
             loss = functional.cross_entropy(logits, targets)
             labels = targets.argmax(1)
         self.train_top1.update(logits, labels)
+        top1 = (logits.detach().argmax(1) == labels).float().mean()
         self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(pictures))
         self.log("train_top1", self.train_top1, on_step=False, on_epoch=True)
-        return loss
+        return {"loss": loss, "top1": top1}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Metrics of one batch."""

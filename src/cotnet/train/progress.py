@@ -27,7 +27,7 @@ class Progress(Callback):
         self._per_epoch = int(trainer.num_training_batches)
         self._batch: int = trainer.datamodule.batch_size * trainer.world_size  # type: ignore[attr-defined]
         self._steps = self._per_epoch * (trainer.max_epochs - trainer.current_epoch)
-        self._done, self._loss, self._in_steps_s = 0, 0.0, 0.0
+        self._done, self._in_steps_s = 0, 0.0
         self._start = self._spoken = time.perf_counter()
         if self.terminal and trainer.is_global_zero:
             from rich.progress import BarColumn, Progress, TextColumn
@@ -39,18 +39,20 @@ class Progress(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
         self._epoch_start = time.perf_counter()
+        self._top1_sum: Any = 0.0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar, or say something when nothing was said for a while."""
         self._done += 1
+        self._top1_sum += outputs["top1"]  # stays on its device
         now = time.perf_counter()
         if self._bar is None and now - self._spoken < _QUIET_S:
             return
-        self._loss = float(outputs["loss"])
+        top1 = float(self._top1_sum) / (batch_idx + 1)
         rate = (batch_idx + 1) * self._batch / (now - self._epoch_start)
-        state = f"loss {self._loss:.3f}  {rate:.0f} images/s  {self._left(now)} left"
+        state = f"loss {float(outputs['loss']):.3f}  train {top1:.1%}  {rate:.0f} images/s  {self._left(now)} left"
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, description=epoch, state=state)
