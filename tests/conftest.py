@@ -2,12 +2,17 @@
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
+    torch.set_num_threads(1)
 
 PARITY = Path(__file__).parent / "parity"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
