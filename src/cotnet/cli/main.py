@@ -12,6 +12,7 @@ COMMANDS = {
     "validate": "top-1, top-5 and per-class accuracy of trained weights",
     "predict": "name what is in pictures",
     "models": "list the networks",
+    "study": "train networks that differ in one thing alike, over several seeds, and compare them",
 }
 
 HELP = """usage: cotnet COMMAND [ARGUMENTS]

@@ -49,6 +49,10 @@ BODIES = {
         (Stage(2, 32, 1, ("cot",)), Stage(2, 64, 2, ("cot",)), Stage(3, 128, 2, ("cot",))),
         block="basic",
     ),
+    "cotnet20_nano": Body(
+        Stem((32,), kernel_size=3, stride=1, max_pool=False),
+        (Stage(2, 16, 1, ("cot",)), Stage(2, 32, 2, ("cot",)), Stage(2, 64, 2, ("cot",))),
+    ),
 }
 
 
@@ -91,6 +95,7 @@ default_cfgs = generate_default_cfgs(
         "se_cotnetd_270": _deep(256, 0.888),
         "cotnet18": _cfg(description=OWN),
         "cotnet_nano": _cfg(64, 1.0, pool_size=(16, 16), description=OWN),
+        "cotnet20_nano": _cfg(64, 1.0, pool_size=(16, 16), description=OWN),
     }
 )
 
@@ -199,3 +204,9 @@ def cotnet18(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
 def cotnet_nano(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
     """This project's own: about a million parameters, for pictures of 32 to 96 pixels."""
     return _create("cotnet_nano", pretrained, **kwargs)
+
+
+@register_model
+def cotnet20_nano(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
+    """This project's own: bottlenecks whose mixer alone sees neighbours, for studies on pictures of 32 to 96 pixels."""
+    return _create("cotnet20_nano", pretrained, **kwargs)

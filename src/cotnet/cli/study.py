@@ -1,0 +1,124 @@
+"""`cotnet study STUDY [--field value ...]`."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cotnet.cli.parser import Parser, at_least
+
+if TYPE_CHECKING:
+    from cotnet.study import Study
+
+DESCRIPTION = """Train networks that differ in one thing alike, over several seeds, and compare them.
+
+STUDY is one of {studies}, or a YAML file; without it, --bodies and --mixers make a grid.
+Fields of `cotnet train` may follow and hold for every run, e.g.
+
+  cotnet study context --data cotnet.data.NpzPack --data.path FILE.npz --trainer.max_epochs 10
+  cotnet study --bodies cotnet20_nano --mixers conv,cot --stages all,res4 --recipe embedded
+
+A study that was stopped goes on where it was by the same command. It leaves results.csv, report.md, figure.png and
+the run of every cell in its folder."""
+
+
+def run(arguments: list[str]) -> None:
+    """Run a study as the arguments say.
+
+    Raises:
+        ValueError: the study, a case or an option is wrong.
+        UnfinishedError: some cells failed; they have been named.
+    """
+    from cotnet.study.grid import Study, grid, load_study, study_names
+
+    parser = Parser("study", DESCRIPTION.format(studies=", ".join(study_names())))
+    parser.add_argument("study", nargs="?", metavar="STUDY")
+    parser.add_argument("--bodies", metavar="NAMES", help="of a grid, with commas between")
+    parser.add_argument("--mixers", metavar="NAMES", help="of a grid")
+    parser.add_argument("--stages", metavar="NAMES", default="all", help="of a grid: all, res4, res2-3, ...")
+    parser.add_argument("--kernel-sizes", metavar="LIST", default="3", help="of a grid; default 3")
+    parser.add_argument("--recipe", metavar="NAME", help="of `cotnet train`, in the place of the study's")
+    parser.add_argument("--seeds", metavar="LIST", help="e.g. 0,1,2; default what the study says, or 0,1,2")
+    parser.add_argument("--output", metavar="FOLDER", help="default studies/STUDY")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="most cells at a time; default one a core, with a GPU one"
+    )
+    parser.add_argument("--report-only", action="store_true", help="train nothing, report what is done")
+    own, fields = _split(arguments)
+    chosen = parser.parse_args(own)
+    jobs = at_least(1, "jobs", chosen.jobs) if chosen.jobs is not None else None
+
+    if chosen.study is not None:
+        if chosen.bodies or chosen.mixers:
+            raise ValueError("give either a study or --bodies and --mixers, not both")
+        study = load_study(chosen.study)
+    elif chosen.bodies and chosen.mixers:
+        bodies, mixers, stages = (_names(text) for text in (chosen.bodies, chosen.mixers, chosen.stages))
+        study = Study("Grid", grid(bodies, mixers, stages, _numbers("kernel-sizes", chosen.kernel_sizes)))
+    else:
+        raise ValueError(f"name a study ({', '.join(study_names())}), or both --bodies and --mixers")
+    if chosen.seeds is not None:
+        study = replace(study, seeds=tuple(_numbers("seeds", chosen.seeds)))
+    if chosen.recipe is not None:
+        study = replace(study, recipe=chosen.recipe)
+    study.check()
+    from cotnet.cli.train import find_recipe
+
+    find_recipe(study.recipe)
+    name = Path(chosen.study).stem if chosen.study else "grid"
+    _run(study, fields, Path(chosen.output or f"studies/{name}"), jobs=jobs, train=not chosen.report_only)
+
+
+def _run(study: "Study", fields: list[str], output: Path, *, jobs: int | None, train: bool) -> None:
+    import torch
+
+    from cotnet.cli.main import UnfinishedError
+    from cotnet.study.cells import cells_of, run_cells
+    from cotnet.study.figure import draw_study
+    from cotnet.study.results import summarise, write_tables
+
+    cells = cells_of(study, output)
+    jobs = jobs or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
+    failed = run_cells(study, cells, fields, jobs=jobs, say=lambda line: print(line, flush=True)) if train else []
+    results = summarise(study, cells, speed_file=output / "speed.json")
+    if not results:
+        raise ValueError("; ".join(failed) or f"nothing is done in {output} yet")
+    done = sum(cell.result() is not None for cell in cells)
+    overridden = " ".join([*(f"--{name} {value}" for name, value in study.fields.items()), *fields])
+    notes = [
+        f"{done} of {len(cells)} cells; recipe {study.recipe} {overridden}. Top-1 of the last epoch on the validation "
+        "pictures; images/s of the forward pass alone, batch 32, on this machine. Published: the authors' counterpart "
+        "on ImageNet, another body on other data: compare orders, not values."
+    ]
+    print(f"\n{write_tables(study, results, output, notes=notes)}")
+    draw_study(study.title, results, output / "figure.png", data="validation of this study")
+    print(f"everything is in {output}")
+    if failed:
+        print("failed:\n" + "\n".join(f"  {line}" for line in failed))
+        raise UnfinishedError
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The study's own words, and the fields for `cotnet train` with their values."""
+    own: list[str] = []
+    fields: list[str] = []
+    part = own
+    for word in arguments:
+        name = word.split("=")[0]
+        if name.startswith(("--model.name", "--model.kwargs")):
+            raise ValueError(f"{name} is what the study varies and cannot be set")
+        if word.startswith("--"):
+            part = fields if name.partition(".")[0] in ("--model", "--data", "--trainer") else own
+        part.append(word)
+    return own, fields
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in _names(text)]
+    except ValueError:
+        raise ValueError(f"--{option} must be whole numbers with commas between, got {text!r}") from None

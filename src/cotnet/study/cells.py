@@ -1,0 +1,161 @@
+"""Training the cells of a study: each one a `cotnet train` in a process and a folder of its own."""
+
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cotnet.models.weights_file import read_weights
+from cotnet.study.grid import Case, Study
+
+_POLL_S = 0.5
+_FIRST_GUESS_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run of a study: a case with a seed, in `folder`."""
+
+    case: Case
+    seed: int
+    folder: Path
+
+    @property
+    def result_path(self) -> Path:
+        """Where the result is, once the cell is done."""
+        return self.folder / "result.json"
+
+    def result(self) -> dict[str, Any] | None:
+        """What the run came to, or `None` before it is done."""
+        return json.loads(self.result_path.read_text()) if self.result_path.is_file() else None
+
+
+def cells_of(study: Study, output: Path) -> list[Cell]:
+    """The cells, one seed of every case before the next seed of any, so that an unfinished study compares all."""
+    return [Cell(case, seed, output / "cells" / case.label / str(seed)) for seed in study.seeds for case in study.cases]
+
+
+def run_cells(
+    study: Study, cells: list[Cell], fields: list[str], *, jobs: int, say: Callable[[str], None] = print
+) -> list[str]:
+    """Train every cell that is not done, up to `jobs` at a time while memory allows.
+
+    A cell that was interrupted goes on from its last epoch.
+
+    Args:
+        study: says the recipe and its fields.
+        cells: what to train.
+        fields: more words for `cotnet train`, after the study's own.
+        jobs: most cells at a time.
+        say: takes a line about each cell.
+
+    Returns:
+        A line for each cell that failed.
+
+    Raises:
+        ValueError: a folder holds the result of other settings.
+    """
+    settings = {cell.folder: _settings(study, cell, fields) for cell in cells}
+    for cell in cells:
+        done = cell.result()
+        if done is not None and done["settings"] != settings[cell.folder]:
+            raise ValueError(f"{cell.folder} was trained with other settings; choose another --output, or remove it")
+    waiting = [cell for cell in cells if cell.result() is None]
+    if len(waiting) < len(cells):
+        say(f"{len(cells) - len(waiting)} of {len(cells)} cells are done already")
+    running: dict[Cell, tuple[subprocess.Popen[bytes], float]] = {}
+    failed: list[str] = []
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs and (not running or _memory_allows()):
+                cell = waiting.pop(0)
+                running[cell] = (_start(study, cell, fields, threads=threads), time.time())
+            time.sleep(_POLL_S)
+            for cell, (process, started) in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[cell]
+                fault = _finish(cell, process.returncode, settings[cell.folder])
+                name = f"{cell.case.label}, seed {cell.seed}"
+                if fault:
+                    failed.append(f"{name}: {fault}")
+                result = cell.result()
+                outcome = f"top-1 {result['top1']:.1%}" if result else f"failed: {fault}"
+                say(f"{name}: {outcome}, {time.time() - started:.0f} s; {len(waiting) + len(running)} cells to go")
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+            process.wait()
+    return failed
+
+
+def _settings(study: Study, cell: Cell, fields: list[str]) -> dict[str, Any]:
+    return {"recipe": study.recipe, "fields": study.fields, "words": fields, "seed": cell.seed} | {
+        "body": cell.case.body,
+        "kwargs": cell.case.kwargs,
+    }
+
+
+def _start(study: Study, cell: Cell, fields: list[str], *, threads: int) -> "subprocess.Popen[bytes]":
+    words = [sys.executable, "-m", "cotnet", "train", study.recipe]
+    for name, value in study.fields.items():
+        words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+    words += [*fields, "--model.name", cell.case.body, "--seed_everything", str(cell.seed)]
+    if cell.case.kwargs:
+        words += ["--model.kwargs", json.dumps(cell.case.kwargs)]
+    words += ["--runs", str(cell.folder / "runs")]
+    earlier = sorted(cell.folder.glob("runs/*/*/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if earlier:
+        words += ["--ckpt_path", str(earlier[-1])]
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    with (cell.folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)
+
+
+def _finish(cell: Cell, status: int, settings: dict[str, Any]) -> str | None:
+    """Write the result of a run that ended, or say what went wrong."""
+    tables = sorted(cell.folder.glob("runs/*/*/metrics.csv"), key=lambda path: path.stat().st_mtime)
+    if status or not tables:
+        lines = (cell.folder / "log.txt").read_text("utf-8", "replace").splitlines()
+        return f"{lines[-1] if lines else 'no output'} (exit status {status}, see {cell.folder / 'log.txt'})"
+    with tables[-1].open() as file:
+        rows = list(csv.DictReader(file))
+    _, card = read_weights(tables[-1].with_name("weights.safetensors"))
+    # The last epoch, not the best one: choosing an epoch by its validation score would flatter the noisier case.
+    result = {
+        "top1": float(rows[-1]["val_top1"]),
+        "train_seconds": sum(float(row["seconds"]) for row in rows),
+        "epochs": len(rows),
+        "run": str(tables[-1].parent.relative_to(cell.folder)),
+        "size": card.preprocessing["input_size"][-1],
+        "classes": len(card.class_names),
+        "settings": settings,
+    }
+    partial = cell.result_path.with_suffix(".partial")
+    partial.write_text(json.dumps(result, indent=1))
+    partial.replace(cell.result_path)
+    return None
+
+
+def _memory_allows() -> bool:
+    """Whether another cell of the largest size so far fits into half of the memory that is available."""
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 or _FIRST_GUESS_BYTES
+    return _available_bytes() > 2 * largest
+
+
+def _available_bytes() -> int:
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

@@ -1,0 +1,104 @@
+"""Studies as data, resumed cell by cell, and what they report."""
+
+import json
+import math
+
+import pytest
+import torch
+from PIL import Image
+
+from cotnet.cli.main import UnfinishedError
+from cotnet.cli.study import run
+from cotnet.models import count_parameters
+from cotnet.study import Case, Result, compare, load_study, study_names
+
+SMALL = ["--trainer.max_epochs", "1", "--model.warmup_epochs", "0", "--data.size", "8", "--data.batch_size", "14"]
+SMALL += ["--data.train_per_class", "2", "--data.val_per_class", "1", "--data.workers", "0"]
+GRID = ["--bodies", "cotnet20_nano", "--mixers", "conv,cot", "--recipe", "embedded", "--seeds", "0", "--jobs", "2"]
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_shipped_studies_build(name):
+    study = load_study(name)
+    study.check()
+    assert len(study.seeds) >= 3
+
+
+def test_relatives_are_of_about_equal_size():
+    with torch.device("meta"):
+        sizes = {case.label: count_parameters(case.network(10)) for case in load_study("relatives").cases}
+    assert all(0.85 < size / sizes["CoT"] < 1.2 for size in sizes.values()), sizes
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    run([*GRID, "--output", str(folder), *SMALL])
+    return folder
+
+
+def test_a_study_leaves_table_report_and_figure(finished):
+    assert len((finished / "results.csv").read_text().splitlines()) == 3
+    report = (finished / "report.md").read_text()
+    assert "| cot | 1 |" in report
+    assert "2 of 2 cells" in report
+    assert "0.20" in report
+    with Image.open(finished / "figure.png") as picture:
+        assert picture.width > 1000
+
+
+def test_a_finished_cell_is_not_trained_again(finished, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("cells/*/*/log.txt")}
+    run([*GRID, "--output", str(finished), *SMALL])
+    assert "2 of 2 cells are done already" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in finished.glob("cells/*/*/log.txt")}
+
+
+def test_other_settings_need_another_folder(finished):
+    with pytest.raises(ValueError, match="was trained with other settings; choose another --output"):
+        run([*GRID, "--output", str(finished), *SMALL, "--model.base_lr", "0.3"])
+
+
+def test_a_failing_cell_is_named_and_the_rest_reported(finished, tmp_path, capsys):
+    for source in finished.glob("cells/conv/0/*.json"):
+        target = tmp_path / "cells" / "conv" / "0" / source.name
+        target.parent.mkdir(parents=True)
+        done = json.loads(source.read_text())
+        done["settings"]["words"] = ["--data.size", "big"]
+        target.write_text(json.dumps(done))
+    with pytest.raises(UnfinishedError):
+        run([*GRID, "--output", str(tmp_path), "--data.size", "big"])
+    assert "cot, seed 0: failed: cotnet: error: data.size must be int" in capsys.readouterr().out
+    assert (tmp_path / "report.md").is_file()
+
+
+def result(label, *scores):
+    return Result(Case(label, "cotnet20_nano"), dict(enumerate(scores)), 1, 1, 1.0)
+
+
+def test_order_is_judged_by_paired_differences():
+    low = result("low", 0.50, 0.52, 0.54)
+    assert "low < high: confirmed (+1.10 points" in compare(low, result("high", 0.51, 0.531, 0.552))
+    assert "contradicted" in compare(result("high", 0.51, 0.531, 0.552), low)
+    assert "not confirmed" in compare(low, result("high", 0.49, 0.55, 0.54))
+    assert "open" in compare(result("low", 0.5), result("high", 0.6))
+    assert math.isnan(result("low", 0.5).spread)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["contxt"], r"unknown study 'contxt'; did you mean context\?.*relatives"),
+        ([], "name a study .context, kernel, relatives, stages., or both --bodies and --mixers"),
+        (["--bodies", "cotnet_nanoo", "--mixers", "cot"], "unknown model 'cotnet_nanoo'; did you mean cotnet_nano"),
+        (["--bodies", "cotnet_nano", "--mixers", "cott"], "did you mean 'cot'"),
+        (["--bodies", "cotnet_nano", "--mixers", "cot", "--stages", "res5"], "This body has res2, res3, res4"),
+        (["context", "--seeds", "a"], "--seeds must be whole numbers"),
+        (["context", "--recipe", "cifar11"], "unknown recipe 'cifar11'"),
+        (["context", "--model.kwargs", "{}"], "is what the study varies"),
+        (["context", "--joobs", "1"], "did you mean --jobs"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        run(arguments)
