@@ -1,6 +1,5 @@
 """The attention of CoT: from a position and its static context to the position's own filters."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,6 +30,16 @@ class ContextAttention(nn.Module):
 
     def forward(self, x: Tensor, static: Tensor) -> Tensor:
         """Two [N, C, H, W] to the weights [N, C / 8, k * k, H, W]."""
-        # With several groups the channels interleave (x0, k0, x1, k1, ...), so that each group gets its part of both.
-        pair = torch.cat([x, static], 1) if self.groups == 1 else torch.stack([x, static], 2).flatten(1, 2)
-        return self.norm(self.expand(F.relu(self.reduce(pair), inplace=True))).unflatten(1, (self.maps, -1))
+        hidden = self.reduce.norm(self.reduce_pair(x, static))
+        return self.norm(self.expand(F.relu(hidden, inplace=True))).unflatten(1, (self.maps, -1))
+
+    def reduce_pair(self, x: Tensor, static: Tensor) -> Tensor:
+        """The first convolution, of [x, static context], to [N, C / 2, H, W].
+
+        It runs on each half by itself, so that the joined map need be neither written nor kept for the backward pass.
+        """
+        if self.groups == 1:
+            of_x, of_static = self.reduce.conv.weight.chunk(2, 1)
+        else:  # the channels interleave (x0, k0, x1, k1, ...), so that each group gets its part of both
+            of_x, of_static = self.reduce.conv.weight.unflatten(1, (-1, 2)).unbind(2)
+        return F.conv2d(x, of_x, groups=self.groups).add_(F.conv2d(static, of_static, groups=self.groups))

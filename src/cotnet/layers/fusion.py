@@ -30,6 +30,14 @@ class ContextFusion(nn.Module):
 
     def dynamic_share(self, dynamic: Tensor, static: Tensor) -> Tensor:
         """[N, C, 1, 1]: the share of the dynamic context; the static context has the rest."""
-        pooled = dynamic.mean((2, 3), keepdim=True) + static.mean((2, 3), keepdim=True)
+        pooled = global_mean(dynamic) + global_mean(static)
         logits = self.expand(F.relu(self.norm(self.reduce(pooled)))).unflatten(1, (-1, 2))
         return torch.sigmoid(logits[:, :, 0] - logits[:, :, 1])
+
+
+def global_mean(x: Tensor) -> Tensor:
+    """[N, C, H, W] to its mean over the positions, [N, C, 1, 1]."""
+    if x.dtype == torch.float16:  # cannot hold the sum over a large picture
+        return x.mean((2, 3), keepdim=True)
+    # The gradient of a sum is a view; that of a mean would be written out for every position.
+    return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])

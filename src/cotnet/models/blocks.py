@@ -39,7 +39,7 @@ class Bottleneck(nn.Module):
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.blur(self.mixer(self.pool(y)))
         y = self.drop_path(self.bn3(self.conv3(y)))
-        return F.relu(y + self.downsample(x), inplace=True)
+        return F.relu(y.add_(self.downsample(x)), inplace=True)
 
 
 class BasicBlock(nn.Module):
@@ -69,7 +69,7 @@ class BasicBlock(nn.Module):
         """[N, C, H, W] to [N, planes, H', W']."""
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.drop_path(self.bn2(self.mixer(y)))
-        return F.relu(y + self.downsample(x), inplace=True)
+        return F.relu(y.add_(self.downsample(x)), inplace=True)
 
 
 def spatial_mix(
