@@ -2,6 +2,8 @@
 #include "columns.h"
 #include "isa.h"
 #include "parallel.h"
+#include "pixel.h"
+#include "straight.h"
 #include "weight_rows.h"
 #include "window.h"
 
@@ -11,42 +13,30 @@ namespace {
 template <class T>
 int along_channels(const Problem& p, const T* value, const T* weight, T* out, int64_t first, int64_t last) {
   const Runs runs = Runs::of<T>(p);
-  const int64_t k = p.kernel_size, taps = k * k, pad = p.dilation * (k / 2);
+  const int64_t k = p.kernel_size, taps = k * k;
   const SumTaps<T> sum = sum_taps_for<T>(runs, taps);
   const int64_t *vs = p.value_strides, *os = p.out_strides;
   const int64_t together = pixels_together<T>(p, taps);
-  const Interior rows(pad, p.stride, p.height, p.out_h), columns(pad, p.stride, p.width, p.out_w);
 
   Scratch scratch;
   WeightRows<T> weights;
   weights.prepare(scratch, p, runs, weight, 1, together);
-  Window<T> window = new_window<T>(scratch, taps);
-  const T* zeros = new_zeros<T>(scratch, runs);
+  ValueWindow<T> reads(scratch, p);
+  Window<T> window{reads.x, scratch.take<const T*>(taps), 0, 0, 0};
   if (scratch.failed) return kOutOfMemory;
 
   for (int64_t r = first; r < last; ++r) {
     const int64_t n = r / p.out_h, i = r % p.out_h;
-    const T* picture = value + n * vs[0];
     T* target = out + n * os[0] + i * os[2];
+    reads.start_row(value + n * vs[0], i);
     for (int64_t begin = 0; begin < p.out_w; begin += together) {
       const int64_t end = begin + together < p.out_w ? begin + together : p.out_w;
       const WeightRow<T> row = weights.row(0, n, i, begin, end - begin);
+      for (int64_t t = 0; t < taps; ++t) window.w[t] = row.at + t * row.tap;
       window.block = row.block;
       for (int64_t j = begin; j < end; ++j) {
-        if (j > begin && rows.holds(i) && columns.holds(j) && columns.holds(j - 1)) {
-          window.x_at += p.stride * vs[3], window.w_at += row.pixel;
-        } else {
-          window.x_at = window.w_at = 0;
-          for (int64_t u = 0, t = 0; u < k; ++u) {
-            const int64_t h = i * p.stride - pad + u * p.dilation;
-            for (int64_t v = 0; v < k; ++v, ++t) {
-              const int64_t column = j * p.stride - pad + v * p.dilation;
-              const bool inside = h >= 0 && h < p.height && column >= 0 && column < p.width;
-              window.x[t] = inside ? picture + h * vs[2] + column * vs[3] : zeros;
-              window.w[t] = row.at + t * row.tap + (j - begin) * row.pixel;
-            }
-          }
-        }
+        reads.move_to(j);
+        window.x_at = reads.at, window.w_at = (j - begin) * row.pixel;
         sum(runs, target + j * os[3], window, taps);
       }
     }
@@ -57,10 +47,15 @@ int along_channels(const Problem& p, const T* value, const T* weight, T* out, in
 template <class T> int typed(const Problem& p, const void* first, const void* second, void* output) {
   const T *value = static_cast<const T*>(first), *weight = static_cast<const T*>(second);
   T* out = static_cast<T*>(output);
-  if (p.value_strides[1] == 1 && p.out_strides[1] == 1)
+  if (p.value_strides[1] == 1 && p.out_strides[1] == 1) {
+    if (const auto straight = aggregate_straight_for<T>(p))
+      return over_tasks(p, p.batch * p.out_h, [&](int64_t begin, int64_t end) {
+        return straight(p, value, weight, out, begin, end);
+      });
     return over_tasks(p, p.batch * p.out_h, [&](int64_t begin, int64_t end) {
       return along_channels(p, value, weight, out, begin, end);
     });
+  }
   const Bands bands(p, p.out_h, p.out_w, 448);
   return over_tasks(p, bands.count(), [&](int64_t begin, int64_t end) {
     return sum_along_columns(p, bands, kForward, value, weight, out, begin, end);

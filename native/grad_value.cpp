@@ -2,6 +2,7 @@
 #include "columns.h"
 #include "isa.h"
 #include "parallel.h"
+#include "pixel.h"
 #include "weight_rows.h"
 #include "window.h"
 
@@ -22,8 +23,8 @@ int along_channels(const Problem& p, const T* grad_out, const T* weight, T* grad
   WeightRows<T> weights;
   weights.prepare(scratch, p, runs, weight, slots, p.out_w);
   WeightRow<T>* ring = scratch.take<WeightRow<T>>(slots);
-  Window<T> window = new_window<T>(scratch, taps);
-  const T* zeros = new_zeros<T>(scratch, runs);
+  Window<T> window{scratch.take<const T*>(taps), scratch.take<const T*>(taps), 0, 0, 0};
+  const T* zeros = new_zeros<T>(scratch, p);
   if (scratch.failed) return kOutOfMemory;
 
   int64_t ready = -1;  // rows of all pictures' output rows that the ring holds, or held

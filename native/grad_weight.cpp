@@ -2,6 +2,7 @@
 #include "columns.h"
 #include "isa.h"
 #include "parallel.h"
+#include "pixel.h"
 #include "weight_rows.h"
 #include "window.h"
 
@@ -11,60 +12,43 @@ namespace {
 template <class T>
 int along_channels(const Problem& p, const T* grad_out, const T* value, T* grad_weight, int64_t first, int64_t last) {
   const Runs runs = Runs::of<T>(p);
-  const int64_t k = p.kernel_size, taps = k * k, pad = p.dilation * (k / 2);
+  const int64_t k = p.kernel_size, taps = k * k;
   const int64_t *vs = p.value_strides, *os = p.out_strides, *ws = p.weight_strides;
   const int64_t together = pixels_together<T>(p, taps), pitch = together * p.maps + kWidth<T>;
   const int64_t lanes_pitch = lanes_needed<T>(runs);
   const bool dense = ws[2] == 1 && (p.maps == 1 || ws[1] == taps) && (p.out_w == 1 || ws[4] == p.maps * taps);
-  const Interior rows(pad, p.stride, p.height, p.out_h), columns(pad, p.stride, p.width, p.out_w);
 
   Scratch scratch;
   T* tapwise = scratch.take<T>(taps * pitch);
   auto* lanes = scratch.take<Accumulator<T>>(9 * lanes_pitch);
-  const T** x = scratch.take<const T*>(taps);
-  const T* zeros = new_zeros<T>(scratch, runs);
-  int64_t x_at = 0;
+  ValueWindow<T> window(scratch, p);
   if (scratch.failed) return kOutOfMemory;
 
   for (int64_t r = first; r < last; ++r) {
     const int64_t n = r / p.out_h, i = r % p.out_h;
-    const T *picture = value + n * vs[0], *grads = grad_out + n * os[0] + i * os[2];
+    const T* grads = grad_out + n * os[0] + i * os[2];
+    window.start_row(value + n * vs[0], i);
     for (int64_t begin = 0; begin < p.out_w; begin += together) {
       const int64_t end = begin + together < p.out_w ? begin + together : p.out_w;
       for (int64_t j = begin; j < end; ++j) {
-        if (j > begin && rows.holds(i) && columns.holds(j) && columns.holds(j - 1)) {
-          x_at += p.stride * vs[3];
-        } else {
-          x_at = 0;
-          for (int64_t u = 0, t = 0; u < k; ++u) {
-            const int64_t h = i * p.stride - pad + u * p.dilation;
-            for (int64_t v = 0; v < k; ++v, ++t) {
-              const int64_t column = j * p.stride - pad + v * p.dilation;
-              const bool inside = h >= 0 && h < p.height && column >= 0 && column < p.width;
-              x[t] = inside ? picture + h * vs[2] + column * vs[3] : zeros;
-            }
-          }
-        }
+        window.move_to(j);
         const T* grad = grads + j * os[3];
         T* to = tapwise + (j - begin) * p.maps;
         int64_t t = 0;
         for (; t + 9 <= taps; t += 9)
-          sum_channels<T, 9>(runs, to + t * pitch, pitch, grad, x + t, x_at, lanes, lanes_pitch);
+          sum_channels<T, 9>(runs, to + t * pitch, pitch, grad, window.x + t, window.at, lanes, lanes_pitch);
         for (; t + 3 <= taps; t += 3)
-          sum_channels<T, 3>(runs, to + t * pitch, pitch, grad, x + t, x_at, lanes, lanes_pitch);
+          sum_channels<T, 3>(runs, to + t * pitch, pitch, grad, window.x + t, window.at, lanes, lanes_pitch);
         for (; t < taps; ++t)
-          sum_channels<T, 1>(runs, to + t * pitch, pitch, grad, x + t, x_at, lanes, lanes_pitch);
+          sum_channels<T, 1>(runs, to + t * pitch, pitch, grad, window.x + t, window.at, lanes, lanes_pitch);
       }
       T* target = grad_weight + n * ws[0] + i * ws[3] + begin * ws[4];
       const int64_t pixels = end - begin;
-      if (dense && taps == 9) taps_together<9>(target, tapwise, pitch, pixels * p.maps);
-      else if (dense && taps == 25) taps_together<25>(target, tapwise, pitch, pixels * p.maps);
-      else if (dense && taps == 49) taps_together<49>(target, tapwise, pitch, pixels * p.maps);
-      else
-        for (int64_t t = 0; t < taps; ++t)
-          for (int64_t g = 0; g < p.maps; ++g)
-            for (int64_t j = 0; j < pixels; ++j)
-              target[g * ws[1] + t * ws[2] + j * ws[4]] = tapwise[t * pitch + j * p.maps + g];
+      if (dense && taps_together(target, tapwise, pitch, pixels * p.maps, taps)) continue;
+      for (int64_t t = 0; t < taps; ++t)
+        for (int64_t g = 0; g < p.maps; ++g)
+          for (int64_t j = 0; j < pixels; ++j)
+            target[g * ws[1] + t * ws[2] + j * ws[4]] = tapwise[t * pitch + j * p.maps + g];
     }
   }
   return kDone;

@@ -1,8 +1,8 @@
 // A pack: as many elements of a storage type as fill a vector, widened to one or two vectors of the accumulator type.
-//
-// The two halves of a 16-bit pack hold the elements in whatever order is cheapest to reach. Sums and products never
-// mind, as long as both sides are packs.
+// The two vectors of a 16-bit pack hold the elements of even and of odd number.
 #pragma once
+
+#include <utility>
 
 #include "simd.h"
 
@@ -14,39 +14,34 @@ template <class T> struct Pack {
   Vector<Accumulator<T>> v[sizeof(Accumulator<T>) / sizeof(T)];
 };
 
-template <class T> COTNET_INLINE Pack<T> unpack(Words raw) { return {{(Vector<T>)raw}}; }
+template <class T> COTNET_INLINE Pack<T> unpack(Words raw) {
+  if constexpr (kAccumulates<T>) return {{(Vector<T>)raw}};
+  else return {{widen_words<T>(raw), widen_words<T>(raw >> 16)}};
+}
 template <> COTNET_INLINE Pack<Bfloat16> unpack<Bfloat16>(Words raw) {
   return {{(Vector<float>)(raw << 16), (Vector<float>)(raw & 0xffff0000)}};
 }
-template <> COTNET_INLINE Pack<Float16> unpack<Float16>(Words raw) {
-  Float16 halves[kWidth<Float16>];
-  memcpy(halves, &raw, sizeof raw);
-  return {{load(halves), load(halves + kLanes<float>)}};
+
+template <class T> COTNET_INLINE Words repack(Pack<T> x) {
+  if constexpr (kAccumulates<T>) return (Words)x.v[0];
+  else return narrow_words<T>(x.v[0]) | narrow_words<T>(x.v[1]) << 16;
 }
 
 template <class T> COTNET_INLINE void store_pack(T* to, Pack<T> x) {
-  store(to, x.v[0]);
-  if constexpr (!kAccumulates<T>) store(to + kLanes<float>, x.v[1]);
-}
-template <> COTNET_INLINE void store_pack<Bfloat16>(Bfloat16* to, Pack<Bfloat16> x) {
-  const Words raw = round_to_bfloat16(x.v[0]) >> 16 | (round_to_bfloat16(x.v[1]) & 0xffff0000);
+  const Words raw = repack(x);
   memcpy(to, &raw, sizeof raw);
 }
 
+template <int... R> COTNET_INLINE void store_merged(float* to, Vector<float> even, Vector<float> odd,
+                                                    std::integer_sequence<int, R...>) {
+  constexpr int lanes = kLanes<float>;
+  store(to, __builtin_shufflevector(even, odd, (R / 2 + R % 2 * lanes)...));
+  store(to + lanes, __builtin_shufflevector(even, odd, ((R + lanes) / 2 + R % 2 * lanes)...));
+}
 // The accumulators in the order of the elements.
 template <class T> COTNET_INLINE void store_lanes(Accumulator<T>* to, Pack<T> x) {
-  store(to, x.v[0]);
-  if constexpr (!kAccumulates<T>) store(to + kLanes<float>, x.v[1]);
-}
-template <> COTNET_INLINE void store_lanes<Bfloat16>(float* to, Pack<Bfloat16> x) {
-#if defined(__AVX512F__)
-  const __m512i low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
-  _mm512_storeu_ps(to, _mm512_permutex2var_ps((__m512)x.v[0], low, (__m512)x.v[1]));
-  _mm512_storeu_ps(to + 16, _mm512_permutex2var_ps((__m512)x.v[0], high, (__m512)x.v[1]));
-#else
-  for (int lane = 0; lane < kLanes<float>; ++lane) to[2 * lane] = x.v[0][lane], to[2 * lane + 1] = x.v[1][lane];
-#endif
+  if constexpr (kAccumulates<T>) store(to, x.v[0]);
+  else store_merged(to, x.v[0], x.v[1], std::make_integer_sequence<int, kLanes<float>>());
 }
 
 template <class T> COTNET_INLINE Pack<T> load_pack(const T* from) {

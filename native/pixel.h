@@ -27,7 +27,7 @@ COTNET_INLINE void sum_packs(T* out, const Window<T>& window, int64_t taps, int6
 #pragma GCC unroll 9
   for (int64_t t = 0; t < last; ++t) {
     const Pack<T> weight = load_repeated<T, REPEATS>(window.w[t] + w_at);
-    const T* from = window.x[t] + x_at;
+    const T* from = opaque(window.x[t] + x_at);
 #pragma GCC unroll 8
     for (int q = 0; q < COUNT; ++q) multiply_add(sums[q], weight, load_pack(from + q * period));
   }
@@ -37,7 +37,8 @@ COTNET_INLINE void sum_packs(T* out, const Window<T>& window, int64_t taps, int6
 
 // out[c] = sum over t of w[t][weight of c] * x[t][c].
 template <class T, int REPEATS, int TAPS> void sum_taps(const Runs& runs, T* out, const Window<T>& window, int64_t taps) {
-  constexpr int width = kWidth<T>;
+  // The channels of CoT come in eights.
+  constexpr int width = kWidth<T>, count = REPEATS < 8 ? 8 / REPEATS : 2;
   const int64_t period = runs.period;
   for (int64_t block = 0; block < runs.blocks; ++block) {
     const int64_t first = block * runs.channels, end = first + runs.channels;
@@ -45,12 +46,8 @@ template <class T, int REPEATS, int TAPS> void sum_taps(const Runs& runs, T* out
     for (int64_t m = 0; m < period && m < runs.channels; m += width) {
       const int64_t weight_at = block * window.block + map;
       int64_t c = first + m;
-      for (; c + 7 * period + width <= end; c += 8 * period)
-        sum_packs<T, REPEATS, 8, TAPS>(out, window, taps, c, period, weight_at);
-      for (; c + 3 * period + width <= end; c += 4 * period)
-        sum_packs<T, REPEATS, 4, TAPS>(out, window, taps, c, period, weight_at);
-      for (; c + period + width <= end; c += 2 * period)
-        sum_packs<T, REPEATS, 2, TAPS>(out, window, taps, c, period, weight_at);
+      for (; c + (count - 1) * period + width <= end; c += count * period)
+        sum_packs<T, REPEATS, count, TAPS>(out, window, taps, c, period, weight_at);
       for (; c + width <= end; c += period) sum_packs<T, REPEATS, 1, TAPS>(out, window, taps, c, period, weight_at);
       if (const int64_t left = end - c; left > 0) {
         Pack<T> sum = {};

@@ -42,6 +42,12 @@ template <> struct VectorOf<double> { typedef double type __attribute__((vector_
 template <class A> using Vector = typename VectorOf<A>::type;
 template <class A> constexpr int kLanes = kVectorBytes / int(sizeof(A));
 
+// Keeps the compiler from computing the addresses of a whole unrolled loop ahead, more than there are registers.
+template <class P> COTNET_INLINE P* opaque(P* pointer) {
+  __asm__ volatile("" : "+r"(pointer));
+  return pointer;
+}
+
 COTNET_INLINE uint32_t bits_of(float x) {
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);
@@ -107,48 +113,58 @@ COTNET_INLINE Vector<double> load(const double* from) {
 typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
 typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
 
-COTNET_INLINE Vector<float> load(const Bfloat16* from) {
-  Halves halves;
-  memcpy(&halves, from, sizeof halves);
-  return (Vector<float>)(__builtin_convertvector(halves, Words) << 16);
-}
-COTNET_INLINE Vector<float> load(const Float16* from) {
+// The 16-bit floats in the lower halves of words; what the upper halves hold does not matter.
+template <class T> COTNET_INLINE Vector<float> widen_words(Words x);
+template <> COTNET_INLINE Vector<float> widen_words<Bfloat16>(Words x) { return (Vector<float>)(x << 16); }
+template <> COTNET_INLINE Vector<float> widen_words<Float16>(Words x) {
 #if defined(__AVX512F__)
-  __m256i halves;
-  memcpy(&halves, from, sizeof halves);
-  return (Vector<float>)_mm512_cvtph_ps(halves);
+  return (Vector<float>)_mm512_cvtph_ps((__m256i)__builtin_convertvector(x, Halves));
 #elif defined(__F16C__)
-  __m128i halves;
-  memcpy(&halves, from, sizeof halves);
-  return (Vector<float>)_mm256_cvtph_ps(halves);
+  return (Vector<float>)_mm256_cvtph_ps((__m128i)__builtin_convertvector(x, Halves));
 #else
-  Vector<float> x;
-  for (int lane = 0; lane < kLanes<float>; ++lane) x[lane] = widen(from[lane]);
-  return x;
+  const Words magnitude = (x & 0x7fff) << 13, sign = (x & 0x8000) << 16;
+  const Words scaled = (Words)((Vector<float>)magnitude * 0x1p112f);
+  return (Vector<float>)((magnitude >= 0x0f800000 ? magnitude | 0x7f800000 : scaled) | sign);
 #endif
 }
 
-COTNET_INLINE void store(float* to, Vector<float> x) { memcpy(to, &x, sizeof x); }
-COTNET_INLINE void store(double* to, Vector<double> x) { memcpy(to, &x, sizeof x); }
-// The nearest bfloat16 in the upper half of each word; the lower half is arbitrary.
-COTNET_INLINE Words round_to_bfloat16(Vector<float> x) {
+// The nearest 16-bit float in the lower half of each word, zeros above it.
+template <class T> COTNET_INLINE Words narrow_words(Vector<float> x);
+template <> COTNET_INLINE Words narrow_words<Bfloat16>(Vector<float> x) {
   const Words bits = (Words)x;
-  return x == x ? bits + 0x7fff + ((bits >> 16) & 1) : (bits & 0) + 0x7fc00000;
+  return (x == x ? bits + 0x7fff + ((bits >> 16) & 1) : (bits & 0) + 0x7fc00000) >> 16;
 }
-COTNET_INLINE void store(Bfloat16* to, Vector<float> x) {
-  const Halves halves = __builtin_convertvector(round_to_bfloat16(x) >> 16, Halves);
-  memcpy(to, &halves, sizeof halves);
-}
-COTNET_INLINE void store(Float16* to, Vector<float> x) {
+template <> COTNET_INLINE Words narrow_words<Float16>(Vector<float> x) {
 #if defined(__AVX512F__)
-  const __m256i halves = _mm512_cvtps_ph((__m512)x, 0);
-  memcpy(to, &halves, sizeof halves);
+  return __builtin_convertvector((Halves)_mm512_cvtps_ph((__m512)x, 0), Words);
 #elif defined(__F16C__)
-  const __m128i halves = _mm256_cvtps_ph((__m256)x, 0);
-  memcpy(to, &halves, sizeof halves);
+  return __builtin_convertvector((Halves)_mm256_cvtps_ph((__m256)x, 0), Words);
 #else
-  for (int lane = 0; lane < kLanes<float>; ++lane) to[lane] = narrow<Float16>(x[lane]);
+  // As narrow<Float16> does, for all of them at once.
+  const Words bits = (Words)x, magnitude = bits & 0x7fffffff;
+  const Words special = magnitude > 0x7f800000 ? (bits & 0) + 0x7e00 : (bits & 0) + 0x7c00;
+  const Words subnormal = (Words)((Vector<float>)magnitude + 0.5f) - 0x3f000000;
+  const Words normal = (magnitude + 0xc8000fff + ((magnitude >> 13) & 1)) >> 13;
+  const Words half = magnitude >= 0x47800000 ? special : magnitude < 0x38800000 ? subnormal : normal;
+  return half | ((bits >> 16) & 0x8000);
 #endif
 }
+
+template <class T> COTNET_INLINE Vector<float> load_halves(const T* from) {
+  Halves halves;
+  memcpy(&halves, from, sizeof halves);
+  return widen_words<T>(__builtin_convertvector(halves, Words));
+}
+COTNET_INLINE Vector<float> load(const Bfloat16* from) { return load_halves(from); }
+COTNET_INLINE Vector<float> load(const Float16* from) { return load_halves(from); }
+
+COTNET_INLINE void store(float* to, Vector<float> x) { memcpy(to, &x, sizeof x); }
+COTNET_INLINE void store(double* to, Vector<double> x) { memcpy(to, &x, sizeof x); }
+template <class T> COTNET_INLINE void store_halves(T* to, Vector<float> x) {
+  const Halves halves = __builtin_convertvector(narrow_words<T>(x), Halves);
+  memcpy(to, &halves, sizeof halves);
+}
+COTNET_INLINE void store(Bfloat16* to, Vector<float> x) { store_halves(to, x); }
+COTNET_INLINE void store(Float16* to, Vector<float> x) { store_halves(to, x); }
 
 }  // namespace

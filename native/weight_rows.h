@@ -53,11 +53,8 @@ template <class T> class WeightRows {
   void transpose(T* to, const T* from, int64_t count) const {
     const int64_t* s = p_->weight_strides;
     const int64_t maps = p_->maps;
-    if (s[2] == 1 && (maps == 1 || s[1] == taps_) && (count == 1 || s[4] == maps * taps_)) {
-      if (taps_ == 9) return taps_apart<9>(to, pitch_, from, count * maps);
-      if (taps_ == 25) return taps_apart<25>(to, pitch_, from, count * maps);
-      if (taps_ == 49) return taps_apart<49>(to, pitch_, from, count * maps);
-    }
+    const bool dense = s[2] == 1 && (maps == 1 || s[1] == taps_) && (count == 1 || s[4] == maps * taps_);
+    if (dense && taps_apart(to, pitch_, from, count * maps, taps_)) return;
     for (int64_t t = 0; t < taps_; ++t)
       for (int64_t g = 0; g < maps; ++g)
         for (int64_t j = 0; j < count; ++j) to[t * pitch_ + j * maps + g] = from[g * s[1] + t * s[2] + j * s[4]];

@@ -1,12 +1,13 @@
-// Which positions lie so far inside that their whole window does: there, neighbours' windows differ by a step alone.
+// What the taps of an output position read: a channel row each, or zeros outside the picture.
 #pragma once
 
-#include "pixel.h"
+#include "pack.h"
+#include "problem.h"
 #include "scratch.h"
 
 namespace {
 
-// Positions from `first` until `end` along one axis.
+// Positions whose whole window lies inside, along one axis: from `first` until `end`.
 struct Interior {
   int64_t first, end;
 
@@ -18,13 +19,57 @@ struct Interior {
   bool holds(int64_t i) const { return i >= first && i < end; }
 };
 
-template <class T> Window<T> new_window(Scratch& scratch, int64_t taps) {
-  return {scratch.take<const T*>(taps), scratch.take<const T*>(taps), 0, 0, 0};
+// As long as a row of channels: what a tap reads where it meets nothing.
+template <class T> const T* new_zeros(Scratch& scratch, const Problem& p) {
+  return scratch.take<T>(p.channels + p.blocks * kWidth<T>);
 }
 
-// As long as a row of channels or of weights: what a tap reads where it meets nothing.
-template <class T> const T* new_zeros(Scratch& scratch, const Runs& runs) {
-  return scratch.take<T>(runs.blocks * (runs.channels + kWidth<T>));
-}
+// The window of one output position after the other along a row: tap t reads at x[t] + at. Neighbouring positions away
+// from the border differ in `at` only.
+template <class T> class ValueWindow {
+ public:
+  const T** x;
+  int64_t at = 0;
+
+  ValueWindow(Scratch& scratch, const Problem& p)
+      : x(scratch.take<const T*>(p.kernel_size * p.kernel_size)),
+        p_(p),
+        pad_(p.dilation * (p.kernel_size / 2)),
+        step_(p.stride * p.value_strides[3]),
+        rows_(pad_, p.stride, p.height, p.out_h),
+        columns_(pad_, p.stride, p.width, p.out_w),
+        zeros_(new_zeros<T>(scratch, p)) {}
+
+  void start_row(const T* picture, int64_t i) {
+    picture_ = picture, top_ = i * p_.stride - pad_;
+    first_ = rows_.holds(i) ? columns_.first + 1 : INT64_MAX;
+    column_ = -2;
+  }
+  COTNET_INLINE void move_to(int64_t j) {
+    if (j == column_ + 1 && j >= first_ && j < columns_.end) at += step_;
+    else if (j != column_) place(j);
+    column_ = j;
+  }
+
+ private:
+  __attribute__((noinline)) void place(int64_t j) {
+    const int64_t left = j * p_.stride - pad_;
+    at = 0;
+    for (int64_t u = 0, t = 0; u < p_.kernel_size; ++u) {
+      const int64_t h = top_ + u * p_.dilation;
+      const T* row = picture_ + h * p_.value_strides[2];
+      for (int64_t v = 0; v < p_.kernel_size; ++v, ++t) {
+        const int64_t w = left + v * p_.dilation;
+        x[t] = h >= 0 && h < p_.height && w >= 0 && w < p_.width ? row + w * p_.value_strides[3] : zeros_;
+      }
+    }
+  }
+
+  const Problem& p_;
+  int64_t pad_, step_;
+  Interior rows_, columns_;
+  const T *zeros_, *picture_ = nullptr;
+  int64_t top_ = 0, first_ = INT64_MAX, column_ = -2;
+};
 
 }  // namespace

@@ -30,16 +30,24 @@ class NativeLibrary:
 
     def __init__(self, path: Path, isa: str):
         library = ctypes.CDLL(str(path))
-        choose = library.cotnet_choose_isa
-        choose.restype, choose.argtypes = ctypes.c_char_p, [ctypes.c_char_p]
-        chosen = choose(isa.encode())
+        self._choose = library.cotnet_choose_isa
+        self._choose.restype, self._choose.argtypes = ctypes.c_char_p, [ctypes.c_char_p]
+        self.choose(isa)
+        self.aggregate = _kernel(library.cotnet_aggregate)
+        self.grad_value = _kernel(library.cotnet_grad_value)
+        self.grad_weight = _kernel(library.cotnet_grad_weight)
+
+    def choose(self, isa: str) -> None:
+        """Use this instruction set from now on, in the whole process, or the best for an empty name.
+
+        Raises:
+            RuntimeError: the name is unknown, or this machine lacks the instruction set.
+        """
+        chosen = self._choose(isa.encode())
         if chosen is None:
             reason = "this machine does not support it" if isa in ISAS else f"expected one of {', '.join(ISAS)}"
             raise RuntimeError(f"cannot use {ISA_VARIABLE}={isa}: {reason}")
         self.isa: str = chosen.decode()
-        self.aggregate = _kernel(library.cotnet_aggregate)
-        self.grad_value = _kernel(library.cotnet_grad_value)
-        self.grad_weight = _kernel(library.cotnet_grad_weight)
 
 
 def _kernel(function: Any) -> Kernel:

@@ -4,9 +4,12 @@ import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from cotnet.ops import native_library
@@ -105,17 +108,6 @@ def check_case(case: tuple[int, ...], dtype: torch.dtype, layouts: tuple, blocks
         assert ((actual.double() - exact).abs() <= tolerance).all(), message
 
 
-def check_all() -> None:
-    """What each instruction set must pass."""
-    for dtype in EPSILON:
-        for case, layout in itertools.product(CASES, LAYOUTS):
-            check_case(case, dtype, (layout,) * 3)
-    for case, layouts in itertools.product(CASES[:3], itertools.product(LAYOUTS[:5], repeat=3)):
-        check_case(case, torch.float32, layouts)
-    for case in CASES:
-        check_case(case, torch.float32, (channels_last,) * 3, blocks=case[1] * case[2])
-
-
 def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.run(
@@ -123,21 +115,50 @@ def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-@needs_library
-@pytest.mark.parametrize("isa", native_library.ISAS)
-def test_every_instruction_set_equals_the_reference(isa: str) -> None:
-    script = f"""
-import importlib.util
-spec = importlib.util.spec_from_file_location("cases", {__file__!r})
-cases = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cases)
-assert cases.LIBRARY.isa == {isa!r}
-cases.check_all()
-"""
-    done = run_script(script, COTNET_NATIVE_ISA=isa)
-    if "does not support it" in done.stderr:
-        pytest.skip(f"no {isa} here")
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(params=native_library.ISAS)
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set that this machine has, in use during the test."""
+    if isinstance(LIBRARY, str):
+        pytest.skip(LIBRARY)
+    try:
+        LIBRARY.choose(request.param)
+    except RuntimeError as reason:
+        pytest.skip(str(reason))
+    yield request.param
+    LIBRARY.choose("")
+
+
+@pytest.mark.parametrize("dtype", EPSILON)
+def test_every_instruction_set_equals_the_reference(isa: str, dtype: torch.dtype) -> None:
+    for case, layout in itertools.product(CASES, LAYOUTS):
+        check_case(case, dtype, (layout,) * 3)
+
+
+def test_mixed_layouts_equal_the_reference(isa: str) -> None:
+    for case, layouts in itertools.product(CASES[:2], itertools.product(LAYOUTS[:5], repeat=3)):
+        check_case(case, torch.float32, layouts)
+    for case in CASES:
+        check_case(case, torch.float32, (channels_last,) * 3, blocks=case[1] * case[2])
+
+
+SIZES = st.sampled_from([1, 2, 3, 5, 7, 13, 33])
+CASE = st.tuples(
+    st.integers(0, 2),  # batch
+    st.sampled_from([1, 1, 2, 3]),  # blocks
+    st.sampled_from([1, 2, 3, 4, 6, 8, 16, 32]),  # maps of a block
+    st.sampled_from([1, 2, 7, 8, 9]),  # channels that share a map
+    SIZES,
+    SIZES,
+    st.sampled_from([1, 3, 3, 5]),  # kernel_size
+    st.integers(1, 3),  # stride
+    st.integers(1, 3),  # dilation
+).filter(lambda case: case[1] * case[2] * case[3] * case[4] * case[5] * case[6] ** 2 <= 40_000)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(CASE, st.sampled_from(list(EPSILON)), st.tuples(*[st.sampled_from(LAYOUTS)] * 3))
+def test_any_shape_and_layout_equals_the_reference(isa: str, case: tuple, dtype: torch.dtype, layouts: tuple) -> None:
+    check_case(case, dtype, layouts)
 
 
 @needs_library
@@ -202,6 +223,14 @@ def test_infinities_beside_the_border_stay_where_they_are() -> None:
         torch.testing.assert_close(actual.contiguous(), expected, equal_nan=True)
 
 
+WIDE = 1518500249
+
+
+def wide(like: Tensor, kernel_size: int) -> Tensor:
+    """A weight of one element that claims nearly as many taps as an int64 can count."""
+    return like[:1, :1, 0, 0].reshape(1, 1, 1, 1, 1).expand(1, 1, kernel_size**2, 1, 1)
+
+
 @needs_library
 @pytest.mark.parametrize(
     ("call", "words"),
@@ -221,6 +250,15 @@ def test_infinities_beside_the_border_stay_where_they_are() -> None:
         (lambda v, w: contract.grad_weight(v, v, 3, 1, 1, 1, 0), "maps=0"),
         (lambda v, w: contract.grad_weight(v, v, 2, 1, 1, 1, 4), "kernel_size=2"),
         (lambda v, w: contract.grad_weight(v[0], v, 3, 1, 1, 1, 4), r"\[8, 5, 4\]"),
+        (lambda v, w: contract.aggregate(v[..., :0], w, 3, 1, 1, 1), r"\[2, 8, 5, 0\]"),
+        (lambda v, w: contract.aggregate(v, w, 2**40 + 1, 1, 1, 1), str((2**40 + 1) ** 2)),
+        (lambda v, w: contract.aggregate(v.int(), w.int(), 3, 1, 1, 1), "int32"),
+        (lambda v, w: contract.aggregate(v, w[:1], 3, 1, 1, 1), r"weight \[2, 4, 9, 5, 4\]"),
+        (lambda v, w: contract.grad_weight(v, v, 2**31 + 1, 1, 1, 1, 4), str((2**31 + 1) ** 2)),
+        (lambda v, w: contract.grad_weight(v, v, 2**40 + 1, 1, 1, 1, 4), str((2**40 + 1) ** 2)),
+        (lambda v, w: contract.grad_value(v, w, 3, 2**61, 1, 1, 2**62, 2**62), str(2**62)),
+        (lambda v, w: contract.grad_value(v[..., :1, :1], w[..., :1, :1], 3, 2**62, 1, 1, 2**62, 2**62), str(2**62)),
+        (lambda v, w: contract.aggregate(v[:1, :1, :1, :1], wide(v, WIDE), WIDE, 1, 1, 1), str(WIDE**2)),
     ],
 )
 def test_hostile_arguments_raise_with_values(call, words: str) -> None:
@@ -229,10 +267,35 @@ def test_hostile_arguments_raise_with_values(call, words: str) -> None:
 
 
 @needs_library
+def test_the_environment_forces_an_instruction_set() -> None:
+    script = "from cotnet.ops import native_library; print(native_library.load().isa)"
+    assert run_script(script, COTNET_NATIVE_ISA="baseline").stdout == "baseline\n"
+
+
+@needs_library
 def test_an_unknown_instruction_set_is_an_error() -> None:
     done = run_script("from cotnet.ops import native_library; native_library.load()", COTNET_NATIVE_ISA="mmx")
     assert "COTNET_NATIVE_ISA=mmx" in done.stderr
     assert "expected one of baseline, avx2, avx512" in done.stderr
+
+
+@needs_library
+def test_a_forked_worker_computes() -> None:
+    script = """
+import os, torch
+from cotnet.ops.local_aggregation import local_aggregation
+torch.set_num_threads(2)
+value, weight = torch.randn(2, 64, 28, 28), torch.randn(2, 8, 9, 28, 28)
+expected = local_aggregation(value, weight, 3)
+child = os.fork()
+torch.set_num_threads(1 if child == 0 else 2)
+same = torch.equal(local_aggregation(value, weight, 3), expected)
+if child == 0:
+    os._exit(0 if same else 1)
+assert same and os.waitpid(child, 0)[1] == 0
+"""
+    done = run_script(script, OMP_NUM_THREADS="2")
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_the_library_torch_serves_and_one_notice_says_so() -> None:

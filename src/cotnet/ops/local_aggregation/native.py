@@ -4,7 +4,9 @@ Legend: N batch, C channels, G weight maps, T taps = k * k, H x W input size, I 
 """
 
 import logging
+import math
 import struct
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -31,6 +33,8 @@ def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
 def aggregate(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> Tensor:
     """Local aggregation, [N, C, H, W] and [N, G, T, I, J] to [N, C, I, J]."""
     contract.check(value, weight, kernel_size, stride, dilation, blocks)
+    _check_extent(value.shape)
+    _check_extent(weight.shape)
     library = _library(value)
     if library is None:
         return reference.aggregate(value, weight, kernel_size, stride, dilation, blocks)
@@ -52,6 +56,8 @@ def aggregate_grad_value(
 ) -> Tensor:
     """Gradient of the value, [N, C, I, J] and [N, G, T, I, J] to [N, C, height, width]."""
     _check_grad(grad_out, height, width, kernel_size, stride)
+    _check_extent((*grad_out.shape[:2], height, width))
+    _check_extent(weight.shape)
     like = grad_out.new_empty(1).expand(*grad_out.shape[:2], height, width)
     contract.check(like, weight, kernel_size, stride, dilation, blocks)
     library = _library(grad_out)
@@ -80,6 +86,8 @@ def aggregate_grad_weight(
             f"and {value.dtype} on {value.device}"
         )
     shape = (value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:])
+    _check_extent(value.shape)
+    _check_extent(shape)
     contract.check(value, value.new_empty(1).expand(shape), kernel_size, stride, dilation, blocks)
     library = _library(value)
     if library is None:
@@ -99,6 +107,12 @@ def _check_grad(grad_out: Tensor, height: int, width: int, kernel_size: int, str
             f"expected grad_out [N, C, {size[0]}, {size[1]}] for {height=}, {width=}, {stride=}, "
             f"got {list(grad_out.shape)}"
         )
+
+
+def _check_extent(shape: Sequence[int]) -> None:
+    """Products of sizes that pass stay within 64 bits in the kernels, and in torch."""
+    if math.prod(max(size, 1) for size in shape) >= 2**57:
+        raise ValueError(f"expected fewer than 2**57 elements, got a tensor of {list(shape)}")
 
 
 def _problem(
