@@ -14,6 +14,9 @@ A candidate is timed in short blocks of several calls, the blocks of all candida
 meets all alike, and a candidate finds the caches as it left them itself, not as the unfolded windows did. A block's
 time is its mean; the figures are the median and the quartiles over blocks. Nothing is printed for results that differ
 from the unfold formulation in float64.
+
+Fresh pages for the output can cost more than the work, and whether the C library keeps pages depends on what ran
+before. As it stands by default, a candidate pays for those it asks for; with `--keep-pages` none does.
 """
 
 import sys
@@ -22,6 +25,7 @@ import sys
 sys.path.pop(0)
 
 import argparse
+import ctypes
 import json
 import re
 import statistics
@@ -135,7 +139,15 @@ def measure(channels: int, size: int, layout: str, dtype: torch.dtype, args: arg
         }
 
 
-def machine() -> dict[str, str]:
+def keep_pages() -> None:
+    """Have glibc return no memory to the system."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        trim_threshold, mmap_threshold = -1, -3
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_threshold, 2**30)
+
+
+def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     models = re.findall(r"^model name\s*: (.*)$", info.read_text(), re.M) if info.is_file() else []
     library = native_library.load()
@@ -167,9 +179,12 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=9)
     parser.add_argument("--block-ms", type=float, default=10)
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
+    parser.add_argument("--keep-pages", action="store_true", help="keep freed memory in the process")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append the measurements as JSON lines")
     args = parser.parse_args()
-    about = machine()
+    if args.keep_pages:
+        keep_pages()
+    about = {**machine(), "keep_pages": args.keep_pages}
     print("  ".join(f"{key}: {value}" for key, value in about.items()))
     print("value, layout, dtype, threads, pass: median ms of ours [quartiles] | times of the others / ours")
     for threads, dtype, (channels, size), layout in product(
