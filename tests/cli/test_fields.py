@@ -19,9 +19,16 @@ def test_the_sources_say_what_the_classes_have():
     from lightning.pytorch import Trainer
 
     import cotnet.data as modules
+    from cotnet.detection import CocoData, Detector
     from cotnet.train import Classifier
 
-    classes = [Classifier, Trainer, *(getattr(modules, name) for name in modules.__all__ if name != "PictureData")]
+    classes = [
+        Classifier,
+        Detector,
+        CocoData,
+        Trainer,
+        *(getattr(modules, name) for name in modules.__all__ if name != "PictureData"),
+    ]
     for one in classes:
         source = inspect.getsourcefile(inspect.unwrap(one.__init__)) or ""
         wanted = [name for name in inspect.signature(one).parameters]
@@ -58,6 +65,15 @@ def test_what_is_right_passes(words):
         (("--model.base_lr", "fast"), "model.base_lr must be float, got 'fast'"),
         (("--model.ema_decay=often",), "model.ema_decay must be float, got 'often'"),
         (("--data.size", "2.5"), "data.size must be int, got '2.5'"),
+        (
+            ("--model", "cotnet.detection.Detecter"),
+            "unknown model class 'cotnet.detection.Detecter'; did you mean Detector",
+        ),
+        (
+            ("--model", "Detector", "--model.detecter", "x"),
+            "unknown field model.detecter; did you mean --model.detector?",
+        ),
+        (("--data", "cotnet.detection.CocoData", "--data.size", "3"), "unknown field data.size"),
         (("--data", "NpzPac"), "unknown data class 'NpzPac'; did you mean NpzPack?"),
         (("--data.size", "--data.batch_size", "3"), "data.size needs a value"),
         (("--model.base_lr",), "model.base_lr needs a value"),

@@ -6,11 +6,25 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+pytest.importorskip("faster_coco_eval")
+
+from cotnet.detection.coco import read_coco
+from cotnet.detection.files import open_files
+
 
 @dataclass
 class CocoFiles:
+    """`pictures/*` and `annotations.json` in one folder."""
+
     annotations: Path
     pictures: Path
+
+    @property
+    def files(self):
+        return open_files(self.annotations.parent)
+
+    def read(self, **options):
+        return read_coco(self.files, "annotations.json", "pictures", **options)
 
     def edit(self, change) -> "CocoFiles":
         content = json.loads(self.annotations.read_text())

@@ -1,16 +1,20 @@
+import pickle
+import zipfile
+
 import pytest
 import torch
 
 pytest.importorskip("faster_coco_eval")
 
 from cotnet.detection.coco import CocoPictures, collate, read_coco
+from cotnet.detection.files import open_files
 
 
 def test_reads_pictures_and_targets(coco_files):
-    annotations = read_coco(coco_files.annotations, coco_files.pictures)
+    annotations = coco_files.read()
     assert (annotations.category_ids, annotations.class_names) == ([3, 7], ["blue", "red"])
     assert not annotations.report()
-    pictures = CocoPictures(annotations, coco_files.pictures, masks=True)
+    pictures = CocoPictures(annotations, coco_files.files, masks=True)
     assert len(pictures) == 8
     for picture, target in (pictures[i] for i in range(8)):
         assert picture.dtype == torch.float32
@@ -39,7 +43,7 @@ def test_what_cannot_be_used_is_left_out_counted_and_named(coco_files):
         content["images"].append({"id": 50, "file_name": "gone.png", "width": 9, "height": 9})
         content["images"].append({"id": 51, "file_name": "../annotations.json", "width": 9, "height": 9})
 
-    annotations = read_coco(coco_files.edit(spoil).annotations, coco_files.pictures)
+    annotations = coco_files.edit(spoil).read()
     report = annotations.report()
     assert "2 boxes of no area or outside their picture left out: annotation 1 [10, 10, 0, 5] in 0.png, " in report
     assert "1 annotations of the unknown category 99 left out: annotation 3" in report
@@ -60,38 +64,77 @@ def test_what_cannot_be_used_is_left_out_counted_and_named(coco_files):
         (lambda c: [i.update(file_name="x" + i["file_name"]) for i in c["images"]], "none of its 8 pictures is in"),
         (lambda c: [a.update(category_id=5) for a in c["annotations"]], "no usable annotation; 24 annotations of"),
         (lambda c: c["annotations"][1].update(bbox=[1, 2, "x", 4]), r"annotations\[1\] has the bbox \[1, 2, 'x', 4\]"),
+        (lambda c: c["images"][0].update(width="9"), r"images\[0\] has the width '9', expected pixels"),
     ],
 )
 def test_a_file_that_is_of_no_use(coco_files, change, message):
     with pytest.raises(ValueError, match=message):
-        read_coco(coco_files.edit(change).annotations, coco_files.pictures)
+        coco_files.edit(change).read()
 
 
-def test_missing_and_broken_files(coco_files, tmp_path):
-    with pytest.raises(ValueError, match=r"none\.json does not exist"):
-        read_coco(tmp_path / "none.json", coco_files.pictures)
-    (tmp_path / "text.json").write_text("boxes")
-    with pytest.raises(ValueError, match="is no JSON"):
-        read_coco(tmp_path / "text.json", coco_files.pictures)
+def test_missing_and_broken_files(coco_files):
+    coco_files.annotations.write_text("boxes")
+    with pytest.raises(ValueError, match=r"annotations\.json is no JSON"):
+        coco_files.read()
+    coco_files.annotations.unlink()
+    with pytest.raises(ValueError, match=r"annotations\.json does not exist"):
+        coco_files.read()
 
 
 def test_a_broken_picture_is_named(coco_files):
-    annotations = read_coco(coco_files.annotations, coco_files.pictures)
+    annotations = coco_files.read()
     path = coco_files.pictures / "1.png"
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(ValueError, match=r"1\.png cannot be read"):
-        CocoPictures(annotations, coco_files.pictures)[1]
+        CocoPictures(annotations, coco_files.files)[1]
 
 
 def test_a_size_that_differs_is_named(coco_files):
-    annotations = read_coco(coco_files.edit(lambda c: c["images"][0].update(width=65)).annotations, coco_files.pictures)
+    annotations = coco_files.edit(lambda c: c["images"][0].update(width=65)).read()
     with pytest.raises(ValueError, match=r"0\.png has 64 x 80 pixels, .* says 65 x 80"):
-        CocoPictures(annotations, coco_files.pictures)[0]
+        CocoPictures(annotations, coco_files.files)[0]
 
 
-def test_a_mask_detector_needs_masks(coco_files):
-    coco_files.edit(lambda c: c["annotations"][1].pop("segmentation"))
-    annotations = read_coco(coco_files.annotations, coco_files.pictures)
-    assert CocoPictures(annotations, coco_files.pictures)[0]
-    with pytest.raises(ValueError, match="annotation 2 has no segmentation"):
-        CocoPictures(annotations, coco_files.pictures, masks=True)[0]
+def test_objects_without_a_usable_mask_are_left_out_where_masks_are_wanted(coco_files):
+    def spoil(content):
+        content["annotations"][1].pop("segmentation")
+        content["annotations"][2]["segmentation"] = [[1, 2, 3, 4]]
+        content["annotations"][3]["segmentation"]["size"] = [5, 5]
+
+    assert not coco_files.edit(spoil).read().problems
+    annotations = coco_files.read(masks=True)
+    assert "3 objects without a usable mask left out: annotation 2 in 0.png, annotation 3 " in annotations.report()
+    assert len(CocoPictures(annotations, coco_files.files, masks=True)[0][1]["masks"]) == 1
+
+
+def test_annotations_of_missing_pictures_are_counted(coco_files):
+    (coco_files.pictures / "1.png").unlink()
+    assert "3 annotations of pictures that were left out: annotation 4, " in coco_files.read().report()
+
+
+def test_a_zip_archive_reads_as_the_folder_does(coco_files, tmp_path):
+    archive = tmp_path / "set.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in (coco_files.annotations, *coco_files.pictures.iterdir()):
+            file.write(path, path.relative_to(tmp_path))
+        file.write(coco_files.annotations, "../outside.png")
+    files = pickle.loads(pickle.dumps(open_files(archive)))  # as a loader process gets it
+    annotations = read_coco(files, "annotations.json", "pictures")
+    assert not annotations.problems
+    for ours, theirs in zip(
+        CocoPictures(annotations, files), CocoPictures(coco_files.read(), coco_files.files), strict=True
+    ):
+        assert torch.equal(ours[0], theirs[0])
+    coco_files.edit(lambda c: c["images"][0].update(file_name="../../outside.png"))
+    with zipfile.ZipFile(archive, "a") as file:
+        file.write(coco_files.annotations, "edited.json")
+    report = read_coco(open_files(archive), "edited.json", "pictures").report()
+    assert "1 pictures outside the folder left out: ../../outside.png" in report
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["annotations.json", "pictures", "set.zip"]
+
+
+def test_what_is_neither_folder_nor_archive(coco_files, tmp_path):
+    with pytest.raises(ValueError, match="nowhere does not exist; name a folder or a zip archive"):
+        open_files(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"annotations\.json is no zip archive"):
+        open_files(coco_files.annotations)

@@ -5,13 +5,12 @@ import torch
 
 pytest.importorskip("faster_coco_eval")
 
-from cotnet.detection.coco import read_coco
 from cotnet.detection.scores import average_precision, to_results
 
 
 @pytest.fixture
 def annotations(coco_files):
-    return read_coco(coco_files.annotations, coco_files.pictures)
+    return coco_files.read()
 
 
 def detections(annotations, *, masks: bool) -> list[dict]:

@@ -22,19 +22,18 @@ def check_fields(words: list[str], recipe: Path) -> None:
 
     Args:
         words: The fields, as ``--group.field value`` or ``--group.field=value``.
-        recipe: The YAML file that they override; it says which class the data is.
+        recipe: The YAML file that they override; it says which classes model and data are.
 
     Raises:
         ValueError: A field or a class is unknown, a value is of the wrong kind, or there is no model of the name.
     """
     given = list(_assignments(words))
-    data = next((value for name, value in reversed(given) if name in ("data", "data.class_path")), None)
-    groups = _groups(data or _data_class(recipe))
+    groups = _groups(*named_classes(words, recipe))
     for name, value in given:
         group, _, path = name.partition(".")
         field, _, rest = path.removeprefix("init_args.").partition(".")
         fields = groups.get(group)
-        if not field or fields is None or (group == "data" and field in _CLASS_KEYS):
+        if not field or fields is None or (group in ("model", "data") and field in _CLASS_KEYS):
             continue
         if name == "model.num_classes":
             raise ValueError("model.num_classes follows from the data and cannot be set")
@@ -65,37 +64,8 @@ def fields_of(source: Path, class_name: str) -> Fields:
     return {}
 
 
-def _groups(data: str | None) -> dict[str, Fields]:
-    """The fields of each group whose class is known."""
-    package = Path(__file__).parents[1]
-    groups = {"model": fields_of(package / "train" / "classifier.py", "Classifier")}
-    lightning = importlib.util.find_spec("lightning")
-    if lightning is not None and lightning.origin is not None:
-        trainer = Path(lightning.origin).parent / "pytorch" / "trainer" / "trainer.py"
-        if trainer.is_file():
-            groups["trainer"] = fields_of(trainer, "Trainer")
-    kinds = _data_kinds(package / "data")
-    module, _, kind = (data or "").rpartition(".")
-    if kind in kinds:
-        groups["data"] = fields_of(kinds[kind], kind)
-    elif data and module in ("", "cotnet.data"):
-        near = difflib.get_close_matches(kind, kinds, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(kinds)}"
-        raise ValueError(f"unknown data class {data!r}; {hint}")
-    return groups  # a data class from elsewhere is the parser's to judge
-
-
-def _data_kinds(folder: Path) -> dict[str, Path]:
-    """The data modules by name, with their source files."""
-    return {
-        node.name: source
-        for source in sorted(folder.glob("*.py"))
-        for node in ast.parse(source.read_text("utf-8")).body
-        if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "PictureData" for base in node.bases)
-    }
-
-
-def _data_class(recipe: Path) -> str | None:
+def named_classes(words: list[str], recipe: Path) -> tuple[str | None, str | None]:
+    """The classes of model and data that the command line or else the recipe names; None where neither does."""
     import yaml
 
     try:
@@ -104,9 +74,48 @@ def _data_class(recipe: Path) -> str | None:
         raise ValueError(f"recipe {str(recipe)!r} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ValueError(f"recipe {str(recipe)!r} holds no fields; see cotnet train --print_config")
-    data = content.get("data")
-    found = data.get("class_path") if isinstance(data, dict) else None
-    return found if isinstance(found, str) else None
+    given = list(_assignments(words))
+    found: list[str | None] = []
+    for group in ("model", "data"):
+        word = next((value for name, value in reversed(given) if name in (group, f"{group}.class_path")), None)
+        part = content.get(group)
+        value = word or (part.get("class_path") if isinstance(part, dict) else None)
+        found.append(value if isinstance(value, str) else None)
+    return found[0], found[1]
+
+
+def _groups(model: str | None, data: str | None) -> dict[str, Fields]:
+    """The fields of each group whose class is known; a class from elsewhere is the parser's to judge."""
+    groups: dict[str, Fields] = {}
+    lightning = importlib.util.find_spec("lightning")
+    if lightning is not None and lightning.origin is not None:
+        trainer = Path(lightning.origin).parent / "pytorch" / "trainer" / "trainer.py"
+        if trainer.is_file():
+            groups["trainer"] = fields_of(trainer, "Trainer")
+    for group, name, kinds in (
+        ("model", model or "cotnet.train.Classifier", _kinds("TrainingModule", "train", "detection")),
+        ("data", data, _kinds("PictureData", "data") | _kinds("LightningDataModule", "detection")),
+    ):
+        _, _, kind = (name or "").rpartition(".")
+        if kind in kinds and name in (kind, kinds[kind][0]):
+            groups[group] = fields_of(kinds[kind][1], kind)
+        elif name and (name == kind or name.startswith("cotnet.")):
+            near = difflib.get_close_matches(kind, kinds, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(kinds)}"
+            raise ValueError(f"unknown {group} class {name!r}; {hint}")
+    return groups
+
+
+def _kinds(base: str, *folders: str) -> dict[str, tuple[str, Path]]:
+    """The classes in these folders that derive from `base`: how a recipe names them, and their source files."""
+    package = Path(__file__).parents[1]
+    return {
+        node.name: (f"cotnet.{folder}.{node.name}", source)
+        for folder in folders
+        for source in sorted((package / folder).glob("*.py"))
+        for node in ast.parse(source.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(one) == base for one in node.bases)
+    }
 
 
 def _assignments(words: list[str]) -> Iterator[tuple[str, str | None]]:

@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> None:
 
 def recipe_names() -> list[str]:
     """Names of the recipes that the package ships."""
-    return sorted(path.stem for path in _recipes().glob("*.yaml"))
+    return sorted(_recipes())
 
 
 def find_recipe(name: str) -> Path:
@@ -72,8 +72,9 @@ def find_recipe(name: str) -> Path:
     Raises:
         ValueError: There is neither.
     """
-    if name in recipe_names():
-        return _recipes() / f"{name}.yaml"
+    shipped = _recipes()
+    if name in shipped:
+        return shipped[name]
     path = Path(name)
     if path.is_file():
         return path
@@ -82,9 +83,10 @@ def find_recipe(name: str) -> Path:
     raise ValueError(f"unknown recipe {name!r}; {_nearest(name, recipe_names())}, or the path of a YAML file")
 
 
-def _recipes() -> Path:
+def _recipes() -> dict[str, Path]:
     # By path: importing cotnet.train would load Lightning, and an editable install with compiled parts has two roots.
-    return Path(__file__).parents[1] / "train" / "recipes"
+    package = Path(__file__).parents[1]
+    return {path.stem: path for folder in ("train", "detection") for path in (package / folder).glob("recipes/*.yaml")}
 
 
 def _check_groups(fields: list[str]) -> None:

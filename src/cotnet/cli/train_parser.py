@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, Namespace
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import cotnet.data as data_modules
+from cotnet.cli.fields import named_classes
 from cotnet.cli.parser_errors import sentence
-from cotnet.data import PictureData
-from cotnet.train import Classifier, fit, next_folder, prepare
+from cotnet.train import Classifier, TrainingModule, fit, next_folder, prepare
 
 # A run brings its own logger, checkpoints and progress; see cotnet.train.run.
 _OWN: dict[str, Any] = {
@@ -38,7 +38,8 @@ class TrainCLI(LightningCLI):
         """Where to write, what to resume, and the number of classes from the data."""
         parser.add_argument("--runs", type=str, default="runs", help="Folder of the run folders.")
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to resume from.")
-        parser.link_arguments("data", "model.num_classes", compute_fn=_num_classes, apply_on="instantiate")
+        target = "model.init_args.num_classes" if self.subclass_mode_model else "model.num_classes"
+        parser.link_arguments("data", target, compute_fn=_num_classes, apply_on="instantiate")
 
 
 def train(recipe: Path, fields: list[str]) -> None:
@@ -48,7 +49,7 @@ def train(recipe: Path, fields: list[str]) -> None:
         ValueError: Something is wrong with them, the data or the checkpoint.
     """
     _silence()
-    cli = _parse(["--config", str(recipe), *fields])
+    cli = _parse(["--config", str(recipe), *fields], names_model=named_classes(fields, recipe)[0] is not None)
     model, data, trainer = cli.model, cli.datamodule, cli.trainer
     epochs = cli.config.trainer.max_epochs
     if epochs is None:
@@ -103,11 +104,13 @@ def _fields(parser: LightningArgumentParser) -> str:
     return "\n".join(line for line in text.splitlines() if line.lstrip().startswith("--") or line.startswith("      "))
 
 
-def _parse(arguments: list[str]) -> TrainCLI:
+def _parse(arguments: list[str], *, names_model: bool) -> TrainCLI:
+    """Read the fields; a recipe that names no class of model trains a classifier."""
     try:
         return TrainCLI(
-            Classifier,
-            PictureData,
+            TrainingModule if names_model else Classifier,
+            LightningDataModule,
+            subclass_mode_model=names_model,
             subclass_mode_data=True,
             run=False,
             args=arguments,
@@ -121,7 +124,7 @@ def _parse(arguments: list[str]) -> TrainCLI:
         raise ValueError(sentence(str(error), _FIELDS)) from error
 
 
-def _num_classes(data: PictureData) -> int:
+def _num_classes(data: Any) -> int:
     data.prepare_data()
     data.setup("fit")
     return data.num_classes

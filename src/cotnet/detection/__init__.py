@@ -3,18 +3,24 @@
 from cotnet.detection.backbone import PyramidBackbone, create_body
 from cotnet.detection.cascade import CascadeRoIHeads
 from cotnet.detection.coco import CocoAnnotations, CocoPictures, read_coco
+from cotnet.detection.data import CocoData
 from cotnet.detection.detector import DETECTORS, create_detector
+from cotnet.detection.module import Detector
 from cotnet.detection.scores import Precision, average_precision
+from cotnet.detection.weights import load_detector
 
 __all__ = [
     "DETECTORS",
     "CascadeRoIHeads",
     "CocoAnnotations",
+    "CocoData",
     "CocoPictures",
+    "Detector",
     "Precision",
     "PyramidBackbone",
     "average_precision",
     "create_body",
     "create_detector",
+    "load_detector",
     "read_coco",
 ]

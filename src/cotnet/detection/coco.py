@@ -1,9 +1,10 @@
 """Pictures with boxes and masks in COCO's format: annotations checked as they are read, one target dict a picture."""
 
+import io
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import zipfile
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import to_dtype, to_image
+
+from cotnet.detection.files import Files, inner
 
 _NAMED = 5
 
@@ -28,6 +31,7 @@ class CocoAnnotations:
         class_names: their names.
         problems: what was left out or mended, by kind: the things' names.
         source: the annotation file.
+        folder: of the pictures, which their `file_name`s are relative to.
     """
 
     images: list[dict[str, Any]]
@@ -36,6 +40,7 @@ class CocoAnnotations:
     class_names: list[str]
     problems: dict[str, list[str]] = field(default_factory=dict)
     source: str = ""
+    folder: str = ""
 
     def report(self) -> str:
         """One line for each kind of problem: how many, and the first of them by name; empty where all is well."""
@@ -45,34 +50,52 @@ class CocoAnnotations:
             lines.append(f"{self.source}: {len(names)} {kind}: {', '.join(names[:_NAMED])}{more}")
         return "\n".join(lines)
 
+    def only(self, ids: Container[int]) -> "CocoAnnotations":
+        """The same of these pictures alone."""
+        images = [image for image in self.images if image["id"] in ids]
+        return replace(self, images=images, objects={image["id"]: self.objects[image["id"]] for image in images})
 
-def read_coco(annotations: Path, pictures: Path) -> CocoAnnotations:
-    """Read an annotation file and check it against a folder of pictures.
+    def leave_out(self, indices: Iterable[int]) -> None:
+        """Forget these pictures and their objects."""
+        gone = set(indices)
+        for index in gone:
+            del self.objects[self.images[index]["id"]]
+        self.images = [image for index, image in enumerate(self.images) if index not in gone]
 
-    Left out, counted and named: annotations of unknown pictures or categories, pictures that are not in the folder,
-    boxes of no area or wholly outside their picture. A box that reaches over the edge is cut, and counted. Pictures
-    without objects stay: they teach what is background.
+
+def read_coco(files: Files, annotations: str, folder: str, *, masks: bool = False) -> CocoAnnotations:
+    """Read an annotation file and check it against the pictures.
+
+    Left out, counted and named: annotations of unknown pictures or categories, pictures that are not there or have the
+    id of another, boxes of no area or wholly outside their picture, and, where masks are wanted, objects without one. A
+    box that reaches over the edge is cut, and counted. Pictures without objects stay: they teach what is background.
 
     Args:
-        annotations: JSON with `images`, `annotations`, `categories`.
-        pictures: folder that the `file_name`s are relative to.
+        files: holds the annotations and the pictures.
+        annotations: name of the JSON with `images`, `annotations`, `categories`.
+        folder: that the `file_name`s are relative to; none may lead out of it.
+        masks: every object needs a polygon or run lengths of its picture's size.
 
     Raises:
         ValueError: the file is not such JSON, or nothing in it can be used.
     """
-    content = _load(annotations)
+    source = f"{files.root}/{annotations}"
+    content = _load(files, annotations, source)
     problems: dict[str, list[str]] = {}
-    images = []
+    images, taken = [], set()
     for image in content["images"]:
-        path = (pictures / image["file_name"]).resolve()
-        if not path.is_relative_to(pictures.resolve()):
+        path = inner(folder, image["file_name"])
+        if path is None:
             problems.setdefault("pictures outside the folder left out", []).append(image["file_name"])
-        elif path.is_file():
+        elif image["id"] in taken:
+            problems.setdefault("pictures with the id of another left out", []).append(image["file_name"])
+        elif files.exists(path):
+            taken.add(image["id"])
             images.append(image)
         else:
             problems.setdefault("missing pictures left out", []).append(image["file_name"])
     if not images:
-        raise ValueError(f"{annotations}: none of its {len(content['images'])} pictures is in {pictures}")
+        raise ValueError(f"{source}: none of its {len(content['images'])} pictures is in {folder}/")
     categories = sorted(content["categories"], key=lambda category: category["id"])
     known, present = {category["id"] for category in categories}, {image["id"]: image for image in images}
     everywhere = {image["id"] for image in content["images"]}
@@ -91,13 +114,20 @@ def read_coco(annotations: Path, pictures: Path) -> CocoAnnotations:
                 kind = "boxes of no area or outside their picture left out"
                 problems.setdefault(kind, []).append(f"{name} {annotation['bbox']} in {image['file_name']}")
                 continue
+            if masks and not _is_mask(annotation.get("segmentation"), image):
+                problems.setdefault("objects without a usable mask left out", []).append(
+                    f"{name} in {image['file_name']}"
+                )
+                continue
             if max(abs(a - b) for a, b in zip(box, annotation["bbox"], strict=True)) > 1:
                 problems.setdefault("boxes over the edge cut", []).append(f"{name} in {image['file_name']}")
             objects[image["id"]].append({**annotation, "bbox": box})
+        else:
+            problems.setdefault("annotations of pictures that were left out", []).append(name)
     if not any(objects.values()):
-        raise ValueError(f"{annotations}: it has no usable annotation{_because(problems)}")
+        raise ValueError(f"{source}: it has no usable annotation{_because(problems)}")
     ids, names = [c["id"] for c in categories], [str(c["name"]) for c in categories]
-    return CocoAnnotations(images, objects, ids, names, problems, str(annotations))
+    return CocoAnnotations(images, objects, ids, names, problems, source, folder)
 
 
 class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
@@ -107,8 +137,8 @@ class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     [M, H, W]. Crowds stand for many objects at once and are no examples of one, so they are left out.
 
     Args:
-        annotations: read by `read_coco`.
-        pictures: folder of the pictures.
+        annotations: read by `read_coco`, with `masks` where masks are wanted.
+        files: that they were read from.
         masks: decode the masks, too.
         transform: of picture and target, in the manner of torchvision's transforms v2.
     """
@@ -116,12 +146,12 @@ class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     def __init__(
         self,
         annotations: CocoAnnotations,
-        pictures: Path,
+        files: Files,
         *,
         masks: bool = False,
         transform: Callable[[Any, Any], tuple[Any, Any]] | None = None,
     ) -> None:
-        self.annotations, self.pictures, self.masks, self.transform = annotations, pictures, masks, transform
+        self.annotations, self.files, self.masks, self.transform = annotations, files, masks, transform
         self._label = {category: label for label, category in enumerate(annotations.category_ids, 1)}
 
     def __len__(self) -> int:
@@ -134,19 +164,8 @@ class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         image = self.annotations.images[index]
-        path = self.pictures / image["file_name"]
-        try:
-            with Image.open(path) as file:
-                picture = tv_tensors.Image(to_image(file.convert("RGB")))
-        # Decoders raise whatever their format makes them stumble over.
-        except Exception as error:
-            raise ValueError(f"picture {path} cannot be read: {error}") from error
-        size = (picture.shape[-2], picture.shape[-1])
-        if size != (image["height"], image["width"]):
-            raise ValueError(
-                f"picture {path} has {size[1]} x {size[0]} pixels, {self.annotations.source} says "
-                f"{image['width']} x {image['height']}"
-            )
+        picture = tv_tensors.Image(to_image(self.open(index)))
+        size = (image["height"], image["width"])
         objects = [one for one in self.annotations.objects[image["id"]] if not one.get("iscrowd", 0)]
         target = {
             "boxes": _boxes(objects, size),
@@ -160,19 +179,46 @@ class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         plain = {name: value.as_subclass(Tensor) for name, value in target.items()}
         return to_dtype(picture, torch.float32, scale=True).as_subclass(Tensor), plain
 
+    def name(self, index: int) -> str:
+        """Where a picture lies."""
+        return f"{self.files.root}/{inner(self.annotations.folder, self.annotations.images[index]['file_name'])}"
+
+    def open(self, index: int) -> Image.Image:
+        """Decode a picture.
+
+        Raises:
+            ValueError: it cannot be read, or has another size than its annotation says; the message names it.
+        """
+        image, path = self.annotations.images[index], self.name(index)
+        try:
+            content = self.files.read(inner(self.annotations.folder, image["file_name"]) or "")
+            with Image.open(io.BytesIO(content)) as file:
+                picture = file.convert("RGB")
+        # Decoders raise whatever their format makes them stumble over.
+        except Exception as error:
+            reason = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+            raise ValueError(f"picture {path} cannot be read: {reason}") from error
+        if picture.size != (image["width"], image["height"]):
+            width, height = picture.size
+            raise ValueError(
+                f"picture {path} has {width} x {height} pixels, {self.annotations.source} says "
+                f"{image['width']} x {image['height']}"
+            )
+        return picture
+
 
 def collate(items: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     """A batch as detectors take it: pictures of any size in a list, targets in another."""
     return [picture for picture, _ in items], [target for _, target in items]
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(files: Files, name: str, source: str) -> dict[str, Any]:
+    if not files.exists(name):
+        raise ValueError(f"annotation file {source} does not exist")
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"annotation file {path} does not exist") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"annotation file {path} is no JSON: {error}") from error
+        content = json.loads(files.read(name).decode("utf-8"))
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"annotation file {source} is no JSON: {error}") from error
     needed = {
         "images": {"id", "file_name", "height", "width"},
         "annotations": {"image_id", "category_id", "bbox"},
@@ -181,21 +227,63 @@ def _load(path: Path) -> dict[str, Any]:
     for part, keys in needed.items():
         entries = content.get(part) if isinstance(content, dict) else None
         if not isinstance(entries, list):
-            raise ValueError(f"annotation file {path} has no list of {part}; it is not in COCO's format")
+            raise ValueError(f"annotation file {source} has no list of {part}; it is not in COCO's format")
         for number, entry in enumerate(entries):
             missing = keys - entry.keys() if isinstance(entry, dict) else keys
             if missing:
-                raise ValueError(f"annotation file {path}: {part}[{number}] has no {', '.join(sorted(missing))}")
-            if part == "annotations" and not _is_box(entry["bbox"]):
-                raise ValueError(f"annotation file {path}: {part}[{number}] has the bbox {entry['bbox']!r:.80}")
+                raise ValueError(f"annotation file {source}: {part}[{number}] has no {', '.join(sorted(missing))}")
+            for key, check, kind in _KINDS[part]:
+                if not check(entry[key]):
+                    raise ValueError(
+                        f"annotation file {source}: {part}[{number}] has the {key} {entry[key]!r:.80}, expected {kind}"
+                    )
     for part in ("images", "annotations", "categories"):
         if not content[part]:
-            raise ValueError(f"annotation file {path} has no {part}")
+            raise ValueError(f"annotation file {source} has no {part}")
     return content
 
 
 def _is_box(box: Any) -> bool:
     return isinstance(box, list) and len(box) == 4 and all(isinstance(edge, (int, float)) for edge in box)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int)
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+_KINDS: dict[str, tuple[tuple[str, Callable[[Any], bool], str], ...]] = {
+    "images": (
+        ("id", _is_id, "an integer"),
+        ("file_name", _is_name, "a name"),
+        ("width", _is_side, "pixels"),
+        ("height", _is_side, "pixels"),
+    ),
+    "annotations": (
+        ("image_id", _is_id, "an integer"),
+        ("category_id", _is_id, "an integer"),
+        ("bbox", _is_box, "[x, y, width, height]"),
+    ),
+    "categories": (("id", _is_id, "an integer"), ("name", _is_name, "a name")),
+}
+
+
+def _is_mask(shape: Any, image: dict[str, Any]) -> bool:
+    """Polygons of three corners and more, or run lengths of the picture's size."""
+    if isinstance(shape, dict):
+        return bool(shape.get("counts")) and shape.get("size") == [image["height"], image["width"]]
+    return (
+        isinstance(shape, list)
+        and shape != []
+        and all(isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0 for part in shape)
+    )
 
 
 def _inside(box: Sequence[float], image: dict[str, Any]) -> list[float] | None:
@@ -220,8 +308,7 @@ def _masks(objects: Sequence[dict[str, Any]], size: tuple[int, int]) -> tv_tenso
     height, width = size
     masks = torch.zeros((len(objects), height, width), dtype=torch.uint8)
     for mask, one in zip(masks, objects, strict=True):
-        shape = one.get("segmentation")
-        if not shape:
-            raise ValueError(f"annotation {one.get('id', '?')} has no segmentation, which a mask detector needs")
-        mask.copy_(torch.from_numpy(rle.decode(rle.segmToRle(shape, width, height)).reshape(height, width)))
+        mask.copy_(
+            torch.from_numpy(rle.decode(rle.segmToRle(one["segmentation"], width, height)).reshape(height, width))
+        )
     return tv_tensors.Mask(masks)

@@ -44,6 +44,11 @@ BODIES = {
     "se_cotnetd_200": _se_cotnetd((3, 24, 36, 3), downsample="blur"),
     "se_cotnetd_270": _se_cotnetd((4, 29, 53, 4), downsample="blur"),
     "cotnet18": _cotnet((2, 2, 2, 2), block="basic"),
+    "cotnet18_half": Body(
+        Stem((32,)),
+        tuple(Stage(2, planes, stride, ("cot",)) for planes, stride in ((32, 1), (64, 2), (128, 2), (256, 2))),
+        block="basic",
+    ),
     "cotnet_nano": Body(
         Stem((32,), kernel_size=3, stride=1, max_pool=False),
         (Stage(2, 32, 1, ("cot",)), Stage(2, 64, 2, ("cot",)), Stage(3, 128, 2, ("cot",))),
@@ -94,6 +99,7 @@ default_cfgs = generate_default_cfgs(
         "se_cotnetd_200": _deep(256, 0.888),
         "se_cotnetd_270": _deep(256, 0.888),
         "cotnet18": _cfg(description=OWN),
+        "cotnet18_half": _cfg(description=OWN),
         "cotnet_nano": _cfg(64, 1.0, pool_size=(16, 16), description=OWN),
         "cotnet20_nano": _cfg(64, 1.0, pool_size=(16, 16), description=OWN),
     }
@@ -198,6 +204,12 @@ def se_cotnetd_270(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
 def cotnet18(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
     """This project's own: ResNet-18 with CoT for the second convolution of each basic block."""
     return _create("cotnet18", pretrained, **kwargs)
+
+
+@register_model
+def cotnet18_half(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
+    """This project's own: CoTNet-18 at half its width, for detectors on small machines."""
+    return _create("cotnet18_half", pretrained, **kwargs)
 
 
 @register_model

@@ -21,7 +21,8 @@ class WeightsCard:
 
     Attributes:
         model: Name in timm's registry.
-        kwargs: Further arguments of the model's constructor.
+        task: ``"classification"``, or what else is built on the model.
+        kwargs: Further arguments of the constructor.
         class_names: Names of the outputs, in order.
         preprocessing: timm's terms: ``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``.
         data: Name of the data module that it was validated on, and the arguments that find the pictures.
@@ -31,6 +32,7 @@ class WeightsCard:
     model: str
     class_names: list[str]
     preprocessing: dict[str, Any]
+    task: str = "classification"
     kwargs: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
@@ -51,6 +53,9 @@ class WeightsCard:
             ValueError: A part is missing or of the wrong kind.
         """
         kinds = {"model": str, "class_names": list, "preprocessing": dict, "kwargs": dict, "data": dict, "scores": dict}
+        kinds["task"] = str
+        if isinstance(values, dict):
+            values = {"task": "classification", **values}  # older files do not say it
         if not isinstance(values, dict) or values.keys() != kinds.keys():
             raise ValueError(f"{name} does not describe its network; use a file that `cotnet train` wrote")
         for key, kind in kinds.items():
@@ -116,6 +121,21 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsCard]:
     except json.JSONDecodeError:
         plain = None
     return entries, WeightsCard.from_plain(plain, name=f"weights file {str(path)!r}")
+
+
+def read_card(path: Path) -> WeightsCard | None:
+    """The card of a weights file without its tensors, or None for a file that has none, whatever it is."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                plain = json.loads((file.metadata() or {}).get(_KEY, "null"))
+        elif path.suffix == ".ckpt":
+            plain = load_checkpoint(path).get("card")
+        else:
+            return None
+        return WeightsCard.from_plain(plain, name=str(path))
+    except (SafetensorError, OSError, ValueError):
+        return None
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], WeightsCard]:

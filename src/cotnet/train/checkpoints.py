@@ -1,4 +1,4 @@
-"""The two checkpoints of a run: the best epoch by validation top-1, and the last."""
+"""The two checkpoints of a run: the best epoch by validation, and the last."""
 
 import shutil
 from pathlib import Path
@@ -11,14 +11,15 @@ _AT_EPOCH_END: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_versio
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps ``best.ckpt``, the epoch with the highest validation top-1; of equal ones the first.
+    """Keeps ``best.ckpt``, the epoch with the highest validation metric; of equal ones the first.
 
     Args:
         folder: The run folder.
+        monitor: The metric.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, filename="best", monitor="val_top1", mode="max", **_AT_EPOCH_END)
+    def __init__(self, folder: Path, monitor: str) -> None:
+        super().__init__(folder, filename="best", monitor=monitor, mode="max", **_AT_EPOCH_END)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """After a resume: take over the best epoch so far, where its file lies beside the checkpoint.

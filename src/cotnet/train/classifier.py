@@ -1,26 +1,28 @@
 """A timm network, its loss, optimizer and metrics, as a Lightning module."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.callbacks import EMAWeightAveraging
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.data import Mixup
+from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from cotnet.models.names import check_name
 from cotnet.models.weights_file import WeightsCard
+from cotnet.train.module import TrainingModule, class_path
 from cotnet.train.optimizer import cosine_schedule, scaled_learning_rate, sgd
+from cotnet.train.plots import draw_confusion
 
 Batch = tuple[Tensor, Tensor]
 
 
-class Classifier(LightningModule):
+class Classifier(TrainingModule):
     """Trains any timm network to name pictures.
 
     Args:
@@ -45,6 +47,15 @@ class Classifier(LightningModule):
     Raises:
         ValueError: The name is unknown, or a number is outside its range.
     """
+
+    monitor = "val_top1"
+    monitor_label = "val top-1"
+    columns = ("train_loss", "train_top1", "val_loss", "val_top1", "val_top5")
+    panels = (
+        ("loss", 1, {"train_loss": "training", "val_loss": "validation"}),
+        ("accuracy in %", 100, {"train_top1": "training", "val_top1": "validation", "val_top5": "validation, top 5"}),
+    )
+    progress = (("train", "train_top1", "{:.1%}"), ("val", "val_top1", "{:.1%}"))
 
     def __init__(
         self,
@@ -89,7 +100,6 @@ class Classifier(LightningModule):
         self.final_lr = final_lr
         self.label_smoothing = label_smoothing
         self.ema_decay = ema_decay
-        self.card: WeightsCard | None = None
         self.network = create_network(
             name, num_classes=num_classes, drop_rate=drop_rate, drop_path_rate=drop_path_rate, **self.kwargs
         ).to(memory_format=torch.channels_last)  # the faster layout for convolutions, on CPU and GPU
@@ -140,14 +150,8 @@ class Classifier(LightningModule):
         """Forget the confusion of the epoch before."""
         self.confusion.reset()
 
-    @property
-    def global_batch(self) -> int:
-        """Pictures per optimizer step, over all devices and accumulated batches."""
-        per_device: int = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        return per_device * self.trainer.world_size * self.trainer.accumulate_grad_batches
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """SGD at the scaled learning rate. The schedule is a function of the epoch and holds no state to restore."""
+    def create_optimizer(self) -> tuple[Optimizer, Scheduler]:
+        """SGD at the scaled learning rate, and a cosine."""
         optimizer = sgd(
             self.network,
             lr=scaled_learning_rate(self.base_lr, self.global_batch),
@@ -155,49 +159,33 @@ class Classifier(LightningModule):
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
         )
-        # As configured now; a checkpoint restores its own later, see on_train_start.
-        self._settings = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
         epochs = self.trainer.max_epochs
         assert epochs is not None
-        self._schedule = cosine_schedule(
+        return optimizer, cosine_schedule(
             optimizer,
             epochs=epochs,
             warmup_epochs=self.warmup_epochs,
             warmup_lr=self.warmup_lr,
             final_lr=self.final_lr,
         )
-        return optimizer
 
-    def configure_callbacks(self) -> list[Callback]:
-        """The moving average, where one is asked for."""
-        return [] if self.ema_decay is None else [EMAWeightAveraging(decay=self.ema_decay)]
+    def describe(self, data: Any) -> WeightsCard:
+        return WeightsCard(
+            model=self.name,
+            kwargs=self.kwargs,
+            class_names=data.class_names,
+            preprocessing=data.preprocessing,
+            data={"class_path": class_path(data), "init_args": data.source},
+        )
 
-    def on_train_start(self) -> None:
-        """After a resume, hold to the momentum and decay that are configured now, not to the checkpoint's."""
-        for group, settings in zip(self._optimizer.param_groups, self._settings, strict=True):
-            group.update(settings)
+    def draw(self, folder: Path) -> None:
+        """The confusion matrix."""
+        assert self.card is not None
+        draw_confusion(self.confusion.compute().cpu().numpy(), self.card.class_names, folder / "confusion.png")
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the learning rate of this step."""
-        self._schedule.step(self.current_epoch + batch_idx / self.trainer.num_training_batches)  # type: ignore[arg-type]
-        self.log("lr", self._optimizer.param_groups[-1]["lr"], on_step=True)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what makes the checkpoint usable by itself, in plain values."""
-        if self.card is not None:
-            checkpoint["card"] = self.card.to_plain()
-        checkpoint["run"] = {"init_from": self.init_from, "ema": self.ema_decay is not None}
-
-    def check_size(self, size: int, batch_size: int) -> None:
-        """Run shapes alone through a copy of the network.
-
-        Args:
-            size: Side of the square pictures in pixels.
-            batch_size: Pictures per step.
-
-        Raises:
-            ValueError: The network cannot take such pictures or batches.
-        """
+    def check_data(self, data: Any) -> None:
+        """Run shapes alone through a copy of the network."""
+        size, batch_size = data.size, data.batch_size
         stride = max(info["reduction"] for info in getattr(self.network, "feature_info", [{"reduction": 1}]))
         if size < stride:
             raise ValueError(f"data.size {size} is too small for {self.name}: it needs at least {stride} pixels")
@@ -212,12 +200,6 @@ class Classifier(LightningModule):
                 f"{self.name} cannot train on {batch_size} pictures of {size} pixels at a time ({reason}); "
                 "change --data.size or --data.batch_size"
             ) from error
-
-    @property
-    def _optimizer(self) -> torch.optim.Optimizer:
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        return optimizer
 
 
 def create_network(name: str, **kwargs: Any) -> nn.Module:

@@ -7,26 +7,25 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cotnet.train.module import Panel
+
 # Up to this many classes every row of the confusion matrix bears its name, and up to the second its numbers.
 _NAMED, _NUMBERED = 250, 25
 
 
-def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Loss, accuracy and learning rate over the epochs.
+def draw_curves(history: Sequence[dict[str, float]], panels: Sequence[Panel], path: Path) -> None:
+    """Metrics and learning rate over the epochs.
 
     Args:
         history: One row per epoch, with the columns of ``metrics.csv``.
+        panels: Title, factor, and label of each column, of every panel but the learning rate's.
         path: The PNG to write.
     """
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    panels = figure.subplots(1, 3)
+    figure = Figure(figsize=(4 * (len(panels) + 1), 3.6), layout="constrained")
+    every = figure.subplots(1, len(panels) + 1)
     epochs = [row["epoch"] for row in history]
-    groups = (
-        ("loss", 1, {"train_loss": "training", "val_loss": "validation"}),
-        ("accuracy in %", 100, {"train_top1": "training", "val_top1": "validation", "val_top5": "validation, top 5"}),
-        ("learning rate", 1, {"lr": "learning rate"}),
-    )
-    for axes, (title, scale, columns) in zip(panels, groups, strict=True):
+    groups = (*panels, ("learning rate", 1.0, {"lr": "learning rate"}))
+    for axes, (title, scale, columns) in zip(every, groups, strict=True):
         for column, label in columns.items():
             values = [scale * row.get(column, float("nan")) for row in history]
             axes.plot(epochs, values, marker="o" if len(epochs) < 20 else "", markersize=3, label=label)
@@ -35,9 +34,9 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
         axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
-    for axes in panels[:2]:  # below, where they cover no point
+    for axes in every[:-1]:  # below, where they cover no point
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, fontsize=8, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path) -> None:
@@ -71,10 +70,11 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path) -
             value = percent[row, column]
             color = "white" if value > 55 else "black"
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=color)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; a half-written one never bears the name."""
     partial = path.with_name(path.name + ".partial")
     FigureCanvasAgg(figure).print_figure(partial, format="png", dpi=110)
     partial.replace(path)

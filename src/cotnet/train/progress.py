@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from cotnet.train.module import TrainingModule
+
 # Seconds between plain lines inside a long epoch.
 _QUIET_S = 30.0
 
@@ -46,13 +48,13 @@ class Progress(Callback):
     ) -> None:
         """Move the bar, or say something when nothing was said for a while."""
         self._done += 1
-        self._top1_sum += outputs["top1"]  # stays on its device
+        self._top1_sum += outputs.get("top1", 0.0)  # stays on its device
         now = time.perf_counter()
         if self._bar is None and now - self._spoken < _QUIET_S:
             return
-        top1 = float(self._top1_sum) / (batch_idx + 1)
+        top1 = f"train {float(self._top1_sum) / (batch_idx + 1):.1%}  " if "top1" in outputs else ""
         rate = (batch_idx + 1) * self._batch / (now - self._epoch_start)
-        state = f"loss {float(outputs['loss']):.3f}  train {top1:.1%}  {rate:.0f} images/s  {self._left(now)} left"
+        state = f"loss {float(outputs['loss']):.3f}  {top1}{_rate(rate)}  {self._left(now)} left"
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, description=epoch, state=state)
@@ -70,14 +72,11 @@ class Progress(Callback):
             return
         metrics = trainer.callback_metrics
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
-        for label, name, form in (
-            ("loss", "train_loss_epoch", "{:.3f}"),
-            ("train", "train_top1", "{:.1%}"),
-            ("val", "val_top1", "{:.1%}"),
-        ):
+        assert isinstance(pl_module, TrainingModule)
+        for label, name, form in (("loss", "train_loss_epoch", "{:.3f}"), *pl_module.progress):
             if name in metrics:
                 parts.append(f"{label} {form.format(float(metrics[name]))}")
-        parts.append(f"{self._per_epoch * self._batch / self._in_steps_s:.0f} images/s" if self._in_steps_s else "")
+        parts.append(_rate(self._per_epoch * self._batch / self._in_steps_s) if self._in_steps_s else "")
         parts.append(f"{self._left(time.perf_counter())} left")
         self._say("  ".join(part for part in parts if part))
 
@@ -96,6 +95,10 @@ class Progress(Callback):
             self._bar.console.print(line, highlight=False)
         else:
             print(line, flush=True)
+
+
+def _rate(images_per_s: float) -> str:
+    return f"{images_per_s:.0f} images/s" if images_per_s >= 10 else f"{images_per_s:.1f} images/s"
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,8 @@
-"""What a run leaves in its folder beside the checkpoints: metrics, curves, confusion matrix, weights."""
+"""What a run leaves in its folder beside the checkpoints: metrics, curves, pictures, weights."""
 
 import csv
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cotnet.models.weights_file import read_checkpoint, write_weights
 from cotnet.train.checkpoints import BestCheckpoint
-from cotnet.train.classifier import Classifier
-from cotnet.train.plots import draw_confusion, draw_curves
+from cotnet.train.module import TrainingModule
+from cotnet.train.plots import draw_curves
 
-COLUMNS = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr", "images_per_s", "seconds")
 _LOGGED = {"train_loss": "train_loss_epoch"}
 
 
@@ -55,8 +55,9 @@ class Record(Callback):
         """Add the epoch's row; runs before the checkpoints are saved, so that they hold it."""
         seconds = time.perf_counter() - self._start
         images = int(trainer.num_training_batches) * trainer.datamodule.batch_size * trainer.world_size  # type: ignore[attr-defined]
+        assert isinstance(pl_module, TrainingModule)
         row = {"epoch": float(trainer.current_epoch + 1)}
-        for column in COLUMNS[1:-2]:
+        for column in (*pl_module.columns, "lr"):
             value = trainer.callback_metrics.get(_LOGGED.get(column, column))
             if value is not None:
                 row[column] = float(value)
@@ -64,10 +65,11 @@ class Record(Callback):
         row["seconds"] = seconds
         self.history.append(row)
         if trainer.is_global_zero:
-            self._write_metrics()
-            draw_curves(self.history, self.folder / "curves.png")
-            if "val_top1" in row and row["val_top1"] >= max(past.get("val_top1", 0.0) for past in self.history):
-                self._draw_confusion(pl_module)
+            self._write_metrics(("epoch", *pl_module.columns, "lr", "images_per_s", "seconds"))
+            draw_curves(self.history, pl_module.panels, self.folder / "curves.png")
+            scores = [past[pl_module.monitor] for past in self.history if pl_module.monitor in past]
+            if pl_module.monitor in row and row[pl_module.monitor] >= max(scores):
+                pl_module.draw(self.folder)
 
     def write_weights(self) -> None:
         """Write the best epoch's weights; call it after the checkpoints are saved."""
@@ -78,24 +80,19 @@ class Record(Callback):
         if score == self._written_score:
             return
         entries, card = read_checkpoint(path)
-        row = next((row for row in reversed(self.history) if abs(row.get("val_top1", -1) - score) < 1e-9), {})
-        known = ("val_top1", "val_top5", "val_loss")
-        scores = {"val_top1": score} | {name: row[name] for name in known if name in row}
+        monitor = self.best.monitor
+        assert monitor is not None
+        row = next((row for row in reversed(self.history) if abs(row.get(monitor, -1) - score) < 1e-9), {})
+        scores = {monitor: score} | {name: value for name, value in row.items() if name.startswith("val_")}
         write_weights(self.folder / "weights.safetensors", entries, replace(card, scores=scores))
         self._written_score = score
 
-    def _write_metrics(self) -> None:
+    def _write_metrics(self, columns: Sequence[str]) -> None:
         partial = self.folder / "metrics.csv.partial"
         with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, restval="")
+            writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             for row in self.history:
                 rounded = {name: float(f"{value:.6g}") for name, value in row.items()}
                 writer.writerow({**rounded, "epoch": int(row["epoch"])})
         partial.replace(self.folder / "metrics.csv")
-
-    def _draw_confusion(self, module: LightningModule) -> None:
-        assert isinstance(module, Classifier)
-        assert module.card is not None
-        counts = module.confusion.compute().cpu().numpy()
-        draw_confusion(counts, module.card.class_names, self.folder / "confusion.png")

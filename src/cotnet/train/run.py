@@ -11,21 +11,21 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from cotnet.models import load_entries, load_official
+from cotnet.models import load_official
 from cotnet.models.weights_file import WeightsCard, load_checkpoint, read_weights
 from cotnet.train.checkpoints import BestCheckpoint, LastCheckpoint
-from cotnet.train.classifier import Classifier
+from cotnet.train.module import TrainingModule
 from cotnet.train.progress import Progress, duration
 from cotnet.train.record import Record
 from cotnet.train.seeds import EpochSeeds
 
 
-def prepare(model: Classifier, data: Any, *, resume: Path | None, epochs: int) -> None:
+def prepare(model: TrainingModule, data: Any, *, resume: Path | None, epochs: int) -> None:
     """Check that model, data and checkpoint fit together, describe the run, and load the weights to start from.
 
     Args:
         model: The module to train; receives its card.
-        data: A data module with ``class_names``, ``preprocessing`` and ``source``, set up.
+        data: A data module that `model` can describe, set up, with ``check_pictures``.
         resume: Checkpoint to go on from, or None.
         epochs: Epoch to train to.
 
@@ -39,14 +39,8 @@ def prepare(model: Classifier, data: Any, *, resume: Path | None, epochs: int) -
             f"model.warmup_epochs {model.warmup_epochs:g} must be less than trainer.max_epochs {epochs}; "
             "pass --model.warmup_epochs 0 for a very short run"
         )
-    model.card = WeightsCard(
-        model=model.name,
-        kwargs=model.kwargs,
-        class_names=data.class_names,
-        preprocessing=data.preprocessing,
-        data={"class_path": f"cotnet.data.{type(data).__name__}", "init_args": data.source},
-    )
-    model.check_size(data.size, data.batch_size)
+    model.card = model.describe(data)
+    model.check_data(data)
     if resume is not None:
         _check_resume(model, model.card, resume, epochs)
     elif model.init_from is not None:
@@ -55,7 +49,7 @@ def prepare(model: Classifier, data: Any, *, resume: Path | None, epochs: int) -
 
 
 def fit(
-    model: Classifier,
+    model: TrainingModule,
     data: LightningDataModule,
     trainer: Trainer,
     *,
@@ -81,7 +75,7 @@ def fit(
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True)
     write_config(folder / "config.yaml")
-    best = BestCheckpoint(folder)
+    best = BestCheckpoint(folder, model.monitor)
     record = Record(folder, best)
     trainer.loggers = [TensorBoardLogger(folder, name="", version="tensorboard")]
     # The order counts: a checkpoint holds the row that the record has just added.
@@ -102,9 +96,8 @@ def fit(
             "the run ended before its first epoch; see trainer.max_steps, trainer.max_time and "
             "trainer.limit_train_batches"
         )
-    print(
-        f"\nval top-1 {float(best.best_model_score or 0):.1%} (best epoch), {duration(time.perf_counter() - started)}"
-    )
+    score = float(best.best_model_score or 0)
+    print(f"\n{model.monitor_label} {score:.1%} (best epoch), {duration(time.perf_counter() - started)}")
     note = getattr(data, "note", None)
     if note:
         print(f"for comparison, {note}")
@@ -118,7 +111,7 @@ def next_folder(runs: Path, recipe: str) -> Path:
     return home / str(max(taken, default=0) + 1)
 
 
-def _check_resume(model: Classifier, card: WeightsCard, path: Path, epochs: int) -> None:
+def _check_resume(model: TrainingModule, card: WeightsCard, path: Path, epochs: int) -> None:
     checkpoint = load_checkpoint(path)
     name = f"checkpoint {str(path)!r}"
     if "loops" not in checkpoint or not isinstance(checkpoint.get("run"), dict):
@@ -126,7 +119,7 @@ def _check_resume(model: Classifier, card: WeightsCard, path: Path, epochs: int)
             f"{name} cannot be resumed: `cotnet train` did not write it; start from it by --model.init_from"
         )
     before = WeightsCard.from_plain(checkpoint.get("card"), name=name)
-    if (before.model, before.kwargs) != (card.model, card.kwargs):
+    if (before.task, before.model, before.kwargs) != (card.task, card.model, card.kwargs):
         was, now = (f"{one.model} {one.kwargs or ''}".strip() for one in (before, card))
         raise ValueError(f"{name} is of another model: it holds {was}, this run trains {now}")
     if len(before.class_names) != len(card.class_names):
@@ -156,14 +149,14 @@ def _check_resume(model: Classifier, card: WeightsCard, path: Path, epochs: int)
             raise ValueError(f"{name} is of another model: its entry {own} of shape {list(value.shape)} does not fit")
 
 
-def _load_weights(model: Classifier, path: Path) -> None:
+def _load_weights(model: TrainingModule, path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"model.init_from {str(path)!r} is not a file")
     entries = read_weights(path)[0] if path.suffix == ".safetensors" else load_official(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            load_entries(model.network, entries)
+            model.load_entries(entries)
         except ValueError as error:
             raise ValueError(f"model.init_from {str(path)!r} does not fit {model.name}: {error}") from error
     for warning in caught:

@@ -1,0 +1,204 @@
+"""A set in COCO's format as a Lightning data module."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Subset
+from torchvision.transforms import v2
+
+from cotnet.detection.coco import CocoAnnotations, CocoPictures, collate, read_coco
+from cotnet.detection.files import Files, open_files
+from cotnet.detection.order import AspectOrder
+
+Flip = Literal["none", "horizontal", "both"]
+_FLIPS: dict[str, list[type]] = {
+    "none": [],
+    "horizontal": [v2.RandomHorizontalFlip],
+    "both": [v2.RandomHorizontalFlip, v2.RandomVerticalFlip],
+}
+
+
+class CocoData(LightningDataModule):
+    """Pictures with boxes, and perhaps masks, for training and validation.
+
+    Pictures keep their sizes; the detector resizes them.
+
+    Args:
+        path: A folder or a zip archive, which is read in place.
+        train: The annotations to train on, a name in it.
+        val: Those to validate on.
+        pictures: The folder in it that the pictures' names are relative to.
+        val_pictures: The folder of the validation pictures, where it is another.
+        masks: Read masks, too; objects without one are then left out.
+        batch_size: Pictures per step and device.
+        workers: Loader processes; 0 loads in the training process.
+        flip: Mirror training pictures at random: ``horizontal``, ``both`` ways (as suits a microscope), or ``none``.
+        epoch_pictures: How many pictures make an epoch, over all devices; None for each of them once.
+        unreadable: What happens with pictures that cannot be read or have another size than is said: ``stop`` before
+            training, or ``skip`` them; either way they are counted and named.
+
+    Raises:
+        ValueError: A number is outside its range; on use: the files are missing, damaged or of no use.
+    """
+
+    note: str | None = None
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        train: str = "train.json",
+        val: str = "val.json",
+        pictures: str = "images",
+        val_pictures: str | None = None,
+        masks: bool = False,
+        batch_size: int = 2,
+        workers: int = 2,
+        flip: Flip = "horizontal",
+        epoch_pictures: int | None = None,
+        unreadable: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        super().__init__()
+        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+            if value < least:
+                raise ValueError(f"data.{name} must be at least {least}, got {value}")
+        if epoch_pictures is not None and epoch_pictures < batch_size:
+            raise ValueError(f"data.epoch_pictures must be at least data.batch_size {batch_size}, got {epoch_pictures}")
+        if flip not in _FLIPS:
+            raise ValueError(f"data.flip must be one of {', '.join(_FLIPS)}, got {flip!r}")
+        self.path = Path(path)
+        self.train_file, self.val_file = train, val
+        self.pictures, self.val_pictures = pictures, val_pictures or pictures
+        self.masks = masks
+        self.batch_size = batch_size
+        self.workers = workers
+        self.flip = flip
+        self.epoch_pictures = epoch_pictures
+        self.unreadable = unreadable
+        self._files: Files | None = None
+        self.train_set: CocoPictures | None = None
+        self.val_set: CocoPictures | None = None
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of their labels from 1."""
+        return self._any.annotations.class_names
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, without the background."""
+        return len(self.class_names)
+
+    @property
+    def category_ids(self) -> list[int]:
+        """The files' id of each class."""
+        return self._any.annotations.category_ids
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """The constructor arguments that find the validation pictures."""
+        return {
+            "path": str(self.path.absolute()),
+            "val": self.val_file,
+            "pictures": self.val_pictures,
+            "masks": self.masks,
+        }
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and check the annotations; what was left out is printed."""
+        if self._files is None:
+            self._files = open_files(self.path)
+        if self.val_set is None:
+            self.val_set = self._read(self.val_file, self.val_pictures, None)
+        if stage == "fit" and self.train_set is None:
+            flips = v2.Compose([flip(0.5) for flip in _FLIPS[self.flip]]) if self.flip != "none" else None
+            self.train_set = self._read(self.train_file, self.pictures, flips)
+            here, there = self.train_set.annotations, self.val_set.annotations
+            if (here.category_ids, here.class_names) != (there.category_ids, there.class_names):
+                raise ValueError(
+                    f"categories differ: {here.source} has {_listed(here)}, {there.source} has {_listed(there)}"
+                )
+
+    def check_pictures(self) -> None:
+        """Decode every picture once and treat those that cannot be read as `unreadable` says.
+
+        Raises:
+            ValueError: some cannot be read, and they are not to be skipped, or none is left.
+        """
+        for pictures in (self.train_set, self.val_set):
+            if pictures is not None:
+                self._check(pictures)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of one shape, mixed anew every epoch; the order depends on seed and epoch alone."""
+        assert self.train_set is not None
+        world, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+        order = AspectOrder(
+            self.train_set,
+            self.train_set.aspects,
+            batch_size=self.batch_size,
+            epoch_pictures=self.epoch_pictures,
+            world=world,
+            rank=rank,
+            seed=torch.initial_seed() % 2**31,
+        )
+        return self._loader(self.train_set, sampler=order, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Every validation picture once, those of one shape together."""
+        assert self.val_set is not None
+        aspects = self.val_set.aspects
+        return self._loader(Subset(self.val_set, sorted(range(len(aspects)), key=aspects.__getitem__)))
+
+    def _loader(self, pictures: Any, **options: Any) -> DataLoader[Any]:
+        return DataLoader(
+            pictures,
+            batch_size=self.batch_size,
+            collate_fn=collate,
+            generator=torch.Generator().manual_seed(torch.initial_seed()),
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+    @property
+    def _any(self) -> CocoPictures:
+        assert self.val_set is not None, "call setup first"
+        return self.val_set
+
+    def _read(self, name: str, folder: str, transform: Callable[..., Any] | None) -> CocoPictures:
+        assert self._files is not None
+        annotations = read_coco(self._files, name, folder, masks=self.masks)
+        if annotations.problems:
+            print(annotations.report())
+        return CocoPictures(annotations, self._files, masks=self.masks, transform=transform)
+
+    def _check(self, pictures: CocoPictures) -> None:
+        def fault(index: int) -> str | None:
+            try:
+                pictures.open(index)
+            except ValueError as error:
+                return str(error)
+            return None
+
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # the decoders let go of the interpreter lock
+            faults = {index: text for index, text in enumerate(pool.map(fault, range(len(pictures)))) if text}
+        if not faults:
+            return
+        first = "; ".join(list(faults.values())[:5]) + (f" and {len(faults) - 5} more" if len(faults) > 5 else "")
+        text = f"{len(faults)} of {len(pictures)} pictures cannot be used: {first}"
+        if self.unreadable == "stop" or len(faults) == len(pictures):
+            raise ValueError(f"{text}; repair or remove them, or pass --data.unreadable skip")
+        print(f"{text}; skipped")
+        pictures.annotations.leave_out(faults)
+
+
+def _listed(annotations: CocoAnnotations) -> str:
+    pairs = [f"{i} {name}" for i, name in zip(annotations.category_ids, annotations.class_names, strict=True)]
+    return ", ".join(pairs[:5]) + (f" and {len(pairs) - 5} more" if len(pairs) > 5 else "")

@@ -1,0 +1,91 @@
+"""Detections drawn on their pictures."""
+
+import colorsys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from faster_coco_eval import mask as rle
+from PIL import Image, ImageDraw, ImageFont
+
+from cotnet.detection.coco import CocoPictures
+from cotnet.detection.scores import Result
+
+_LEAST = 0.5
+_WIDTH = 480
+
+
+def color_of(label: int) -> tuple[int, int, int]:
+    """A strong colour for a class; neighbours in number are far apart in hue."""
+    red, green, blue = colorsys.hsv_to_rgb((0.61 + 0.381966 * label) % 1, 0.85, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_detections(
+    picture: Image.Image, results: Sequence[Mapping[str, Any]], names: Mapping[int, str], *, score: float = _LEAST
+) -> Image.Image:
+    """A copy of a picture with boxes, masks, names and scores.
+
+    Args:
+        picture: in RGB.
+        results: entries of COCO's result format; those without a score are drawn as the truth is.
+        names: of the classes, by category id.
+        score: the least that is drawn.
+    """
+    canvas = picture.convert("RGB")
+    shown = sorted((one for one in results if one.get("score", 1.0) >= score), key=lambda one: one.get("score", 1.0))
+    order = {category: index for index, category in enumerate(sorted(names))}
+    for one in shown:
+        if "segmentation" in one:
+            shape = rle.segmToRle(one["segmentation"], canvas.width, canvas.height)
+            mask = np.asarray(rle.decode(shape)).reshape(canvas.height, canvas.width)
+            tint = Image.new("RGB", canvas.size, color_of(order[one["category_id"]]))
+            canvas.paste(tint, mask=Image.fromarray((mask * 110).astype(np.uint8)))
+    draw = ImageDraw.Draw(canvas)
+    line = max(1, round(max(canvas.size) / 320))
+    font = ImageFont.load_default(max(10, round(max(canvas.size) / 50)))
+    for one in shown:
+        x, y, width, height = one["bbox"]
+        color = color_of(order[one["category_id"]])
+        draw.rectangle((x, y, x + max(width, 1), y + max(height, 1)), outline=color, width=line)
+        if len(names) > 1:
+            text = names[one["category_id"]] + (f" {one['score']:.2f}" if "score" in one else "")
+            left, top, right, bottom = draw.textbbox((x, y), text, font=font)
+            lift = min(bottom - y, y)
+            draw.rectangle((left, top - lift, right, bottom - lift), fill=color)
+            draw.text((x, y - lift), text, fill="white" if sum(color) < 450 else "black", font=font)
+    return canvas
+
+
+def draw_samples(
+    pictures: CocoPictures, results: Mapping[int, Sequence[Result]], path: Path, *, count: int = 4
+) -> None:
+    """A sheet of pictures, the truth above what was found.
+
+    Args:
+        pictures: with their annotations.
+        results: detections by picture id.
+        path: the JPEG to write.
+        count: how many pictures, those with results first in order.
+    """
+    annotations = pictures.annotations
+    names = dict(zip(annotations.category_ids, annotations.class_names, strict=True))
+    seen = [index for index, image in enumerate(annotations.images) if image["id"] in results][:count]
+    columns = []
+    for index in seen:
+        picture, image = pictures.open(index), annotations.images[index]["id"]
+        truth = [one for one in annotations.objects[image] if not one.get("iscrowd", 0)]
+        if not pictures.masks:
+            truth = [{key: value for key, value in one.items() if key != "segmentation"} for one in truth]
+        pair = [draw_detections(picture, truth, names), draw_detections(picture, results[image], names)]
+        height = round(_WIDTH * picture.height / picture.width)
+        columns.append([one.resize((_WIDTH, height)) for one in pair])
+    rows = [max(column[row].height for column in columns) for row in (0, 1)]
+    sheet = Image.new("RGB", (len(columns) * (_WIDTH + 6) - 6, sum(rows) + 6), "white")
+    for number, column in enumerate(columns):
+        sheet.paste(column[0], (number * (_WIDTH + 6), 0))
+        sheet.paste(column[1], (number * (_WIDTH + 6), rows[0] + 6))
+    partial = path.with_name(path.name + ".partial")
+    sheet.save(partial, format="JPEG", quality=85)
+    partial.replace(path)

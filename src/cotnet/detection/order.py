@@ -1,0 +1,67 @@
+"""An order of pictures whose batches are of one shape, so that little of them is padding."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import Dataset, DistributedSampler
+
+
+class AspectOrder(DistributedSampler[int]):
+    """Mixes pictures anew every epoch, such that each run of `batch_size` of them lies across or upright alike.
+
+    The pictures left over in either kind make a mixed batch; what does not fill the last batch of all ranks is dropped.
+    The order depends on seed and epoch alone.
+
+    Args:
+        pictures: what is to be ordered.
+        aspects: width by height of each picture.
+        batch_size: of one rank.
+        epoch_pictures: how many make an epoch, over all ranks; None for all of them once. More than there are repeat.
+        world: number of ranks.
+        rank: this one.
+        seed: of the mixing.
+
+    Raises:
+        ValueError: there are too few pictures for one batch on every rank.
+    """
+
+    def __init__(
+        self,
+        pictures: Dataset[object],
+        aspects: Sequence[float],
+        *,
+        batch_size: int,
+        epoch_pictures: int | None = None,
+        world: int = 1,
+        rank: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(pictures, world, rank, shuffle=True, seed=seed, drop_last=True)
+        self.upright = torch.tensor(aspects) < 1
+        self.batch_size = batch_size
+        self.batches = (epoch_pictures or len(aspects)) // (batch_size * world)
+        if self.batches == 0:
+            raise ValueError(
+                f"{epoch_pictures or len(aspects)} pictures make no batch of {batch_size} on each of {world} devices; "
+                "use a smaller --data.batch_size"
+            )
+
+    def __len__(self) -> int:
+        """Pictures of this rank."""
+        return self.batches * self.batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        every = self.batches * self.num_replicas
+        passes = -(-every * self.batch_size // len(self.upright))
+        mixed = torch.cat([torch.randperm(len(self.upright), generator=generator) for _ in range(passes)])
+        mixed = mixed[: every * self.batch_size]
+        upright = self.upright[mixed]
+        whole, rest = [], []
+        for kind in (mixed[upright], mixed[~upright]):
+            end = len(kind) // self.batch_size * self.batch_size
+            whole.append(kind[:end])
+            rest.append(kind[end:])
+        batches = torch.cat(whole + rest).view(every, self.batch_size)
+        batches = batches[torch.randperm(every, generator=generator)]
+        return iter(batches[self.rank :: self.num_replicas].flatten().tolist())
