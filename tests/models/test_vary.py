@@ -98,6 +98,12 @@ def test_window_and_width():
     assert share == pytest.approx(1.32, abs=0.01)  # the paper: +32 %
 
 
+def test_a_strided_stem():
+    model = meta("cotnet20_nano", stem_stride=2, features_only=True)
+    assert model.feature_info.reduction() == [2, 2, 4, 8]
+    assert [64 // m.shape[-1] for m in model(torch.empty(2, 3, 64, 64, device="meta"))] == [2, 2, 4, 8]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -111,6 +117,7 @@ def test_window_and_width():
         ({"base_width": 50}, "divisible by 8, got dim=50"),
         ({"base_width": 0}, "base_width of at least 1"),
         ({"kernel_size": 4}, "odd kernel_size"),
+        ({"stem_stride": 3}, "stem_stride of 1 or 2"),
     ],
 )
 def test_wrong_choices_say_what_there_is(options, message):

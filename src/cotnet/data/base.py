@@ -7,9 +7,19 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
+from torchvision.transforms import InterpolationMode, v2
 
+from cotnet.data.decoded import DecodedPictures, decode_all
 from cotnet.data.pictures import PictureReader, Pictures, check_pictures
-from cotnet.data.transforms import Augment, Interpolation, Transform, check_policy, eval_transform, train_transform
+from cotnet.data.transforms import (
+    Augment,
+    Interpolation,
+    Transform,
+    check_policy,
+    eval_crop,
+    eval_transform,
+    train_transform,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -33,9 +43,11 @@ class PictureData(LightningDataModule):
         std: Standard deviation of each channel.
         interpolation: Resampling filter.
         crop_pct: Fraction of the resized shorter side that the validation crop keeps, above 0 and at most 1.
+        in_memory: Decode every picture once, before training: ``3 * size ** 2`` bytes for each. Much faster for small
+            pictures; they can be flipped and shifted then, but neither resized at random nor changed by a policy.
 
     Raises:
-        ValueError: A number is outside its range.
+        ValueError: A number is outside its range, or `in_memory` is asked for with what it cannot do.
     """
 
     def __init__(
@@ -50,6 +62,7 @@ class PictureData(LightningDataModule):
         std: tuple[float, float, float],
         interpolation: Interpolation,
         crop_pct: float,
+        in_memory: bool = False,
     ) -> None:
         super().__init__()
         for name, value, least in (("size", size, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
@@ -61,6 +74,9 @@ class PictureData(LightningDataModule):
             raise ValueError(f"data.std must be above 0 in every channel, got {std}")
         if auto_augment is not None:
             check_policy(auto_augment)
+        if in_memory and (augment == "resized_crop" or auto_augment is not None):
+            asked = f"data.augment {augment}" if auto_augment is None else f"data.auto_augment {auto_augment}"
+            raise ValueError(f"data.in_memory does not go with {asked}; use --data.in_memory false")
         self.size = size
         self.batch_size = batch_size
         self.workers = workers
@@ -70,6 +86,7 @@ class PictureData(LightningDataModule):
         self.std = tuple(std)
         self.interpolation = interpolation
         self.crop_pct = crop_pct
+        self.in_memory = in_memory
 
     @property
     @abstractmethod
@@ -112,14 +129,14 @@ class PictureData(LightningDataModule):
             ValueError: The pictures are missing, or fewer than one batch.
         """
         if stage in (None, "fit") and not hasattr(self, "train_set"):
-            self.train_set = Pictures(*self.train_pictures(), self._train_transform())
+            self.train_set = self._train_set()
             if len(self.train_set) < self.batch_size:
                 raise ValueError(
                     f"data.batch_size {self.batch_size} is more than the {len(self.train_set)} training pictures; "
                     f"use --data.batch_size {len(self.train_set)} or less"
                 )
         if not hasattr(self, "val_set"):
-            self.val_set = Pictures(*self.val_pictures(), self._eval_transform())
+            self.val_set = self._val_set()
 
     def check_pictures(self) -> None:
         """Find an unreadable picture before training does.
@@ -128,7 +145,8 @@ class PictureData(LightningDataModule):
             ValueError: A picture of either split cannot be read; the message names it.
         """
         for pictures in (self.train_set, self.val_set):
-            check_pictures(pictures.read, len(pictures))
+            if isinstance(pictures, Pictures):  # others have been decoded already
+                check_pictures(pictures.read, len(pictures))
 
     def train_dataloader(self) -> Loader:
         """Shuffled training batches; the last, incomplete one is dropped.
@@ -160,6 +178,22 @@ class PictureData(LightningDataModule):
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _train_set(self) -> Pictures | DecodedPictures:
+        read, labels = self.train_pictures()
+        if not self.in_memory:
+            return Pictures(read, labels, self._train_transform())
+        resize = v2.Resize((self.size, self.size), interpolation=InterpolationMode(self.interpolation))
+        pixels = decode_all(read, len(labels), resize, self.size)
+        return DecodedPictures(pixels, labels, augment=self.augment, mean=self.mean, std=self.std)
+
+    def _val_set(self) -> Pictures | DecodedPictures:
+        read, labels = self.val_pictures()
+        if not self.in_memory:
+            return Pictures(read, labels, self._eval_transform())
+        crop = eval_crop(size=self.size, interpolation=self.interpolation, crop_pct=self.crop_pct)
+        pixels = decode_all(read, len(labels), crop, self.size)
+        return DecodedPictures(pixels, labels, augment="none", mean=self.mean, std=self.std)
 
     def _eval_transform(self) -> Transform:
         return eval_transform(

@@ -30,6 +30,7 @@ class CIFAR(PictureData):
         std: Standard deviation of each channel.
         interpolation: Resampling filter.
         crop_pct: Fraction that the validation crop keeps.
+        in_memory: Decode every picture once, before training; see `PictureData`.
 
     Raises:
         ValueError: A number is outside its range; on use: the archive is not in `root`.
@@ -50,6 +51,7 @@ class CIFAR(PictureData):
         std: tuple[float, float, float] = CIFAR_STD,
         interpolation: Interpolation = "bicubic",
         crop_pct: float = 1.0,
+        in_memory: bool = False,
     ) -> None:
         super().__init__(
             size=size,
@@ -61,6 +63,7 @@ class CIFAR(PictureData):
             std=std,
             interpolation=interpolation,
             crop_pct=crop_pct,
+            in_memory=in_memory,
         )
         self.root = Path(root)
         self.classes = classes

@@ -33,6 +33,7 @@ class NpzPack(PictureData):
         std: Standard deviation of each channel.
         interpolation: Resampling filter.
         crop_pct: Fraction that the validation crop keeps.
+        in_memory: Decode every picture once, before training; see `PictureData`.
 
     Raises:
         ValueError: A number is outside its range; on use: the file is missing, damaged or inconsistent.
@@ -51,6 +52,7 @@ class NpzPack(PictureData):
         std: tuple[float, float, float] = IMAGENET_STD,
         interpolation: Interpolation = "bicubic",
         crop_pct: float = 1.0,
+        in_memory: bool = False,
     ) -> None:
         super().__init__(
             size=size,
@@ -62,6 +64,7 @@ class NpzPack(PictureData):
             std=std,
             interpolation=interpolation,
             crop_pct=crop_pct,
+            in_memory=in_memory,
         )
         self.path = Path(path)
 

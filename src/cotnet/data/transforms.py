@@ -29,6 +29,14 @@ def eval_transform(
     )
 
 
+def eval_crop(*, size: int, interpolation: str, crop_pct: float) -> Callable[[Any], Any]:
+    """What `eval_transform` does before it normalises, from picture to picture."""
+    whole = create_transform(
+        input_size=(3, size, size), is_training=False, interpolation=interpolation, crop_pct=crop_pct, normalize=False
+    )
+    return v2.Compose([*whole.transforms[:-1]])
+
+
 def check_policy(policy: str) -> None:
     """Raise `ValueError` where a text is no RandAugment policy; timm passes over much that it does not know."""
     if not re.fullmatch(r"rand(-(m|n|p|mstd|mmax|inc)\d[\d.]*)*", policy):

@@ -124,9 +124,10 @@ def _create(
     mixers: Mixers | None = None,
     kernel_size: int | None = None,
     base_width: int | None = None,
+    stem_stride: int | None = None,
     **kwargs: Any,
 ) -> ResidualNet:
-    body = vary(BODIES[name], mixers=mixers, kernel_size=kernel_size, base_width=base_width)
+    body = vary(BODIES[name], mixers=mixers, kernel_size=kernel_size, base_width=base_width, stem_stride=stem_stride)
     if pretrained:
         kwargs = resolve_weights(name, kwargs)
     return build_model_with_cfg(

@@ -1,4 +1,4 @@
-"""Variants of a body: other mixers in chosen stages, another window, another width."""
+"""Variants of a body: other mixers in chosen stages, another window, another width, another stride of the stem."""
 
 import difflib
 import re
@@ -15,7 +15,12 @@ FIRST_STAGE = 2  # the paper counts the stem as res1
 
 
 def vary(
-    body: Body, *, mixers: Mixers | None = None, kernel_size: int | None = None, base_width: int | None = None
+    body: Body,
+    *,
+    mixers: Mixers | None = None,
+    kernel_size: int | None = None,
+    base_width: int | None = None,
+    stem_stride: int | None = None,
 ) -> Body:
     """The body with something else in the place of what is given; `None` leaves a thing as it is.
 
@@ -26,9 +31,12 @@ def vary(
             `"res5=local_attention"`, `"res2-4=conv,res5=mhsa"`, `"res4=cot+se_conv"`, `"conv"`.
         kernel_size: odd window of every mixer.
         base_width: inner width of the bottlenecks, in 64ths of a stage's planes.
+        stem_stride: stride of the first convolution; 2 in a body made for small pictures saves three quarters of the
+            work.
 
     Raises:
-        ValueError: an unknown mixer or stage, or a stage named twice; the message lists what there is.
+        ValueError: an unknown mixer or stage, or a stage named twice; the message lists what there is. A number out of
+            range.
     """
     fields: dict[str, Any] = {}
     if mixers is not None:
@@ -44,6 +52,10 @@ def vary(
         if base_width < 1:
             raise ValueError(f"expected a base_width of at least 1, got {base_width=}")
         fields["base_width"] = base_width
+    if stem_stride is not None:
+        if stem_stride not in (1, 2):
+            raise ValueError(f"expected a stem_stride of 1 or 2, got {stem_stride=}")
+        fields["stem"] = replace(body.stem, stride=stem_stride)
     return replace(body, **fields)
 
 
