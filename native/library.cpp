@@ -1,6 +1,7 @@
 // The exported functions: which instruction sets this machine runs, and the kernels of the chosen one.
 #include <cstring>
 
+#include "fused.h"
 #include "problem.h"
 
 #if defined(_WIN32)
@@ -9,12 +10,18 @@
 #define COTNET_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
+struct Kernels {
+  Kernel aggregate, grad_value, grad_weight;
+  FusedKernel fused_cot;
+};
+
 #define COTNET_DECLARE(isa)                                              \
   namespace isa {                                                        \
   int aggregate(const Problem*, const void*, const void*, void*);        \
   int grad_value(const Problem*, const void*, const void*, void*);       \
   int grad_weight(const Problem*, const void*, const void*, void*);      \
-  constexpr Kernels kernels{aggregate, grad_value, grad_weight};         \
+  int fused_cot(const FusedProblem*);                                    \
+  constexpr Kernels kernels{aggregate, grad_value, grad_weight, fused_cot}; \
   }
 
 COTNET_DECLARE(baseline)
@@ -75,3 +82,5 @@ COTNET_EXPORT int cotnet_grad_value(const Problem* p, const void* grad_out, cons
 COTNET_EXPORT int cotnet_grad_weight(const Problem* p, const void* grad_out, const void* value, void* grad_weight) {
   return chosen->grad_weight(p, grad_out, value, grad_weight);
 }
+
+COTNET_EXPORT int cotnet_fused_cot(const FusedProblem* f) { return chosen->fused_cot(f); }

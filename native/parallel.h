@@ -7,11 +7,8 @@
 namespace {
 
 // `work(begin, end)` returns a status.
-template <class Work> int over_tasks(const Problem& p, int64_t tasks, Work work) {
-  constexpr int64_t small = 1 << 17;  // multiplications, below which a second thread costs more than it brings
-  const int64_t outputs = p.batch * p.channels * p.out_h * p.out_w, taps = p.kernel_size * p.kernel_size;
-  int64_t threads = p.threads < tasks ? p.threads : tasks;
-  if (outputs < small / taps) threads = 1;
+template <class Work> int share_out(int64_t threads, int64_t tasks, Work work) {
+  if (threads > tasks) threads = tasks;
   if (threads <= 1) return work(int64_t(0), tasks);
 
   // Smaller shares than threads: whoever is held up leaves the rest to the others.
@@ -31,6 +28,12 @@ template <class Work> int over_tasks(const Problem& p, int64_t tasks, Work work)
     }
   });
   return shared.status;
+}
+
+template <class Work> int over_tasks(const Problem& p, int64_t tasks, Work work) {
+  constexpr int64_t small = 1 << 17;  // multiplications, below which a second thread costs more than it brings
+  const int64_t outputs = p.batch * p.channels * p.out_h * p.out_w, taps = p.kernel_size * p.kernel_size;
+  return share_out(outputs < small / taps ? 1 : p.threads, tasks, work);
 }
 
 }  // namespace

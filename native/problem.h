@@ -22,7 +22,3 @@ enum Status : int { kDone, kOutOfMemory, kUnknownDtype };
 
 // An op takes its two inputs in the order of the schema, then its output.
 using Kernel = int (*)(const Problem*, const void*, const void*, void*);
-
-struct Kernels {
-  Kernel aggregate, grad_value, grad_weight;
-};

@@ -3,9 +3,19 @@
 Importing this package registers the family with timm.
 """
 
+from cotnet.inference.fuse import fuse
 from cotnet.layers import CoTLayer, CoXtLayer
 from cotnet.models import convert, from_official, load_official, to_official
 from cotnet.ops.local_aggregation import local_aggregation
 
-__all__ = ["CoTLayer", "CoXtLayer", "convert", "from_official", "load_official", "local_aggregation", "to_official"]
+__all__ = [
+    "CoTLayer",
+    "CoXtLayer",
+    "convert",
+    "from_official",
+    "fuse",
+    "load_official",
+    "local_aggregation",
+    "to_official",
+]
 __version__ = "0.1.0"

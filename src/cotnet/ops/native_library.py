@@ -36,6 +36,8 @@ class NativeLibrary:
         self.aggregate = _kernel(library.cotnet_aggregate)
         self.grad_value = _kernel(library.cotnet_grad_value)
         self.grad_weight = _kernel(library.cotnet_grad_weight)
+        self.fused_cot: Callable[[bytes], int] = library.cotnet_fused_cot
+        library.cotnet_fused_cot.argtypes = [ctypes.c_char_p]
 
     def choose(self, isa: str) -> None:
         """Use this instruction set from now on, in the whole process, or the best for an empty name.

@@ -1,0 +1,44 @@
+// Memory that a thread keeps from call to call: fresh pages for every call would cost more than some calls.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+
+namespace {
+
+class Workspace {
+ public:
+  ~Workspace() { free(memory_); }
+  // At least `bytes`, of any content, until the next call; 0 where there is no memory.
+  uintptr_t reserve(int64_t bytes) {
+    if (bytes > bytes_) {
+      free(memory_);
+      memory_ = aligned_alloc(64, size_t((bytes + 63) / 64 * 64));
+      bytes_ = memory_ == nullptr ? 0 : bytes;
+    }
+    return reinterpret_cast<uintptr_t>(memory_);
+  }
+
+ private:
+  void* memory_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+inline Workspace& workspace() {
+  static thread_local Workspace own;
+  return own;
+}
+
+// Divides memory into pieces; with a base of 0 it only counts.
+struct Carver {
+  uintptr_t base;
+  int64_t used = 0;
+
+  template <class E> E* take(int64_t elements) {
+    E* piece = reinterpret_cast<E*>(base + uintptr_t(used));
+    used += (elements * int64_t(sizeof(E)) + 127) / 64 * 64;
+    return piece;
+  }
+};
+
+}  // namespace

@@ -1,0 +1,140 @@
+"""BatchNorms folded into the convolutions before them."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class FoldedNorm(nn.Identity):
+    """What is left of a BatchNorm that has been folded into the convolution before it."""
+
+    def train(self, mode: bool = True) -> "FoldedNorm":
+        """Stay in eval mode.
+
+        Raises:
+            RuntimeError: training is asked for.
+        """
+        refuse_training(mode)
+        return super().train(False)
+
+
+def refuse_training(mode: bool) -> None:
+    """Raise `RuntimeError` where training is asked for."""
+    if mode:
+        raise RuntimeError(
+            "a fused network serves inference only: its BatchNorms are folded away and it has no gradients; "
+            "train the network that it was made from, then fuse it again"
+        )
+
+
+def fold_norm(conv: nn.Conv2d, norm: Any) -> tuple[Tensor, Tensor]:
+    """Weight and bias, in float64, of the convolution that does what `conv` and then `norm` in eval mode do."""
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.detach().double()
+    bias = -norm.running_mean.double() if conv.bias is None else conv.bias.detach().double() - norm.running_mean
+    bias = bias * scale
+    if norm.bias is not None:
+        bias = bias + norm.bias.detach().double()
+    return conv.weight.detach().double() * scale[:, None, None, None], bias
+
+
+def folded_conv(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
+    """A convolution that does what `conv` and then `norm` in eval mode do, without gradients."""
+    weight, bias = fold_norm(conv, norm)
+    folded = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        conv.dilation,  # type: ignore[arg-type]
+        conv.groups,
+        padding_mode=conv.padding_mode,
+        device="meta",
+    )
+    folded.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
+    folded.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
+    return folded.eval()
+
+
+def fold_batchnorms(model: nn.Module, leaves: type[nn.Module] | tuple[type[nn.Module], ...]) -> None:
+    """Fold, in place, every BatchNorm that only a convolution feeds, where that convolution feeds nothing else.
+
+    Args:
+        model: in eval mode.
+        leaves: modules not to look into.
+    """
+    folded: dict[str, nn.Module] = {}
+    for conv_name, norm_name in _pairs(model, leaves):
+        conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
+        assert isinstance(conv, nn.Conv2d)
+        folded[conv_name], folded[norm_name] = folded_conv(conv, norm), _rest(norm)
+    for name, module in folded.items():
+        model.set_submodule(name, module)
+
+
+def _rest(norm: nn.Module) -> nn.Module:
+    """What is left of a norm: nothing, or the activation that it has with it."""
+    if isinstance(norm, (BatchNormAct2d, FrozenBatchNormAct2d)):
+        return nn.Sequential(FoldedNorm(), norm.drop, norm.act).eval()
+    return FoldedNorm().eval()
+
+
+def _pairs(model: nn.Module, leaves: type[nn.Module] | tuple[type[nn.Module], ...]) -> Iterator[tuple[str, str]]:
+    """Names of each convolution and BatchNorm that can be one."""
+    if isinstance(model, leaves) or next(model.children(), None) is None:
+        return
+    tracer = _Tracer(leaves)
+    try:
+        graph = tracer.trace(model)
+    except Exception:  # control flow that follows the data, in any form: its parts may still be traced
+        for name, child in model.named_children():
+            for pair in _pairs(child, leaves):
+                yield f"{name}.{pair[0]}", f"{name}.{pair[1]}"
+        return
+    modules = dict(model.named_modules(remove_duplicate=False))
+    calls = Counter(id(modules[node.target]) for node in graph.nodes if node.op == "call_module")
+    for node in graph.nodes:
+        if node.op != "call_module" or not _foldable_norm(modules[node.target]) or len(node.args) != 1:
+            continue
+        source = node.args[0]
+        if source.op != "call_module" or len(source.users) != 1:
+            continue
+        conv, norm = modules[source.target], modules[node.target]
+        if _foldable_conv(conv) and calls[id(conv)] == calls[id(norm)] == 1:
+            yield source.target, node.target
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, leaves: type[nn.Module] | tuple[type[nn.Module], ...]):
+        super().__init__()
+        self.leaves = leaves
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, (*_NORMS, *_as_tuple(self.leaves))) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _as_tuple(types: type[nn.Module] | tuple[type[nn.Module], ...]) -> tuple[type[nn.Module], ...]:
+    return types if isinstance(types, tuple) else (types,)
+
+
+_NORMS = (_BatchNorm, FrozenBatchNormAct2d)
+
+
+def _foldable_norm(norm: nn.Module) -> bool:
+    frozen = isinstance(norm, FrozenBatchNormAct2d) or type(norm).__name__.startswith("FrozenBatchNorm")
+    return (isinstance(norm, _NORMS) or frozen) and norm.running_mean is not None and not _hooked(norm)
+
+
+def _foldable_conv(conv: nn.Module) -> bool:
+    return type(conv) is nn.Conv2d and not _hooked(conv) and not torch.nn.utils.parametrize.is_parametrized(conv)
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)

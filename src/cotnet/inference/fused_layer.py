@@ -1,0 +1,98 @@
+"""A CoT or CoXt layer for inference: the same answers from folded norms and one operator."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cotnet.inference.fold import fold_norm, folded_conv, refuse_training
+from cotnet.layers import CoTLayer, CoXtLayer
+from cotnet.ops.fused_cot import ContextParameters, Projections, fused_cot, pack
+
+
+class FusedCoT(nn.Module):
+    """A CoT layer for inference, [N, C, H, W] to [N, C, H, W] in channels_last.
+
+    The static context is a convolution; all that follows is `fused_cot`. The parameters are the layer's, with every
+    BatchNorm folded in and the attention's channels ordered by tap, then by map.
+
+    Args:
+        layer: a trained `CoTLayer` or `CoXtLayer`; it stays as it is.
+    """
+
+    excite_bias: nn.Parameter
+
+    def __init__(self, layer: CoTLayer | CoXtLayer):
+        super().__init__()
+        attention, fusion = layer.attention, layer.fusion
+        self.kernel_size, self.dilation, self.groups = layer.kernel_size, layer.dilation, attention.groups
+        self.eps = attention.norm.eps
+        self.static_context = folded_conv(layer.static_context.conv, layer.static_context.norm)
+
+        reduce, reduce_bias = fold_norm(attention.reduce.conv, attention.reduce.norm)
+        if self.groups > 1:  # the input's and the static context's channels interleave
+            reduce = reduce.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1, 2)
+        value, value_bias = fold_norm(layer.value.conv, layer.value.norm)
+        # Aggregation is linear in each channel of the value, so the scale of the norm behind it can come before it.
+        norm = layer.dynamic_norm
+        scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()  # type: ignore[union-attr]
+        squeeze, squeeze_bias = fold_norm(fusion.reduce, fusion.norm)
+        logits, logit_bias = fusion.expand.weight.flatten(1).double(), fusion.expand.bias.double()  # type: ignore[union-attr]
+        assert attention.expand.bias is not None
+        tensors = {
+            "reduce": pack(reduce.flatten(1), self.groups),
+            "reduce_bias": reduce_bias,
+            "expand": pack(self._by_tap(attention.expand.weight.flatten(1)), self.groups),
+            "expand_bias": self._by_tap(attention.expand.bias),
+            "value": pack(value.flatten(1) * scale[:, None], self.groups),
+            "value_bias": value_bias * scale,
+            "norm_weight": self._by_tap(attention.norm.weight),
+            "norm_bias": self._by_tap(attention.norm.bias),
+            "dynamic_bias": norm.bias.double() - norm.running_mean.double() * scale,  # type: ignore[union-attr]
+            "squeeze": squeeze.flatten(1),
+            "squeeze_bias": squeeze_bias,
+            "excite": logits[0::2] - logits[1::2],
+            "excite_bias": logit_bias[0::2] - logit_bias[1::2],
+        }
+        dtype = layer.value.conv.weight.dtype
+        for name, tensor in tensors.items():
+            self.register_parameter(name, nn.Parameter(tensor.detach().to(dtype).clone(), requires_grad=False))
+        self.eval()
+
+    def _by_tap(self, x: Tensor) -> Tensor:
+        """[G * T, ..] to [groups * T * G / groups, ..]."""
+        taps = self.kernel_size * self.kernel_size
+        return x.unflatten(0, (self.groups, -1, taps)).transpose(1, 2).flatten(0, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, C, H, W]."""
+        if torch.is_grad_enabled() and x.requires_grad:
+            raise RuntimeError("a fused CoT layer has no gradients; use the network that it was made from")
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.excite_bias.dtype
+        x = x.to(dtype).contiguous(memory_format=torch.channels_last)
+        static = F.relu(self.static_context(x), inplace=True)
+        projections = Projections(*(getattr(self, name).to(dtype) for name in Projections._fields))
+        parameters = ContextParameters(*(getattr(self, name).to(dtype) for name in ContextParameters._fields))
+        return fused_cot(
+            x,
+            static,
+            projections,
+            parameters,
+            self.eps,
+            self.kernel_size,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+    def train(self, mode: bool = True) -> "FusedCoT":
+        """Stay in eval mode.
+
+        Raises:
+            RuntimeError: training is asked for.
+        """
+        refuse_training(mode)
+        return super().train(False)
+
+    def extra_repr(self) -> str:
+        """The options that the parameters do not show."""
+        return f"kernel_size={self.kernel_size}, dilation={self.dilation}, groups={self.groups}"

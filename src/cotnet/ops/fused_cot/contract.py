@@ -1,0 +1,199 @@
+"""The contract of the fused CoT layer: two named ops for inference, without gradients.
+
+Legend: N batch, C channels, G weight maps, T taps = k * k, B independent groups (1: CoT, 2: CoXt), H x W size,
+S channels between the two convolutions of the attention, F between those of the fusion.
+
+| op | from | to |
+|---|---|---|
+| `cotnet::fused_context` | attention before its norm, value, static context | the layer's output, [N, C, H, W] |
+| `cotnet::fused_cot` | input, static context: attention and value are made inside | the same |
+
+The attention's channels lie as [B][T][G / B], so that vectors run over the maps of a tap. BatchNorms are folded: that
+of the dynamic context into the value's convolution, but for a bias. Outputs are channels_last.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cotnet.ops.local_aggregation.contract import LIBRARY, TAGS
+
+PANEL = 32  # output channels whose weights lie side by side; kPanel of native/gemm.h
+
+
+class ContextParameters(NamedTuple):
+    """What comes after the attention and the value.
+
+    Attributes:
+        norm_weight: [T * G], of the attention's GroupNorm, ordered as the attention.
+        norm_bias: [T * G].
+        dynamic_bias: [C], added to the dynamic context before SiLU.
+        squeeze: [F, C], first convolution of the fusion.
+        squeeze_bias: [F].
+        excite: [C, F], its second: the logits of the dynamic context less those of the static one.
+        excite_bias: [C].
+    """
+
+    norm_weight: Tensor
+    norm_bias: Tensor
+    dynamic_bias: Tensor
+    squeeze: Tensor
+    squeeze_bias: Tensor
+    excite: Tensor
+    excite_bias: Tensor
+
+
+class Projections(NamedTuple):
+    """The 1x1 convolutions, as panels.
+
+    Attributes:
+        reduce: [B * panels, 2 C / B, PANEL], input and static context to the attention's hidden channels.
+        reduce_bias: [S].
+        expand: [B * panels, S / B, PANEL], to the attention.
+        expand_bias: [T * G].
+        value: [B * panels, C / B, PANEL], input to value.
+        value_bias: [C].
+    """
+
+    reduce: Tensor
+    reduce_bias: Tensor
+    expand: Tensor
+    expand_bias: Tensor
+    value: Tensor
+    value_bias: Tensor
+
+
+def pack(weight: Tensor, groups: int) -> Tensor:
+    """A grouped 1x1 convolution's [N_out, N_in / B] as panels, [B * panels, N_in / B, PANEL], filled up with zeros."""
+    by_group = weight.unflatten(0, (groups, -1))
+    filled = F.pad(by_group, (0, 0, 0, -by_group.shape[1] % PANEL))
+    return filled.flatten(0, 1).unflatten(0, (-1, PANEL)).transpose(1, 2).contiguous()
+
+
+def unpack(panels: Tensor, channels: int, groups: int) -> Tensor:
+    """The inverse of `pack`: [B * panels, N_in / B, PANEL] to [channels, N_in / B]."""
+    filled = panels.transpose(1, 2).flatten(0, 1).unflatten(0, (groups, -1))
+    return filled[:, : channels // groups].flatten(0, 1)
+
+
+LIBRARY.define(
+    "fused_context(Tensor attention, Tensor value, Tensor static_context, Tensor[] parameters, float eps,"
+    " int kernel_size, int dilation, int groups) -> Tensor",
+    tags=TAGS,
+)
+LIBRARY.define(
+    "fused_cot(Tensor x, Tensor static_context, Tensor[] projections, Tensor[] parameters, float eps,"
+    " int kernel_size, int dilation, int groups) -> Tensor",
+    tags=TAGS,
+)
+context = torch.ops.cotnet.fused_context
+cot = torch.ops.cotnet.fused_cot
+
+
+def check_context(
+    attention: Tensor,
+    value: Tensor,
+    static_context: Tensor,
+    parameters: ContextParameters,
+    kernel_size: int,
+    dilation: int,
+    groups: int,
+) -> None:
+    """Raise `ValueError` or `TypeError` that shows what does not fit."""
+    _check_maps(value, static_context, kernel_size, dilation, groups)
+    weights = parameters.norm_weight.numel()
+    expected = (value.shape[0], weights, *value.shape[2:])
+    if tuple(attention.shape) != expected:
+        raise ValueError(f"expected attention {list(expected)}, got {list(attention.shape)}")
+    _check_parameters(value, parameters, kernel_size, groups)
+    _check_types(value, static_context, attention, *parameters)
+
+
+def check_cot(
+    x: Tensor,
+    static_context: Tensor,
+    projections: Projections,
+    parameters: ContextParameters,
+    kernel_size: int,
+    dilation: int,
+    groups: int,
+) -> None:
+    """Raise `ValueError` or `TypeError` that shows what does not fit."""
+    _check_maps(x, static_context, kernel_size, dilation, groups)
+    _check_parameters(x, parameters, kernel_size, groups)
+    _check_types(x, static_context, *projections, *parameters)
+    channels, hidden, weights = x.shape[1], len(projections.reduce_bias), len(parameters.norm_weight)
+    for name, inputs, outputs in (
+        ("reduce", 2 * channels, hidden),
+        ("expand", hidden, weights),
+        ("value", channels, channels),
+    ):
+        panels = (groups * -(-outputs // groups // PANEL), inputs // groups, PANEL)
+        weight, bias = getattr(projections, name), getattr(projections, f"{name}_bias")
+        if outputs % groups or inputs % groups or tuple(weight.shape) != panels or tuple(bias.shape) != (outputs,):
+            raise ValueError(
+                f"expected {name} {list(panels)} and its bias [{outputs}] for {channels=}, {hidden=}, {groups=}, "
+                f"got {list(weight.shape)} and {list(bias.shape)}"
+            )
+
+
+def _check_maps(x: Tensor, static_context: Tensor, kernel_size: int, dilation: int, groups: int) -> None:
+    if x.ndim != 4 or x.shape != static_context.shape or 0 in x.shape[1:]:
+        raise ValueError(f"expected two [N, C, H, W] of one size, got {list(x.shape)} and {list(static_context.shape)}")
+    if kernel_size < 1 or kernel_size % 2 == 0 or dilation < 1 or groups < 1:
+        raise ValueError(
+            "expected an odd kernel_size, dilation and groups of at least 1, "
+            f"got {kernel_size=}, {dilation=}, {groups=}"
+        )
+
+
+def _check_parameters(x: Tensor, parameters: ContextParameters, kernel_size: int, groups: int) -> None:
+    channels, weights, taps = x.shape[1], parameters.norm_weight.numel(), kernel_size * kernel_size
+    if weights == 0 or weights % (taps * groups) or channels % (weights // taps):
+        raise ValueError(f"expected taps * maps weights, got {weights} for {channels=}, {taps=}, {groups=}")
+    squeezed = parameters.squeeze_bias.numel()
+    shapes = [(weights,), (weights,), (channels,), (squeezed, channels), (squeezed,), (channels, squeezed), (channels,)]
+    for name, expected, parameter in zip(ContextParameters._fields, shapes, parameters, strict=True):
+        if tuple(parameter.shape) != expected:
+            raise ValueError(f"expected {name} {list(expected)}, got {list(parameter.shape)}")
+
+
+def _check_types(x: Tensor, *others: Tensor) -> None:
+    if not x.is_floating_point() or any(t.dtype != x.dtype or t.device != x.device for t in others):
+        kinds = sorted({f"{t.dtype} on {t.device}" for t in (x, *others)})
+        raise TypeError(f"expected one float dtype on one device, got {', '.join(kinds)}")
+
+
+def empty_output(like: Tensor) -> Tensor:
+    """An uninitialised channels_last map of the size of `like`."""
+    return torch.empty(like.shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
+@torch.library.register_fake("cotnet::fused_context", lib=LIBRARY)
+def _(
+    attention: Tensor,
+    value: Tensor,
+    static_context: Tensor,
+    parameters: list[Tensor],
+    eps: float,
+    kernel_size: int,
+    dilation: int,
+    groups: int,
+) -> Tensor:
+    return empty_output(value)
+
+
+@torch.library.register_fake("cotnet::fused_cot", lib=LIBRARY)
+def _(
+    x: Tensor,
+    static_context: Tensor,
+    projections: list[Tensor],
+    parameters: list[Tensor],
+    eps: float,
+    kernel_size: int,
+    dilation: int,
+    groups: int,
+) -> Tensor:
+    return empty_output(x)

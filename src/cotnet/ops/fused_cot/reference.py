@@ -1,0 +1,54 @@
+"""The reference implementation of the fused CoT layer: plain PyTorch, any device, traceable.
+
+Legend: N batch, C channels, G weight maps, T taps, B groups, H x W size.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cotnet.ops.fused_cot.contract import ContextParameters, Projections, unpack
+from cotnet.ops.local_aggregation import reference
+
+
+def project(x: Tensor, static_context: Tensor, projections: Projections, groups: int) -> tuple[Tensor, Tensor]:
+    """Two [N, C, H, W] to the attention before its norm, [N, T * G, H, W], and the value, [N, C, H, W]."""
+    of_x, of_static = unpack(projections.reduce, len(projections.reduce_bias), groups)[..., None, None].chunk(2, 1)
+    hidden = F.conv2d(x, of_x, projections.reduce_bias, groups=groups)
+    hidden = F.relu(hidden + F.conv2d(static_context, of_static, groups=groups))
+    expand = unpack(projections.expand, len(projections.expand_bias), groups)[..., None, None]
+    value = unpack(projections.value, len(projections.value_bias), groups)[..., None, None]
+    return (
+        F.conv2d(hidden, expand, projections.expand_bias, groups=groups),
+        F.conv2d(x, value, projections.value_bias, groups=groups),
+    )
+
+
+def context(
+    attention: Tensor,
+    value: Tensor,
+    static_context: Tensor,
+    parameters: ContextParameters,
+    eps: float,
+    kernel_size: int,
+    dilation: int,
+    groups: int,
+) -> Tensor:
+    """The layer's output, [N, C, H, W]."""
+    taps = kernel_size * kernel_size
+    maps = attention.shape[1] // taps
+
+    def by_map(x: Tensor, dim: int) -> Tensor:
+        """[.., B * T * G / B, ..] to [.., G * T, ..], the order of `local_aggregation`."""
+        return x.unflatten(dim, (groups, taps, maps // groups)).transpose(dim + 1, dim + 2).flatten(dim, dim + 2)
+
+    weight = F.group_norm(
+        by_map(attention, 1), maps, by_map(parameters.norm_weight, 0), by_map(parameters.norm_bias, 0), eps
+    )
+    dynamic = reference.aggregate(value, weight.unflatten(1, (maps, taps)), kernel_size, 1, dilation, groups)
+    dynamic = F.silu(dynamic + parameters.dynamic_bias[:, None, None])
+    pooled = dynamic.mean((2, 3)) + static_context.mean((2, 3))
+    squeezed = F.relu(F.linear(pooled, parameters.squeeze, parameters.squeeze_bias))
+    share = torch.sigmoid(F.linear(squeezed, parameters.excite, parameters.excite_bias))
+    mixed = torch.lerp(static_context, dynamic, share[:, :, None, None])
+    return mixed.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,197 @@
+"""`fuse`: the same answers from every kind of network, and no training afterwards."""
+
+import copy
+import pickle
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+import cotnet
+from cotnet.inference.fused_layer import FusedCoT
+
+
+def settle(model, size=64):
+    """Give the norms statistics and scales as after training; the network is then in eval mode."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.3, 0.6)
+            nn.init.normal_(module.bias, 0, 0.1)
+            module.momentum = None
+    with torch.no_grad():
+        model.train()(torch.randn(4, 3, size, size))
+    return model.eval()
+
+
+def answers(model, x):
+    with torch.no_grad():
+        return model(x)
+
+
+def error(actual, expected):
+    return float((actual - expected).abs().max() / expected.abs().max())
+
+
+def norms(model):
+    return sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    "name", ["cotnet50", "cotnext50_2x48d", "se_cotnetd_50", "se_cotnetd_152", "cotnet18", "cotnet_nano"]
+)
+def test_family(name):
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=10).eval()
+    before = copy.deepcopy(model.state_dict())
+    fused, x = cotnet.fuse(model), torch.randn(2, 3, 64, 96)
+    assert error(answers(fused, x), answers(model, x)) < 1e-5
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert any(isinstance(m, FusedCoT) for m in fused.modules())
+
+
+def test_settled_statistics_are_folded():
+    model = settle(timm.create_model("cotnet20_nano"))
+    fused, x = cotnet.fuse(model), torch.randn(2, 3, 64, 64)
+    assert norms(model) > 0
+    assert norms(fused) == 0
+    exact = answers(copy.deepcopy(model).double(), x.double())
+    # No further from the truth than rounding takes the network itself.
+    assert error(answers(fused, x).double(), exact) < max(1e-5, 3 * error(answers(model, x).double(), exact))
+
+
+@pytest.mark.parametrize("layer", [cotnet.CoTLayer, cotnet.CoXtLayer])
+@pytest.mark.parametrize("options", [{}, {"kernel_size": 5}, {"dilation": 2}])
+def test_single_layers(layer, options):
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.layer = nn.Conv2d(3, 96, 1), layer(96, **options)
+
+        def forward(self, x):
+            return self.layer(self.stem(x))
+
+    model = settle(Alone(), 9)
+    x = torch.randn(3, 96, 9, 14)
+    fused = cotnet.fuse(model.layer)
+    assert isinstance(fused, FusedCoT)
+    assert error(answers(fused, x), answers(model.layer, x)) < 2e-6
+    for dtype, bound in ((torch.bfloat16, 0.03), (torch.float64, 1e-12)):
+        expected = answers(copy.deepcopy(model.layer).to(torch.float64), x.to(torch.float64))
+        wide = cotnet.fuse(copy.deepcopy(model.layer).to(dtype))
+        assert error(answers(wide, x.to(dtype)).double(), expected) < bound
+
+
+def networks():
+    yield "torchvision resnet18", torchvision.models.resnet18()
+    yield "converted resnet18", cotnet.convert(torchvision.models.resnet18(), "cot", "layer3")
+    yield "mobilenet", torchvision.models.mobilenet_v3_small()
+    yield "norm with activation", timm.create_model("efficientnet_lite0")
+    yield "features", timm.create_model("cotnet_nano", features_only=True)
+
+
+@pytest.mark.parametrize(("name", "model"), networks(), ids=lambda v: v if isinstance(v, str) else "")
+def test_inside_other_networks(name, model):
+    model, x = settle(model), torch.randn(2, 3, 64, 64)
+    fused = cotnet.fuse(model)
+    expected, actual = answers(model, x), answers(fused, x)
+    if isinstance(expected, list):
+        expected, actual = expected[2], actual[2]
+    assert error(actual, expected) < 5e-5
+    assert norms(fused) < norms(model)
+
+
+class Branches(nn.Module):
+    """Convolutions whose norms must stay: one has a second reader, one is used twice, one is watched."""
+
+    def __init__(self):
+        super().__init__()
+        self.read, self.read_norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+        self.twice, self.twice_norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.seen, self.seen_norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.plain, self.plain_norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.seen.register_forward_hook(lambda module, args, out: None)
+
+    def forward(self, x):
+        y = self.read(x)
+        y = y + self.read_norm(y)
+        y = self.twice_norm(self.twice(y)) + self.twice(y)
+        return self.plain_norm(self.plain(self.seen_norm(self.seen(y))))
+
+
+def test_only_norms_behind_a_convolution_of_their_own_are_folded():
+    model, x = settle(Branches()), torch.randn(2, 3, 5, 5)
+    fused = cotnet.fuse(model)
+    assert error(answers(fused, x), answers(model, x)) < 1e-5
+    assert norms(fused) == 3
+
+
+class Choosing(nn.Module):
+    """Control flow that follows the data: the parts are folded, the whole cannot be traced."""
+
+    def __init__(self):
+        super().__init__()
+        self.part = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+
+    def forward(self, x):
+        return self.part(x if x.sum() > 0 else -x)
+
+
+def test_parts_of_what_cannot_be_traced():
+    model, x = settle(Choosing()), torch.randn(2, 3, 5, 5)
+    fused = cotnet.fuse(model)
+    assert norms(fused) == 0
+    assert error(answers(fused, x), answers(model, x)) < 1e-5
+
+
+def test_a_shared_layer_stays_shared():
+    layer = cotnet.CoTLayer(8)
+    fused = cotnet.fuse(nn.ModuleList([layer, layer]))
+    assert fused[0] is fused[1]
+
+
+@pytest.mark.parametrize("model", [cotnet.CoTLayer(16), torchvision.models.resnet18()], ids=["layer", "norms"])
+def test_training_is_refused(model):
+    fused = cotnet.fuse(model)
+    with pytest.raises(RuntimeError, match="serves inference only"):
+        fused.train()
+    fused.eval()
+    assert not any(p.requires_grad for p in fused.parameters())
+
+
+def test_gradients_are_refused():
+    fused = cotnet.fuse(cotnet.CoTLayer(16))
+    with pytest.raises(RuntimeError, match="no gradients"):
+        fused(torch.randn(1, 16, 4, 4, requires_grad=True))
+
+
+def test_state_dict_goes_round():
+    first, second = (cotnet.fuse(settle(timm.create_model("cotnet20_nano"))) for _ in range(2))
+    for parameter in second.parameters():
+        nn.init.zeros_(parameter)
+    second.load_state_dict(first.state_dict())
+    x = torch.randn(1, 3, 64, 64)
+    assert torch.equal(answers(first, x), answers(second, x))
+    assert torch.equal(answers(pickle.loads(pickle.dumps(first)), x), answers(first, x))
+    assert torch.equal(answers(copy.deepcopy(first), x), answers(first, x))
+
+
+def test_autocast_and_bfloat16():
+    model, x = settle(timm.create_model("cotnet20_nano")), torch.randn(4, 3, 64, 64)
+    expected, fused = answers(model, x), cotnet.fuse(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert error(answers(fused, x).float(), expected) < 2 * error(answers(model, x).float(), expected)
+    plain = error(answers(copy.deepcopy(model).bfloat16(), x.bfloat16()).float(), expected)
+    assert error(answers(fused.bfloat16(), x.bfloat16()).float(), expected) < 2 * plain
+
+
+def test_compiles_to_one_graph_and_exports_in_standard_operators():
+    fused, x = cotnet.fuse(settle(timm.create_model("cotnet20_nano"), 32)), torch.randn(2, 3, 32, 32)
+    expected = answers(fused, x)
+    with torch._inductor.config.patch(freezing=True):
+        assert error(answers(torch.compile(fused, fullgraph=True), x), expected) < 1e-5
+    program = torch.export.export(fused, (x,))
+    assert not [node for node in program.graph.nodes if "cotnet" in str(node.target)]
+    assert error(answers(program.module(), x), expected) < 1e-5

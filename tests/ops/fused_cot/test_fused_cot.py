@@ -1,0 +1,195 @@
+"""The fused operators against float64 in every dtype, instruction set and odd shape, and their contract."""
+
+import math
+
+import pytest
+import torch
+
+from cotnet.ops import native_library
+from cotnet.ops.fused_cot import (
+    ContextParameters,
+    Projections,
+    contract,
+    fused_context,
+    fused_cot,
+    pack,
+    reference,
+    unpack,
+)
+
+EPS = 1e-5
+# channels, maps, groups, kernel_size, dilation, batch, height, width
+SHAPES = [
+    (64, 8, 1, 3, 1, 2, 7, 13),
+    (8, 1, 1, 3, 1, 1, 1, 1),
+    (48, 6, 1, 3, 2, 3, 5, 33),
+    (96, 12, 2, 3, 1, 1, 13, 7),
+    (40, 5, 1, 5, 1, 2, 3, 2),
+    (256, 32, 2, 3, 1, 5, 2, 3),
+    (160, 20, 1, 3, 40, 1, 13, 33),
+    (64, 8, 1, 1, 1, 0, 4, 4),
+]
+
+
+def inputs(channels, maps, groups, kernel_size, dilation, batch, height, width, dtype=torch.float64):
+    """Maps, projections and parameters of a layer of plausible scale, in channels_last."""
+    torch.manual_seed(channels + height)
+    weights, hidden, squeezed = maps * kernel_size**2, channels // 2, max(channels // 2, 32)
+
+    def map_of(c, offset=0.0):
+        x = torch.randn(batch, c, height, width) + offset
+        return x.to(dtype).contiguous(memory_format=torch.channels_last)
+
+    def matrix(rows, columns):
+        return torch.randn(rows, columns) / math.sqrt(columns)
+
+    tail = ContextParameters(
+        1 + 0.2 * torch.randn(weights),
+        torch.randn(weights),
+        torch.randn(channels),
+        matrix(squeezed, channels),
+        torch.randn(squeezed),
+        matrix(channels, squeezed),
+        torch.randn(channels),
+    )
+    projections = Projections(
+        pack(matrix(hidden, 2 * channels // groups), groups),
+        torch.randn(hidden),
+        pack(matrix(weights, hidden // groups), groups),
+        torch.randn(weights),
+        pack(matrix(channels, channels // groups), groups),
+        torch.randn(channels),
+    )
+    return (
+        {
+            "x": map_of(channels),
+            "attention": map_of(weights, 3.0),
+            "value": map_of(channels),
+            "still": map_of(channels),
+        },
+        Projections(*(p.to(dtype) for p in projections)),
+        ContextParameters(*(p.to(dtype) for p in tail)),
+        {"eps": EPS, "kernel_size": kernel_size, "dilation": dilation, "groups": groups},
+    )
+
+
+def error(actual, exact):
+    return float((actual.double() - exact).abs().max() / exact.abs().max()) if exact.numel() else 0.0
+
+
+@pytest.fixture(params=["baseline", "avx2", "avx512"])
+def isa(request):
+    library = native_library.load()
+    if isinstance(library, str):
+        pytest.skip(library)
+    before = library.isa
+    try:
+        library.choose(request.param)
+    except RuntimeError as reason:
+        pytest.skip(str(reason))
+    yield request.param
+    library.choose(before)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_native_equals_the_float64_reference(isa, shape, dtype, threads):
+    maps, projections, tail, options = inputs(*shape)
+    rounded = {k: x.to(dtype) for k, x in maps.items()}
+    less, small = Projections(*(p.to(dtype) for p in projections)), ContextParameters(*(p.to(dtype) for p in tail))
+    # The oracle starts from what the kernel is given.
+    exact_maps = {k: x.double() for k, x in rounded.items()}
+    exact_tail = ContextParameters(*(p.double() for p in small))
+    exact_projections = Projections(*(p.double() for p in less))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        actual = fused_context(rounded["attention"], rounded["value"], rounded["still"], small, **options)
+        whole = fused_cot(rounded["x"], rounded["still"], less, small, **options)
+    finally:
+        torch.set_num_threads(before)
+    exact = reference.context(exact_maps["attention"], exact_maps["value"], exact_maps["still"], exact_tail, **options)
+    attention, value = reference.project(exact_maps["x"], exact_maps["still"], exact_projections, options["groups"])
+    exact_whole = reference.context(attention, value, exact_maps["still"], exact_tail, **options)
+    # The weight, the aggregation and the dynamic context are rounded on their way, and taps add up.
+    tolerance = 8 * torch.finfo(dtype).eps
+    assert actual.dtype == dtype
+    assert actual.is_contiguous(memory_format=torch.channels_last)
+    assert error(actual, exact) <= tolerance
+    assert error(whole, exact_whole) <= (3 if dtype == torch.float32 else 8) * tolerance
+
+
+def test_planted_mistakes_are_seen(isa):
+    maps, _, tail, options = inputs(*SHAPES[0], dtype=torch.float32)
+    right = fused_context(maps["attention"], maps["value"], maps["still"], tail, **options)
+    for wrong in (
+        tail._replace(norm_bias=tail.norm_bias.flip(0)),
+        tail._replace(dynamic_bias=tail.dynamic_bias + 0.01),
+        tail._replace(excite=-tail.excite),
+    ):
+        assert (
+            error(fused_context(maps["attention"], maps["value"], maps["still"], wrong, **options), right.double())
+            > 1e-3
+        )
+    shifted = maps["attention"].roll(1, 1)
+    assert error(fused_context(shifted, maps["value"], maps["still"], tail, **options), right.double()) > 1e-3
+
+
+def test_results_do_not_depend_on_threads_batch_or_layout():
+    maps, projections, tail, options = inputs(64, 8, 1, 3, 1, 3, 20, 13, dtype=torch.float32)
+    whole = fused_cot(maps["x"], maps["still"], projections, tail, **options)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if before > 1 else 2)
+    again = fused_cot(maps["x"].contiguous(), maps["still"].contiguous(), projections, tail, **options)
+    torch.set_num_threads(before)
+    single = torch.cat(
+        [fused_cot(maps["x"][n : n + 1], maps["still"][n : n + 1], projections, tail, **options) for n in range(3)]
+    )
+    assert torch.equal(whole, again)
+    assert torch.equal(whole, single)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_panels_come_back(groups):
+    weight = torch.randn(72, 24)
+    assert torch.equal(unpack(pack(weight, groups), 72, groups), weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_contract(dtype):
+    maps, projections, tail, options = inputs(*SHAPES[0], dtype=dtype)
+    rest = tuple(options.values())
+    torch.library.opcheck(contract.context, (maps["attention"], maps["value"], maps["still"], list(tail), *rest))
+    torch.library.opcheck(contract.cot, (maps["x"], maps["still"], list(projections), list(tail), *rest))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        (
+            {"attention": torch.zeros(2, 71, 7, 13)},
+            ValueError,
+            r"expected attention \[2, 72, 7, 13\], got \[2, 71, 7, 13\]",
+        ),
+        ({"still": torch.zeros(2, 64, 7, 12)}, ValueError, r"\[2, 64, 7, 13\] and \[2, 64, 7, 12\]"),
+        ({"kernel_size": 2}, ValueError, "kernel_size=2"),
+        ({"dilation": 0}, ValueError, "dilation=0"),
+        ({"groups": 5}, ValueError, "groups=5"),
+        ({"value": torch.zeros(2, 64, 7, 13, dtype=torch.float64)}, TypeError, "float64"),
+        ({"squeeze": torch.zeros(32, 63)}, ValueError, r"expected squeeze \[32, 64\], got \[32, 63\]"),
+    ],
+)
+def test_errors_show_the_values(change, kind, words):
+    maps, _, tail, options = inputs(*SHAPES[0], dtype=torch.float32)
+    tail = tail._replace(**{k: v for k, v in change.items() if k in tail._fields})
+    maps |= {k: v for k, v in change.items() if k in maps}
+    options |= {k: v for k, v in change.items() if k in options}
+    with pytest.raises(kind, match=words):
+        fused_context(maps["attention"], maps["value"], maps["still"], tail, **options)
+
+
+def test_projections_are_checked():
+    maps, projections, tail, options = inputs(*SHAPES[0], dtype=torch.float32)
+    with pytest.raises(ValueError, match=r"expected expand \[3, 32, 32\] and its bias \[72\]"):
+        fused_cot(maps["x"], maps["still"], projections._replace(expand=torch.zeros(2, 32, 32)), tail, **options)
