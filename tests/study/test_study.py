@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from PIL import Image
 from cotnet.cli.main import UnfinishedError
 from cotnet.cli.study import run
 from cotnet.models import count_parameters
-from cotnet.study import Case, Result, compare, load_study, study_names
+from cotnet.study import Case, Result, Study, compare, load_study, study_names
 
 SMALL = ["--trainer.max_epochs", "1", "--model.warmup_epochs", "0", "--data.size", "8", "--data.batch_size", "14"]
 SMALL += ["--data.train_per_class", "2", "--data.val_per_class", "1", "--data.workers", "0"]
@@ -70,6 +71,58 @@ def test_a_failing_cell_is_named_and_the_rest_reported(finished, tmp_path, capsy
         run([*GRID, "--output", str(tmp_path), "--data.size", "big"])
     assert "cot, seed 0: failed: cotnet: error: data.size must be int" in capsys.readouterr().out
     assert (tmp_path / "report.md").is_file()
+
+
+def copied(finished, folder):
+    shutil.copytree(finished, folder, dirs_exist_ok=True)
+    return folder / "cells" / "conv" / "0"
+
+
+def test_a_study_killed_before_a_result_was_written_takes_the_finished_run(finished, tmp_path, capsys):
+    cell = copied(finished, tmp_path)
+    before = json.loads((cell / "result.json").read_text())
+    (cell / "result.json").unlink()
+    run([*GRID, "--output", str(tmp_path), *SMALL])
+    assert "2 of 2 cells are done already" in capsys.readouterr().out
+    assert json.loads((cell / "result.json").read_text()) == before
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"top1": 0.5}'])
+def test_a_damaged_result_is_named(finished, tmp_path, content):
+    cell = copied(finished, tmp_path)
+    (cell / "result.json").write_text(content)
+    with pytest.raises(ValueError, match=r"conv/0/result.json is damaged .*; remove it to make it again"):
+        run([*GRID, "--output", str(tmp_path), *SMALL])
+
+
+def test_a_cell_without_a_folder_is_named_and_the_others_go_on(finished, tmp_path, capsys):
+    cell = copied(finished, tmp_path)
+    shutil.rmtree(cell)
+    cell.write_text("in the way")
+    (tmp_path / "speed.json").write_text("damaged")
+    with pytest.raises(UnfinishedError):
+        run([*GRID, "--output", str(tmp_path), *SMALL])
+    out = capsys.readouterr().out
+    assert "conv, seed 0: failed: [Errno" in out
+    assert "| cot | 1 |" in out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": (0, 1, 0)}, "the seed 0 is given twice"),
+        ({"seeds": (-1,)}, "a seed is a whole number from 0 .* got -1"),
+        ({"seeds": ("a",)}, "a seed is a whole number"),
+        ({"seeds": ()}, "at least one case and one seed"),
+        ({"cases": (Case("../up", "cotnet_nano"),)}, "a label is a folder's name"),
+        ({"cases": (Case("a", "cotnet_nano"), Case("a", "cotnet20_nano"))}, "'a' is given to two cases"),
+        ({"cases": (Case("a", "cotnet_nano", {"mixers": ["cot"]}),)}, "case 'a': expected mixers by stage"),
+        ({"order": ("a", "b")}, "order names 'a', which is no case; the cases are one"),
+    ],
+)
+def test_a_study_that_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Study(**{"title": "t", "cases": (Case("one", "cotnet_nano"),), **changes}).check()
 
 
 def result(label, *scores):

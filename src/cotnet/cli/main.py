@@ -12,6 +12,7 @@ COMMANDS = {
     "validate": "top-1, top-5 and per-class accuracy of trained weights",
     "predict": "name what is in pictures",
     "models": "list the networks",
+    "view": "what a network looks at: weight fields, static and dynamic context, Grad-CAM, as pictures",
     "study": "train networks that differ in one thing alike, over several seeds, and compare them",
 }
 
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("cotnet") or os.environ.get("COTNET_DEBUG"):
             raise
-        return _fail(f"this command needs {error.name}; install it with: pip install 'cotnet[train]'")
+        extra = "view" if error.name == "captum" else "train"
+        return _fail(f"this command needs {error.name}; install it with: pip install 'cotnet[{extra}]'")
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if os.environ.get("COTNET_DEBUG"):
             raise

@@ -55,7 +55,7 @@ def get_mixer(name: str) -> Mixer:
         ValueError: an unknown name; the message lists the known ones.
     """
     if name not in MIXERS:
-        close = difflib.get_close_matches(name, MIXERS, n=1)
+        close = difflib.get_close_matches(str(name), MIXERS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         raise ValueError(f"unknown mixer {name!r}{hint} Known mixers: {', '.join(MIXERS)}")
     return MIXERS[name]

@@ -63,8 +63,8 @@ def _by_stage(mixers: Mixers, count: int) -> Iterator[tuple[int, tuple[str, ...]
     """Stage index and mixer names of each stage that is named."""
     seen: set[int] = set()
     for stages, names in _entries(mixers, count):
-        split = names.split("+") if isinstance(names, str) else list(names)
-        if not split:
+        split = names.split("+") if isinstance(names, str) else names
+        if not isinstance(split, Sequence) or not split:
             raise ValueError(f"expected at least one mixer for {stages}, got {names!r}")
         for name in split:
             get_mixer(name)
@@ -76,8 +76,10 @@ def _by_stage(mixers: Mixers, count: int) -> Iterator[tuple[int, tuple[str, ...]
 
 
 def _entries(mixers: Mixers, count: int) -> list[tuple[str, str | Sequence[str]]]:
-    if not isinstance(mixers, str):
+    if isinstance(mixers, Mapping):
         return list(mixers.items())
+    if not isinstance(mixers, str):
+        raise ValueError(f"expected mixers by stage such as {{'res5': 'cot'}}, or as text, got {mixers!r}")
     if "=" not in mixers:
         return [(f"res{FIRST_STAGE}-{FIRST_STAGE + count - 1}", mixers.strip())]
     entries: list[tuple[str, str | Sequence[str]]] = []
@@ -93,6 +95,7 @@ def _stages(text: str, count: int) -> range:
     """`res4` or `res2-4` as indices from 0."""
     last = FIRST_STAGE + count - 1
     known = [f"res{number}" for number in range(FIRST_STAGE, last + 1)]
+    text = str(text)
     found = re.fullmatch(r"res(\d+)(?:-(?:res)?(\d+))?", text)
     if found:
         begin, end = int(found[1]), int(found[2] or found[1])

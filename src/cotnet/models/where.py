@@ -23,6 +23,7 @@ _STAGE_NAMES: tuple[tuple[str, int], ...] = (
     ("stages.{}", -2),
     ("stage{}", 0),
 )
+_NUMBERS = range(2, 9)
 
 
 def select(
@@ -47,8 +48,11 @@ def select(
         return set(convolutions)
     if callable(where):
         return {name for name, conv in convolutions.items() if where(name, conv)}
+    rules = [where] if isinstance(where, str) else where
+    if not isinstance(rules, Sequence) or not all(isinstance(rule, str) for rule in rules):
+        raise ValueError(f"expected where as text, several texts, or a function, got {where!r}")
     chosen: set[str] = set()
-    for rule in [where] if isinstance(where, str) else where:
+    for rule in rules:
         found = _by_rule(model, convolutions, rule.strip())
         if not found:
             raise ValueError(f"no convolution fits where={rule!r}; {_offer(model, possible)}")
@@ -68,8 +72,9 @@ def _by_rule(model: nn.Module, convolutions: dict[str, nn.Conv2d], rule: str) ->
     if stages and rule not in modules:
         begin, end = int(stages[1]), int(stages[2] or stages[1])
         prefixes = [_stage(modules, number) for number in range(begin, end + 1)]
-        known = [prefix for prefix in prefixes if prefix is not None]
-        return {name for prefix in known for name in convolutions if name.startswith(f"{prefix}.")}
+        if None in prefixes:  # a range that reaches beyond the network is a mistake, even if a part of it is there
+            return set()
+        return {name for prefix in prefixes for name in convolutions if name.startswith(f"{prefix}.")}
     return {name for name in convolutions if name == rule or name.startswith(f"{rule}.") or fnmatch.fnmatch(name, rule)}
 
 
@@ -82,9 +87,24 @@ def _stage(modules: dict[str, nn.Module], number: int) -> str | None:
     return None
 
 
+def stage_of(model: nn.Module, name: str) -> str:
+    """The stage that a module stands in, as the paper counts (`res4`), or the first part of its name.
+
+    Args:
+        model: the network.
+        name: of a module in it.
+    """
+    modules = dict(model.named_modules())
+    for number in _NUMBERS:
+        prefix = _stage(modules, number)
+        if prefix is not None and f"{name}.".startswith(f"{prefix}."):
+            return f"res{number}"
+    return name.partition(".")[0]
+
+
 def _offer(model: nn.Module, possible: str) -> str:
     modules = dict(model.named_modules())
-    stages = [f"res{number} ({name})" for number in range(2, 9) if (name := _stage(modules, number)) is not None]
+    stages = [f"res{number} ({name})" for number in _NUMBERS if (name := _stage(modules, number)) is not None]
     parts = [f"the stages are {', '.join(stages)}"] if stages else []
     parts += [f"the parts are {', '.join(name for name, _ in model.named_children())}"]
     parts += [f"these could be swapped: {possible}" if possible else "no convolution could be swapped"]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from cotnet.models.weights_file import read_weights
 from cotnet.study.grid import Case, Study
 
@@ -28,13 +30,42 @@ class Cell:
     folder: Path
 
     @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.case.label}, seed {self.seed}"
+
+    @property
     def result_path(self) -> Path:
         """Where the result is, once the cell is done."""
         return self.folder / "result.json"
 
     def result(self) -> dict[str, Any] | None:
-        """What the run came to, or `None` before it is done."""
-        return json.loads(self.result_path.read_text()) if self.result_path.is_file() else None
+        """What the run came to, or `None` before it is done.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        if not self.result_path.is_file():
+            return None
+        try:
+            found = json.loads(self.result_path.read_text())
+            if not isinstance(found, dict) or not {"top1", "size", "classes", "settings"} <= found.keys():
+                raise ValueError("it is no result of a cell")
+        except ValueError as error:
+            raise ValueError(f"{self.result_path} is damaged ({error}); remove it to make it again") from error
+        return found
+
+    def runs(self) -> list[Path]:
+        """The folders of the cell's runs so far, the latest last."""
+        return [path.parent for path in sorted(self.folder.glob("runs/*/*/metrics.csv"), key=_modified)]
+
+    def complete_run(self) -> Path | None:
+        """The latest run, if it went through its last epoch and left its weights."""
+        for run in self.runs()[-1:]:
+            epochs = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"]
+            if len(_rows(run)) >= epochs and (run / "weights.safetensors").is_file():
+                return run
+        return None
 
 
 def cells_of(study: Study, output: Path) -> list[Cell]:
@@ -67,6 +98,10 @@ def run_cells(
         done = cell.result()
         if done is not None and done["settings"] != settings[cell.folder]:
             raise ValueError(f"{cell.folder} was trained with other settings; choose another --output, or remove it")
+    for cell in cells:  # a study that was killed between the end of a run and its result
+        run = cell.complete_run() if cell.result() is None else None
+        if run is not None:
+            _write_result(cell, run, settings[cell.folder])
     waiting = [cell for cell in cells if cell.result() is None]
     if len(waiting) < len(cells):
         say(f"{len(cells) - len(waiting)} of {len(cells)} cells are done already")
@@ -77,19 +112,23 @@ def run_cells(
         while waiting or running:
             while waiting and len(running) < jobs and (not running or _memory_allows()):
                 cell = waiting.pop(0)
-                running[cell] = (_start(study, cell, fields, threads=threads), time.time())
+                try:
+                    running[cell] = (_start(study, cell, fields, threads=threads), time.time())
+                except OSError as error:
+                    failed.append(f"{cell.name}: {error}")
+                    say(f"{cell.name}: failed: {error}")
             time.sleep(_POLL_S)
             for cell, (process, started) in list(running.items()):
                 if process.poll() is None:
                     continue
                 del running[cell]
-                fault = _finish(cell, process.returncode, settings[cell.folder])
-                name = f"{cell.case.label}, seed {cell.seed}"
-                if fault:
-                    failed.append(f"{name}: {fault}")
-                result = cell.result()
-                outcome = f"top-1 {result['top1']:.1%}" if result else f"failed: {fault}"
-                say(f"{name}: {outcome}, {time.time() - started:.0f} s; {len(waiting) + len(running)} cells to go")
+                try:
+                    outcome = f"top-1 {_finish(cell, process.returncode, settings[cell.folder]):.1%}"
+                except (OSError, ValueError) as error:
+                    failed.append(f"{cell.name}: {error}")
+                    outcome = f"failed: {error}"
+                to_go = len(waiting) + len(running)
+                say(f"{cell.name}: {outcome}, {time.time() - started:.0f} s; {to_go} cells to go")
     finally:
         for process, _ in running.values():
             process.terminate()
@@ -112,7 +151,7 @@ def _start(study: Study, cell: Cell, fields: list[str], *, threads: int) -> "sub
     if cell.case.kwargs:
         words += ["--model.kwargs", json.dumps(cell.case.kwargs)]
     words += ["--runs", str(cell.folder / "runs")]
-    earlier = sorted(cell.folder.glob("runs/*/*/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    earlier = sorted(cell.folder.glob("runs/*/*/last.ckpt"), key=_modified)
     if earlier:
         words += ["--ckpt_path", str(earlier[-1])]
     cell.folder.mkdir(parents=True, exist_ok=True)
@@ -121,21 +160,27 @@ def _start(study: Study, cell: Cell, fields: list[str], *, threads: int) -> "sub
         return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
 
-def _finish(cell: Cell, status: int, settings: dict[str, Any]) -> str | None:
-    """Write the result of a run that ended, or say what went wrong."""
-    tables = sorted(cell.folder.glob("runs/*/*/metrics.csv"), key=lambda path: path.stat().st_mtime)
-    if status or not tables:
-        lines = (cell.folder / "log.txt").read_text("utf-8", "replace").splitlines()
-        return f"{lines[-1] if lines else 'no output'} (exit status {status}, see {cell.folder / 'log.txt'})"
-    with tables[-1].open() as file:
-        rows = list(csv.DictReader(file))
-    _, card = read_weights(tables[-1].with_name("weights.safetensors"))
+def _finish(cell: Cell, status: int, settings: dict[str, Any]) -> float:
+    """Write the result of a run that ended, and return its top-1; `ValueError` says what went wrong."""
+    runs = cell.runs()
+    if status or not runs:
+        log = cell.folder / "log.txt"
+        lines = log.read_text("utf-8", "replace").splitlines()
+        raise ValueError(f"{lines[-1] if lines else 'no output'} (exit status {status}, see {log})")
+    return _write_result(cell, runs[-1], settings)
+
+
+def _write_result(cell: Cell, run: Path, settings: dict[str, Any]) -> float:
+    rows = _rows(run)
+    _, card = read_weights(run / "weights.safetensors")
+    if not rows or "val_top1" not in rows[-1]:
+        raise ValueError(f"{run / 'metrics.csv'} holds no validation top-1")
     # The last epoch, not the best one: choosing an epoch by its validation score would flatter the noisier case.
     result = {
         "top1": float(rows[-1]["val_top1"]),
         "train_seconds": sum(float(row["seconds"]) for row in rows),
         "epochs": len(rows),
-        "run": str(tables[-1].parent.relative_to(cell.folder)),
+        "run": str(run.relative_to(cell.folder)),
         "size": card.preprocessing["input_size"][-1],
         "classes": len(card.class_names),
         "settings": settings,
@@ -143,7 +188,17 @@ def _finish(cell: Cell, status: int, settings: dict[str, Any]) -> str | None:
     partial = cell.result_path.with_suffix(".partial")
     partial.write_text(json.dumps(result, indent=1))
     partial.replace(cell.result_path)
-    return None
+    return float(rows[-1]["val_top1"])
+
+
+def _rows(run: Path) -> list[dict[str, str]]:
+    """The epochs of a run."""
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def _modified(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _memory_allows() -> bool:

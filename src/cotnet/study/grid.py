@@ -70,7 +70,8 @@ class Study:
         """Build every network once, without memory, so that a wrong one shows before anything is trained.
 
         Raises:
-            ValueError: there is no such model or mixer, a width does not divide, or a label is used twice.
+            ValueError: there is no such model or mixer, a width does not divide, a label or seed is used twice or
+                cannot be one.
         """
         labels = [case.label for case in self.cases]
         if not self.cases or not self.seeds:
@@ -78,6 +79,13 @@ class Study:
         for label in labels:
             if labels.count(label) > 1:
                 raise ValueError(f"the label {label!r} is given to two cases")
+            if not label or label.startswith(".") or not set(label).isdisjoint("/\\:"):
+                raise ValueError(f"a label is a folder's name, too; {label!r} cannot be one")
+        for seed in self.seeds:
+            if not isinstance(seed, int) or not 0 <= seed < 2**32:
+                raise ValueError(f"a seed is a whole number from 0 to {2**32 - 1}, got {seed!r}")
+            if self.seeds.count(seed) > 1:
+                raise ValueError(f"the seed {seed} is given twice")
         for label in self.order:
             if label not in labels:
                 raise ValueError(f"order names {label!r}, which is no case; the cases are {', '.join(labels)}")

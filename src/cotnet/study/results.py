@@ -52,7 +52,7 @@ class Result:
 def summarise(study: Study, cells: Iterable[Cell], *, speed_file: Path) -> list[Result]:
     """A result for each case that has a finished cell, with its cost; the speed is measured once and kept in a file."""
     done = [(cell, found) for cell in cells if (found := cell.result()) is not None]
-    speeds: dict[str, float] = json.loads(speed_file.read_text()) if speed_file.is_file() else {}
+    speeds = _speeds(speed_file)
     results = []
     for case in study.cases:
         own = {cell.seed: found for cell, found in done if cell.case == case}
@@ -67,6 +67,15 @@ def summarise(study: Study, cells: Iterable[Cell], *, speed_file: Path) -> list[
         cost = count_parameters(network), count_macs(network, size)
         results.append(Result(case, scores, *cost, speeds[case.label]))
     return results
+
+
+def _speeds(file: Path) -> dict[str, float]:
+    """What was measured before; nothing where the file is damaged, as measuring again costs little."""
+    try:
+        found = json.loads(file.read_text()) if file.is_file() else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def compare(lower: Result, higher: Result) -> str:
