@@ -3,10 +3,11 @@
 import os
 import sys
 
+from cotnet.cli import detection
 from cotnet.cli.output import check_output, open_output
 from cotnet.cli.parser import Parser, at_least
 
-DESCRIPTION = """Name what is in pictures.
+DESCRIPTION = """Name what is in pictures; with a detector, find where.
 
 WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model.
 A picture that cannot be read is named, the others are predicted all the same, and the exit status is then 2."""
@@ -25,14 +26,15 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="file, folder (searched through), or glob")
     parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
     parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
-    parser.add_argument("--topk", type=int, default=5, metavar="K", help="classes a picture, at most all; default 5")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at a time; default 32")
+    parser.add_argument("--topk", type=int, metavar="K", help="classes a picture, at most all; default 5")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="pictures at a time; default 32, of a detector 4")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table", help="default table")
     parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
+    detection.add_prediction_arguments(parser)
     chosen = parser.parse_args(arguments)
-    at_least(1, "topk", chosen.topk)
-    at_least(1, "batch-size", chosen.batch_size)
+    at_least(1, "topk", 1 if chosen.topk is None else chosen.topk)
+    at_least(1, "batch-size", 1 if chosen.batch_size is None else chosen.batch_size)
     at_least(0, "workers", chosen.workers)
 
     from pathlib import Path
@@ -43,6 +45,9 @@ def run(arguments: list[str]) -> None:
 
     paths = find_pictures(chosen.pictures)
     check_output(chosen.output, inputs=[chosen.weights, *paths])
+    if detection.is_detector(Path(chosen.weights), chosen):
+        detection.predict(chosen, paths)
+        return
     network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema)
 
     from cotnet.cli.report import PredictionReport
@@ -62,7 +67,15 @@ def run(arguments: list[str]) -> None:
                 reason = f"cannot read the picture {prediction.path}: {prediction.error}; repair or remove it"
                 print(f"cotnet: error: {reason}", file=sys.stderr)
 
-        predict(network, card, paths, write, topk=chosen.topk, batch_size=chosen.batch_size, workers=chosen.workers)
+        predict(
+            network,
+            card,
+            paths,
+            write,
+            topk=chosen.topk or 5,
+            batch_size=chosen.batch_size or 32,
+            workers=chosen.workers,
+        )
     if unreadable > 1:
         print(f"cotnet: {unreadable} of {len(paths)} pictures could not be read", file=sys.stderr)
     if unreadable:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cotnet.cli import detection
 from cotnet.cli.output import check_output, open_output
 from cotnet.cli.parser import Parser, at_least
 
@@ -13,11 +14,12 @@ if TYPE_CHECKING:
     from cotnet.inference.evaluate import Scores
     from cotnet.models.weights_file import WeightsCard
 
-DESCRIPTION = """Measure trained weights: top-1, top-5, per-class accuracy, images per second.
+DESCRIPTION = """Measure trained weights: top-1, top-5, per-class accuracy, images per second; of a detector AP.
 
 WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model.
 DATA is a folder with val/CLASS/*.jpg or CLASS/*.jpg, or an .npz pack; without it, the pictures that the weights were
-validated on in training. Its classes must be the weights' classes."""
+validated on in training. Its classes must be the weights' classes.
+A detector's DATA is a folder or a zip archive with images/ and val.json in COCO's format."""
 
 NAME_THEM = "name the pictures: cotnet validate WEIGHTS DATA"
 
@@ -34,14 +36,18 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("data", metavar="DATA", nargs="?")
     parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
     parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="pictures at a time; default 64")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="pictures at a time; default 64, of a detector 4")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
     parser.add_argument("--format", choices=["table", "json"], default="table", help="default table")
     parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
+    detection.add_validation_arguments(parser)
     chosen = parser.parse_args(arguments)
-    at_least(1, "batch-size", chosen.batch_size)
+    at_least(1, "batch-size", 1 if chosen.batch_size is None else chosen.batch_size)
     at_least(0, "workers", chosen.workers)
     check_output(chosen.output, inputs=[chosen.weights, chosen.data or ""])
+    if detection.is_detector(Path(chosen.weights), chosen):
+        detection.validate(chosen)
+        return
     if chosen.data is not None and not Path(chosen.data).exists():
         raise ValueError(
             f"data {chosen.data!r} does not exist; give a folder with val/CLASS/*.jpg or CLASS/*.jpg, or an .npz pack"
@@ -53,7 +59,7 @@ def run(arguments: list[str]) -> None:
 
     from cotnet.inference.evaluate import evaluate
 
-    data = _data(chosen.data, card, batch_size=chosen.batch_size, workers=chosen.workers)
+    data = _data(chosen.data, card, batch_size=chosen.batch_size or 64, workers=chosen.workers)
     try:
         data.setup("validate")
         found = data.class_names

@@ -179,6 +179,10 @@ class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         plain = {name: value.as_subclass(Tensor) for name, value in target.items()}
         return to_dtype(picture, torch.float32, scale=True).as_subclass(Tensor), plain
 
+    def only(self, ids: Container[int]) -> "CocoPictures":
+        """The same of these pictures alone."""
+        return CocoPictures(self.annotations.only(ids), self.files, masks=self.masks, transform=self.transform)
+
     def name(self, index: int) -> str:
         """Where a picture lies."""
         return f"{self.files.root}/{inner(self.annotations.folder, self.annotations.images[index]['file_name'])}"

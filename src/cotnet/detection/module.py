@@ -11,19 +11,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cotnet.detection.backbone import Norm
-from cotnet.detection.confusion import confusion, draw_pairs
 from cotnet.detection.detector import create_detector
-from cotnet.detection.drawing import draw_samples
+from cotnet.detection.evaluate import Batch, collect
 from cotnet.detection.optimizer import OptimizerName, create_optimizer, create_schedule
-from cotnet.detection.plots import draw_precision
 from cotnet.detection.precise_norm import PreciseNorm
-from cotnet.detection.scores import Precision, Result, average_precision, gather, to_results
+from cotnet.detection.report import draw_report
+from cotnet.detection.scores import Precision, Result, average_precision, gather
 from cotnet.detection.weights import TASK, load_start
 from cotnet.models.weights_file import WeightsCard
 from cotnet.train.module import TrainingModule, class_path
-from cotnet.train.plots import draw_confusion
 
-Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 _LOSSES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
 
 
@@ -151,11 +148,8 @@ class Detector(TrainingModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the detections of one batch."""
-        pictures, targets = batch
         ids = self.trainer.datamodule.category_ids  # type: ignore[attr-defined]
-        for found, target in zip(self.network(pictures), targets, strict=True):
-            image = int(target["image_id"])
-            self._results[image] = to_results(found, image, ids)
+        self._results |= collect(self.network, batch, ids)
 
     def on_validation_epoch_end(self) -> None:
         """Average precision over the pictures of all ranks, each once."""
@@ -224,17 +218,8 @@ class Detector(TrainingModule):
 
     def draw(self, folder: Path) -> None:
         """Precision over recall, the confusion of classes, and pictures with what was found."""
-        assert self.card is not None
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        names = self.card.class_names
-        kind = "mask" if self.masks else "box"
-        draw_precision(self.precision[kind], names, folder / "precision_recall.png", kind=kind)
-        annotations = data.val_set.annotations.only(self._results)
-        found = [one for results in self._results.values() for one in results]
-        counts = confusion(annotations, found)
-        draw_confusion(counts, [*names, "(background)"], folder / "confusion.png")
-        draw_pairs(counts, names, folder / "confused.png")
-        draw_samples(data.val_set, self._results, folder / "samples.jpg")
+        draw_report(self.precision, data.val_set.only(self._results), self._results, folder)
 
 
 def _check(**ranges: tuple[float, float, float | None]) -> None:

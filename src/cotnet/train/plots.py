@@ -27,8 +27,10 @@ def draw_curves(history: Sequence[dict[str, float]], panels: Sequence[Panel], pa
     groups = (*panels, ("learning rate", 1.0, {"lr": "learning rate"}))
     for axes, (title, scale, columns) in zip(every, groups, strict=True):
         for column, label in columns.items():
-            values = [scale * row.get(column, float("nan")) for row in history]
-            axes.plot(epochs, values, marker="o" if len(epochs) < 20 else "", markersize=3, label=label)
+            known = [(row["epoch"], scale * row[column]) for row in history if column in row]
+            axes.plot(
+                *np.array(known).reshape(-1, 2).T, marker="o" if len(known) < 20 else "", markersize=3, label=label
+            )
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
@@ -39,13 +41,14 @@ def draw_curves(history: Sequence[dict[str, float]], panels: Sequence[Panel], pa
     save(figure, path)
 
 
-def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path) -> None:
+def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path, *, title: str | None = None) -> None:
     """The confusion matrix, each row in percent of its true class.
 
     Args:
         counts: Pictures by true class (rows) and answer (columns), [classes, classes].
         class_names: Names of the classes.
         path: The PNG to write.
+        title: Over it; the accuracy by default.
     """
     classes = len(class_names)
     percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -56,7 +59,7 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path) -
     figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, label="% of the true class")
     axes.set_xlabel("answer")
     axes.set_ylabel("true class")
-    axes.set_title(f"validation: {np.trace(counts) / max(counts.sum(), 1):.2%} correct")
+    axes.set_title(title or f"validation: {np.trace(counts) / max(counts.sum(), 1):.2%} correct")
     if classes <= _NAMED:
         names = [name if len(name) <= 24 else name[:23] + "…" for name in class_names]
         size = min(9, 45 * side / classes)  # in points, of the 72 that an inch of the side has

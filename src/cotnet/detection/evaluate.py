@@ -1,0 +1,71 @@
+"""Average precision of a trained detector over an annotated set."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from cotnet.detection.data import CocoData
+from cotnet.detection.scores import Precision, Result, average_precision, gather, to_results
+from cotnet.inference.trainer import quiet_trainer
+
+Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a detector scored.
+
+    Attributes:
+        precision: by `"box"` and, of a detector with masks on a set with masks, `"mask"`.
+        results: entries of COCO's result format.
+        images: number of pictures.
+        images_per_s: decoding, network and pasting of masks together.
+    """
+
+    precision: dict[str, Precision]
+    results: list[Result]
+    images: int
+    images_per_s: float
+
+
+def evaluate(network: nn.Module, data: CocoData, *, masks: bool) -> Evaluation:
+    """Score a detector on the validation pictures of a data module.
+
+    Args:
+        network: in eval mode; its labels are the data's classes.
+        data: set up.
+        masks: compare masks, too.
+    """
+    collected = _Collected(network, data.category_ids)
+    start = time.perf_counter()
+    quiet_trainer().validate(collected, data.val_dataloader(), verbose=False)
+    seconds = time.perf_counter() - start
+    by_picture = gather(collected.results)
+    results = [one for found in by_picture.values() for one in found]
+    assert data.val_set is not None
+    annotations = data.val_set.annotations
+    precision = {"box": average_precision(annotations, results)}
+    if masks:
+        precision["mask"] = average_precision(annotations, results, masks=True)
+    return Evaluation(precision, results, len(by_picture), len(by_picture) / seconds)
+
+
+def collect(network: nn.Module, batch: Batch, category_ids: Sequence[int]) -> dict[int, list[Result]]:
+    """What is found in the pictures of one batch, by their ids."""
+    pictures, targets = batch
+    ids = [int(target["image_id"]) for target in targets]
+    found = zip(ids, network(pictures), strict=True)
+    return {image: to_results(detections, image, category_ids) for image, detections in found}
+
+
+class _Collected(LightningModule):
+    def __init__(self, network: nn.Module, category_ids: list[int]) -> None:
+        super().__init__()
+        self.network, self.category_ids = network, category_ids
+        self.results: dict[int, list[Result]] = {}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.results |= collect(self.network, batch, self.category_ids)
