@@ -9,7 +9,7 @@ import timm
 import torch
 
 from cotnet.inference.network import load_network
-from cotnet.inference.pictures import PictureFiles, find_pictures, input_transform
+from cotnet.inference.pictures import PictureFiles, find_pictures
 from cotnet.models.weights_file import write_weights
 from tests.cli.conftest import CARD
 
@@ -20,7 +20,7 @@ def test_scores_equal_a_plain_count(cotnet_command, weights, pictures):
     scores = json.loads(out)
     network, card = load_network(weights)
     right = {name: [] for name in CARD.class_names}
-    for path, x in PictureFiles(find_pictures([str(pictures)]), input_transform(card)):
+    for path, x in PictureFiles(find_pictures([str(pictures)]), card):
         with torch.no_grad():
             named = card.class_names[network(x[None]).argmax()]
         right[path.split("/")[-2]].append(path.split("/")[-2] == named)

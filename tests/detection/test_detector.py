@@ -63,6 +63,16 @@ def test_frozen_parts_keep_their_statistics():
     assert any(name.startswith("body.layer2") for name in moved)
 
 
+def test_frozen_norms_stay_still_when_they_are_made_to_synchronise():
+    backbone = PyramidBackbone(create_body("resnet10t"), 32, frozen=1)
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(backbone).train()
+    norms = {name: module for name, module in synchronised.named_modules() if isinstance(module, nn.SyncBatchNorm)}
+    assert {name for name, norm in norms.items() if not norm.training} == {
+        name for name in norms if name.startswith(("body.conv1", "body.bn1"))
+    }
+    assert "body.bn1" in norms
+
+
 def test_every_norm_of_the_body_can_be_kept():
     backbone = PyramidBackbone(create_body("resnet10t"), 32, frozen=0, frozen_norm=True).train()
     norms = [module for module in backbone.body.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from cotnet.inference.pictures import PictureFiles, find_pictures, input_transform
+from cotnet.inference.pictures import PictureFiles, find_pictures
 from tests.cli.conftest import CARD
 
 
@@ -50,7 +50,7 @@ def test_kinds_of_pictures_become_three_channels(tmp_path):
         Image.new(mode, (33, 7)).save(path) if mode not in ("LA",) else Image.new(mode, (33, 7)).save(
             path.with_suffix(".png")
         )
-    for path, x in PictureFiles(find_pictures([str(tmp_path)]), input_transform(CARD)):
+    for path, x in PictureFiles(find_pictures([str(tmp_path)]), CARD):
         assert getattr(x, "shape", x) == (3, 32, 32), path
 
 
@@ -58,7 +58,7 @@ def test_a_truncated_picture_is_an_answer_not_an_error(tmp_path):
     path = tmp_path / "a.png"
     Image.effect_noise((64, 64), 50).save(path)
     path.write_bytes(path.read_bytes()[:900])
-    [(named, reason)] = PictureFiles([str(path)], input_transform(CARD))
+    [(named, reason)] = PictureFiles([str(path)], CARD)
     assert named == str(path)
     assert isinstance(reason, str)
     assert reason

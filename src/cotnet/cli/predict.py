@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> None:
     paths = find_pictures(chosen.pictures)
     check_output(chosen.output, inputs=[chosen.weights, *paths])
     if detection.is_detector(Path(chosen.weights), chosen):
-        detection.predict(chosen, paths)
+        detection.predict(chosen, list(paths))
         return
     network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema)
 

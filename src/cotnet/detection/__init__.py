@@ -7,6 +7,8 @@ from cotnet.detection.data import CocoData
 from cotnet.detection.detector import DETECTORS, create_detector
 from cotnet.detection.module import Detector
 from cotnet.detection.scores import Precision, average_precision
+from cotnet.detection.segmenter import Segmenter
+from cotnet.detection.semantic import create_segmenter
 from cotnet.detection.weights import load_detector
 
 __all__ = [
@@ -18,9 +20,11 @@ __all__ = [
     "Detector",
     "Precision",
     "PyramidBackbone",
+    "Segmenter",
     "average_precision",
     "create_body",
     "create_detector",
+    "create_segmenter",
     "load_detector",
     "read_coco",
 ]

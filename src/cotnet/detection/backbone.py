@@ -47,17 +47,19 @@ class PyramidBackbone(nn.Module):
         self.pyramid = FeaturePyramidNetwork(
             info.channels(), out_channels, extra_blocks=LastLevelMaxPool(), norm_layer=norm_layer(norm)
         )
+        # By name: making norms synchronise puts other modules in their places.
         self._still = _first_parts(body, frozen)
         if frozen_norm:
-            self._still += [module for module in body.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        for module in self._still:
-            module.requires_grad_(False)
+            norms = nn.modules.batchnorm._BatchNorm
+            self._still += [name for name, module in body.named_modules() if isinstance(module, norms)]
+        for name in self._still:
+            body.get_submodule(name).requires_grad_(False)
 
     def train(self, mode: bool = True) -> "PyramidBackbone":
         """As of every module, but frozen parts stay in eval mode."""
         super().train(mode)
-        for module in self._still:
-            module.eval()
+        for name in self._still:
+            self.body.get_submodule(name).eval()
         return self
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
@@ -110,8 +112,8 @@ def norm_layer(norm: Norm) -> Callable[[int], nn.Module] | None:
     return layers[norm]
 
 
-def _first_parts(body: nn.Module, count: int) -> list[nn.Module]:
-    """The modules that lie wholly within the first `count` parts, in the order of the network."""
+def _first_parts(body: nn.Module, count: int) -> list[str]:
+    """Names of the modules that lie wholly within the first `count` parts, in the order of the network."""
     if not 0 <= count <= len(STRIDES) + 1:
         raise ValueError(f"expected frozen from 0 (nothing) to 5 (stem and four stages), got {count}")
     if count == 0:
@@ -119,11 +121,11 @@ def _first_parts(body: nn.Module, count: int) -> list[nn.Module]:
     info: Any = body.feature_info
     # timm flattens a path to one name where it builds the network of maps anew.
     stages = [name.replace(".", "_") + "_" for name in info.module_name()]
-    modules = [(name.replace(".", "_") + "_", module) for name, module in body.named_modules()]
-    inside = [[i for i, (name, _) in enumerate(modules) if name.startswith(stage)] for stage in stages]
+    modules = [name for name, _ in body.named_modules()]
+    flat = [name.replace(".", "_") + "_" for name in modules]
+    inside = [[i for i, name in enumerate(flat) if name.startswith(stage)] for stage in stages]
     if not all(inside):
         raise ValueError(f"the stages of this {type(body).__name__} cannot be told apart to freeze them; use frozen=0")
     end = inside[0][0] if count == 1 else inside[count - 2][-1] + 1
-    later = [name for name, _ in modules[end:]]
     # The root's name is empty, and a module that holds a later one is no frozen whole.
-    return [module for name, module in modules[1:end] if not any(other.startswith(name) for other in later)]
+    return [modules[i] for i in range(1, end) if not any(later.startswith(flat[i]) for later in flat[end:])]

@@ -102,7 +102,7 @@ class CascadeRoIHeads(RoIHeads):
             logits, corrections = self._predict(stage, features, proposals, image_shapes)
             scores.append(logits.softmax(-1))
             proposals = self._refine(stage, corrections, proposals, image_shapes)
-        mean = torch.stack(scores).mean(0).split([len(boxes) for boxes in proposals])
+        mean = torch.stack(scores).mean(0).split(_counts(proposals))
         results = [self._select(boxes, score) for boxes, score in zip(proposals, mean, strict=True)]
         if self.has_mask():
             pooled = self.mask_roi_pool(features, [result["boxes"] for result in results], image_shapes)
@@ -148,7 +148,7 @@ class CascadeRoIHeads(RoIHeads):
         self, stage: int, corrections: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> list[Tensor]:
         """The boxes of the next stage, inside their pictures; in training those without area are left out."""
-        refined = self.coders[stage].decode(corrections, proposals).flatten(1).split([len(p) for p in proposals])
+        refined = self.coders[stage].decode(corrections, proposals).flatten(1).split(_counts(proposals))
         boxes = [clip_boxes_to_image(box, shape) for box, shape in zip(refined, image_shapes, strict=True)]
         if not self.training:
             return boxes
@@ -191,6 +191,10 @@ class CascadeRoIHeads(RoIHeads):
         boxes, labels, scores = boxes[keep], labels[keep], scores[keep]
         keep = batched_nms(boxes, scores, labels, self.nms_thresh)[: self.detections_per_img]
         return {"boxes": boxes[keep], "labels": labels[keep], "scores": scores[keep]}
+
+
+def _counts(boxes: Sequence[Tensor]) -> list[int]:
+    return [one.shape[0] for one in boxes]  # unlike `len`, known to a tracer as part of the input
 
 
 def box_loss(corrections: Tensor, wanted: Tensor, labels: Tensor) -> Tensor:

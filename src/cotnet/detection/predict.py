@@ -1,5 +1,6 @@
 """Objects in any number of pictures, batch by batch."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,12 +8,11 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import to_tensor
 
 from cotnet.detection.drawing import draw_detections
 from cotnet.detection.scores import Result, to_results
-from cotnet.inference.pictures import PictureFiles
 from cotnet.models.weights_file import WeightsCard
 
 
@@ -54,7 +54,7 @@ def detect(
         batch_size: pictures at a time.
         workers: processes that decode.
     """
-    pictures = PictureFiles(paths, to_tensor)
+    pictures = _Files(paths)
     batches = -(-len(paths) // batch_size)
     workers = 0 if batches == 1 else min(workers, batches)
     device = next(network.parameters()).device
@@ -72,6 +72,28 @@ def detect(
             sure = found["scores"] >= threshold
             results = to_results({k: v[sure] for k, v in found.items()}, image, card.data["category_ids"])
             yield Found(path, x.shape[-1], x.shape[-2], results)
+
+
+class _Files(Dataset[tuple[str, Tensor | str]]):
+    """Path and pixels of each picture; in place of the pixels the reason why it cannot be read."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[str, Tensor | str]:
+        path = self.paths[index]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's advice on odd files that it reads all the same
+                with Image.open(path) as picture:
+                    return path, to_tensor(picture.convert("RGB"))
+        # Decoders raise whatever their format makes them stumble over.
+        except Exception as error:
+            kind = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+            return path, " ".join(kind.split()) or type(error).__name__
 
 
 def to_coco(found: Sequence[Found], card: WeightsCard) -> dict[str, Any]:

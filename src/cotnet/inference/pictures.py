@@ -62,8 +62,8 @@ def input_transform(card: WeightsCard) -> Callable[[Image.Image], Tensor]:
 class PictureFiles(Dataset[tuple[str, Tensor | str]]):
     """Path and input of each picture; in place of the input the reason why it cannot be read."""
 
-    def __init__(self, paths: Sequence[str], transform: Callable[[Image.Image], Tensor]):
-        self.paths, self.transform = paths, transform
+    def __init__(self, paths: Sequence[str], card: WeightsCard):
+        self.paths, self.transform = paths, input_transform(card)
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cotnet.inference.pictures import PictureFiles, input_transform
+from cotnet.inference.pictures import PictureFiles
 from cotnet.inference.trainer import quiet_trainer
 from cotnet.models.weights_file import WeightsCard
 
@@ -52,7 +52,7 @@ def predict(
         batch_size: pictures at a time.
         workers: processes that decode.
     """
-    pictures = PictureFiles(paths, input_transform(card))
+    pictures = PictureFiles(paths, card)
     batches = -(-len(paths) // batch_size)
     workers = 0 if batches == 1 else min(workers, batches)
     loader = DataLoader(pictures, batch_size, num_workers=workers, collate_fn=list)

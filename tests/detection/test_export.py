@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+
+from cotnet.detection import create_detector
+from cotnet.detection.export import compare, export_backbone, export_detector
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+
+SMALL = {"norm": "group", "channels": 32, "frozen": 0, "min_size": 64, "max_size": 96, "num_classes": 2}
+SMALL |= {"rpn_pre_nms_top_n_test": 60, "rpn_post_nms_top_n_test": 30, "box_score_thresh": 0.0}
+SMALL |= {"box_detections_per_img": 10}
+
+
+def detector(kind: str):
+    torch.manual_seed(0)
+    return create_detector(kind, "resnet10t", **SMALL).eval()
+
+
+@pytest.mark.parametrize("kind", ["faster_rcnn", "cascade_mask_rcnn"])
+def test_onnxruntime_finds_the_same(kind, tmp_path):
+    network = detector(kind)
+    path = tmp_path / "detector.onnx"
+    agreement = export_detector(network, path, example=torch.rand(3, 48, 64))
+    assert (agreement.pictures, agreement.detections) == (3, 30)
+    assert agreement.boxes < 0.05
+    assert agreement.scores < 1e-4
+    assert [one.name for one in tmp_path.iterdir()] == ["detector.onnx"]
+    with torch.no_grad():
+        network.rpn.head.cls_logits.bias += 1  # moves nothing
+        head = network.roi_heads.box_predictor
+        (head[0] if kind.startswith("cascade") else head).cls_score.bias[1] += 1
+    with pytest.raises(RuntimeError, match="onnxruntime"):
+        compare(network, path, [torch.rand(3, 48, 64)])
+
+
+def test_nothing_found_is_nothing_compared(tmp_path):
+    network = detector("faster_rcnn")
+    network.roi_heads.score_thresh = 1.0
+    with pytest.raises(ValueError, match="finds nothing on the example"):
+        export_detector(network, tmp_path / "detector.onnx", example=torch.rand(3, 48, 64))
+    assert not list(tmp_path.iterdir())
+
+
+def test_backbone_and_pyramid(tmp_path):
+    network = create_detector("faster_rcnn", "cotnet18_half", **SMALL).eval()
+    export_backbone(network, tmp_path / "maps.onnx", height=64, width=96)
+    session = onnxruntime.InferenceSession(tmp_path / "maps.onnx", providers=["CPUExecutionProvider"])
+    pictures = torch.rand(3, 3, 64, 96)
+    with torch.no_grad():
+        expected = network.backbone(pictures)
+    actual = session.run(None, {"pictures": pictures.numpy()})
+    for wanted, value in zip(expected.values(), actual, strict=True):
+        np.testing.assert_allclose(value, wanted.numpy(), atol=1e-4, rtol=1e-4)
