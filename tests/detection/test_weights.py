@@ -22,13 +22,20 @@ def network():
     return create_detector(backbone="cotnet18_half", num_classes=2, **OPTIONS).eval()
 
 
-def test_untrained_weights_round_trip(network, tmp_path):
+def test_untrained_weights_round_trip_also_fused(network, tmp_path):
     write_weights(tmp_path / "w.safetensors", network.state_dict(), card())
     again, found = load_detector(tmp_path / "w.safetensors")
     assert found == card()
     picture = [torch.rand(3, 64, 80)]
+    fused, _ = load_detector(tmp_path / "w.safetensors", fused=True)
     with torch.no_grad():
         torch.testing.assert_close(again(picture), network(picture))
+        assert len(fused(picture)[0]["boxes"]) > 0
+        for ours, theirs in zip(
+            fused.backbone(picture[0][None]).values(), network.backbone(picture[0][None]).values(), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    assert sum(isinstance(module, torch.nn.BatchNorm2d) for module in fused.backbone.body.modules()) < 20
 
 
 @pytest.mark.parametrize(

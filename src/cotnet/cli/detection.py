@@ -65,7 +65,7 @@ def validate(chosen: Namespace) -> None:
 
     if chosen.plots:
         check_folder("plots", chosen.plots)
-    network, card = load_detector(Path(chosen.weights))
+    network, card = load_detector(Path(chosen.weights), fused=True)
     data = _data(chosen, card)
     data.setup("validate")
     if data.class_names != card.class_names:
@@ -100,7 +100,7 @@ def predict(chosen: Namespace, paths: list[str]) -> None:
     names = _names(paths)
     if chosen.draw:
         check_folder("draw", chosen.draw, inputs=paths, names=names)
-    network, card = load_detector(Path(chosen.weights))
+    network, card = load_detector(Path(chosen.weights), fused=True)
     category = dict(zip(card.data["category_ids"], card.class_names, strict=True))
     everything: list[Found] = []
     unreadable = 0

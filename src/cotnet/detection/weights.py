@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from cotnet.detection.detector import create_detector
+from cotnet.inference.fuse import fuse
 from cotnet.models import load_entries
 from cotnet.models.weights_file import WeightsCard, read_checkpoint, read_weights
 
@@ -16,11 +17,12 @@ TASK = "detection"
 _FORBIDDEN = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 
 
-def load_detector(path: Path) -> tuple[GeneralizedRCNN, WeightsCard]:
+def load_detector(path: Path, *, fused: bool = False) -> tuple[GeneralizedRCNN, WeightsCard]:
     """Build the detector of a weights file, ready for inference.
 
     Args:
         path: `weights.safetensors` or a `.ckpt` of a training run of a detector.
+        fused: fused for inference, which cannot be trained; see `cotnet.fuse`.
 
     Returns:
         The detector in eval mode, and the card that describes it.
@@ -49,7 +51,8 @@ def load_detector(path: Path) -> tuple[GeneralizedRCNN, WeightsCard]:
         network.load_state_dict(entries)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit {card.model}: {str(error).splitlines()[-1].strip()}") from error
-    return network.eval(), card
+    network.eval()
+    return (fuse(network) if fused else network), card
 
 
 def load_start(network: Any, entries: dict[str, Tensor]) -> None:
