@@ -144,7 +144,7 @@ def keep_pages() -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         trim_threshold, mmap_threshold = -1, -3
         libc.mallopt(trim_threshold, 2**31 - 1)
-        libc.mallopt(mmap_threshold, 2**30)
+        libc.mallopt(mmap_threshold, 2**25)
 
 
 def machine() -> dict[str, Any]:

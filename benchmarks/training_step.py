@@ -10,6 +10,11 @@ the first network to the second, each in the memory format in which it is faster
 network aggregates by the unfold formulation. `--save FILE` appends the results as JSON lines.
 """
 
+import sys
+
+# As a script, this folder comes first, where `operator.py` hides the standard library's module.
+sys.path.append(sys.path.pop(0))
+
 import argparse
 import json
 import os
@@ -17,7 +22,6 @@ import platform
 import resource
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any

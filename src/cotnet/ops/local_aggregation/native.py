@@ -1,5 +1,8 @@
 """The native CPU implementation: arguments checked here, then handed to the shared library by address.
 
+What a call needs beyond the addresses depends on sizes, strides and types alone. It is worked out and checked once for
+each, on meta tensors, since in a small problem the checks would take longer than the kernel.
+
 Legend: N batch, C channels, G weight maps, T taps = k * k, H x W input size, I x J output size.
 """
 
@@ -7,7 +10,8 @@ import logging
 import math
 import struct
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +22,17 @@ from cotnet.ops.local_aggregation import contract, reference
 # `Problem` of native/problem.h.
 _PACK = struct.Struct("26q").pack
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+
+# Shape, strides, dtype and device of a tensor.
+_Kind = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]
+
+
+class _Plan(NamedTuple):
+    """The output to make, and the packed `Problem`."""
+
+    shape: torch.Size
+    strides: tuple[int, ...]
+    problem: bytes
 
 
 def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -32,16 +47,12 @@ def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
 
 def aggregate(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> Tensor:
     """Local aggregation, [N, C, H, W] and [N, G, T, I, J] to [N, C, I, J]."""
-    contract.check(value, weight, kernel_size, stride, dilation, blocks)
-    _check_extent(value.shape)
-    _check_extent(weight.shape)
+    options = (kernel_size, stride, dilation, blocks)
+    plan = _plan_aggregate(_kind(value), _kind(weight), *options, torch.get_num_threads())
     library = _library(value)
     if library is None:
-        return reference.aggregate(value, weight, kernel_size, stride, dilation, blocks)
-    out = contract.empty_map(value, (*value.shape[:2], *weight.shape[3:]))
-    problem = _problem(value, out, weight, kernel_size, stride, dilation, blocks)
-    _run(library.aggregate, problem, value, weight, out)
-    return out
+        return reference.aggregate(value, weight, *options)
+    return _run(library.aggregate, plan, value, weight)
 
 
 def aggregate_grad_value(
@@ -55,24 +66,76 @@ def aggregate_grad_value(
     width: int,
 ) -> Tensor:
     """Gradient of the value, [N, C, I, J] and [N, G, T, I, J] to [N, C, height, width]."""
-    _check_grad(grad_out, height, width, kernel_size, stride)
-    _check_extent((*grad_out.shape[:2], height, width))
-    _check_extent(weight.shape)
-    like = grad_out.new_empty(1).expand(*grad_out.shape[:2], height, width)
-    contract.check(like, weight, kernel_size, stride, dilation, blocks)
+    options = (kernel_size, stride, dilation, blocks, height, width)
+    plan = _plan_grad_value(_kind(grad_out), _kind(weight), *options, torch.get_num_threads())
     library = _library(grad_out)
     if library is None:
-        return reference.aggregate_grad_value(grad_out, weight, kernel_size, stride, dilation, blocks, height, width)
-    grad_value = contract.empty_map(grad_out, (*grad_out.shape[:2], height, width))
-    problem = _problem(grad_value, grad_out, weight, kernel_size, stride, dilation, blocks)
-    _run(library.grad_value, problem, grad_out, weight, grad_value)
-    return grad_value
+        return reference.aggregate_grad_value(grad_out, weight, *options)
+    return _run(library.grad_value, plan, grad_out, weight)
 
 
 def aggregate_grad_weight(
     grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, maps: int
 ) -> Tensor:
     """Gradient of the weight, [N, C, I, J] and [N, C, H, W] to [N, maps, T, I, J]."""
+    options = (kernel_size, stride, dilation, blocks, maps)
+    plan = _plan_grad_weight(_kind(grad_out), _kind(value), *options, torch.get_num_threads())
+    library = _library(value)
+    if library is None:
+        return reference.aggregate_grad_weight(grad_out, value, *options)
+    return _run(library.grad_weight, plan, grad_out, value)
+
+
+def _kind(x: Tensor) -> _Kind:
+    return x.shape, x.stride(), x.dtype, x.device
+
+
+@lru_cache(maxsize=512)
+def _plan_aggregate(
+    value_kind: _Kind, weight_kind: _Kind, kernel_size: int, stride: int, dilation: int, blocks: int, threads: int
+) -> _Plan:
+    value, weight = _metas(value=value_kind, weight=weight_kind)
+    contract.check(value, weight, kernel_size, stride, dilation, blocks)
+    _check_extent(value.shape)
+    _check_extent(weight.shape)
+    out = contract.empty_map(value, (*value.shape[:2], *weight.shape[3:]))
+    return _plan(out, value, out, weight, kernel_size, stride, dilation, blocks, threads)
+
+
+@lru_cache(maxsize=512)
+def _plan_grad_value(
+    grad_kind: _Kind,
+    weight_kind: _Kind,
+    kernel_size: int,
+    stride: int,
+    dilation: int,
+    blocks: int,
+    height: int,
+    width: int,
+    threads: int,
+) -> _Plan:
+    grad_out, weight = _metas(grad_out=grad_kind, weight=weight_kind)
+    _check_grad(grad_out, height, width, kernel_size, stride)
+    shape = (*grad_out.shape[:2], height, width)
+    _check_extent(shape)
+    _check_extent(weight.shape)
+    contract.check(grad_out.new_empty(1).expand(shape), weight, kernel_size, stride, dilation, blocks)
+    grad_value = contract.empty_map(grad_out, shape)
+    return _plan(grad_value, grad_value, grad_out, weight, kernel_size, stride, dilation, blocks, threads)
+
+
+@lru_cache(maxsize=512)
+def _plan_grad_weight(
+    grad_kind: _Kind,
+    value_kind: _Kind,
+    kernel_size: int,
+    stride: int,
+    dilation: int,
+    blocks: int,
+    maps: int,
+    threads: int,
+) -> _Plan:
+    grad_out, value = _metas(grad_out=grad_kind, value=value_kind)
     if value.ndim != 4:
         raise ValueError(f"expected value [N, C, H, W], got {list(value.shape)}")
     _check_grad(grad_out, value.shape[2], value.shape[3], kernel_size, stride)
@@ -80,22 +143,22 @@ def aggregate_grad_weight(
         raise ValueError(
             f"expected grad_out and value of one batch and channels, got {list(grad_out.shape)} and {list(value.shape)}"
         )
-    if grad_out.dtype != value.dtype or grad_out.device != value.device:
-        raise TypeError(
-            f"expected grad_out and value of one dtype and device, got {grad_out.dtype} on {grad_out.device} "
-            f"and {value.dtype} on {value.device}"
-        )
+    if grad_out.dtype != value.dtype:
+        raise TypeError(f"expected grad_out and value of one dtype, got {grad_out.dtype} and {value.dtype}")
     shape = (value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:])
     _check_extent(value.shape)
     _check_extent(shape)
     contract.check(value, value.new_empty(1).expand(shape), kernel_size, stride, dilation, blocks)
-    library = _library(value)
-    if library is None:
-        return reference.aggregate_grad_weight(grad_out, value, kernel_size, stride, dilation, blocks, maps)
     grad_weight = contract.empty_weight(value, shape)
-    problem = _problem(value, grad_out, grad_weight, kernel_size, stride, dilation, blocks)
-    _run(library.grad_weight, problem, grad_out, value, grad_weight)
-    return grad_weight
+    return _plan(grad_weight, value, grad_out, grad_weight, kernel_size, stride, dilation, blocks, threads)
+
+
+def _metas(**kinds: _Kind) -> list[Tensor]:
+    """A tensor without data for each kind; all must be of one device."""
+    devices = {str(device) for *_, device in kinds.values()}
+    if len(devices) > 1:
+        raise ValueError(f"expected {' and '.join(kinds)} on one device, got {' and '.join(devices)}")
+    return [torch.empty_strided(*sizes, dtype=dtype, device="meta") for *sizes, dtype, _ in kinds.values()]
 
 
 def _check_grad(grad_out: Tensor, height: int, width: int, kernel_size: int, stride: int) -> None:
@@ -115,16 +178,24 @@ def _check_extent(shape: Sequence[int]) -> None:
         raise ValueError(f"expected fewer than 2**57 elements, got a tensor of {list(shape)}")
 
 
-def _problem(
-    value: Tensor, out: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int
-) -> bytes:
-    """The map on the input side, the one on the output side, the weight: each the argument or its gradient."""
+def _plan(
+    output: Tensor,
+    value: Tensor,
+    out: Tensor,
+    weight: Tensor,
+    kernel_size: int,
+    stride: int,
+    dilation: int,
+    blocks: int,
+    threads: int,
+) -> _Plan:
+    """Besides `output`: the map on the input side, the one on the output side, the weight; one of them is `output`."""
     batch, channels, height, width = value.shape
     # Beyond the picture's size neither step changes the result; bounded, no product of them overflows.
     size = max(height, width)
-    return _PACK(
-        _DTYPES[value.dtype],
-        torch.get_num_threads(),
+    problem = _PACK(
+        _DTYPES.get(value.dtype, -1),
+        threads,
         kernel_size,
         min(stride, size),
         min(dilation, size),
@@ -139,6 +210,7 @@ def _problem(
         *out.stride(),
         *weight.stride(),
     )
+    return _Plan(output.shape, output.stride(), problem)
 
 
 def _library(x: Tensor) -> native_library.NativeLibrary | None:
@@ -156,10 +228,12 @@ def _notice(reason: str) -> None:
     logging.getLogger("cotnet").warning("local aggregation runs in plain PyTorch on the CPU: %s", reason)
 
 
-def _run(kernel: native_library.Kernel, problem: bytes, first: Tensor, second: Tensor, output: Tensor) -> None:
+def _run(kernel: native_library.Kernel, plan: _Plan, first: Tensor, second: Tensor) -> Tensor:
+    output = torch.empty_strided(plan.shape, plan.strides, dtype=first.dtype)
     if output.numel() == 0:
-        return
-    status = kernel(problem, first.data_ptr(), second.data_ptr(), output.data_ptr())
+        return output
+    status = kernel(plan.problem, first.data_ptr(), second.data_ptr(), output.data_ptr())
     if status == native_library.STATUS_OUT_OF_MEMORY:
         raise MemoryError(f"no memory for the scratch of a local aggregation of {list(first.shape)}")
     assert status == 0, status
+    return output
