@@ -11,12 +11,13 @@
 | copy | a plain copy of the value: as many bytes as it reads and writes of it |
 
 A candidate is timed in short blocks of several calls, the blocks of all candidates in turn: a drift of the machine
-meets all alike, and a candidate finds the caches as it left them itself, not as the unfolded windows did. A block's
-time is its mean; the figures are the median and the quartiles over blocks. Nothing is printed for results that differ
-from the unfold formulation in float64.
+meets all alike, and after a few calls that do not count a candidate finds the caches as it left them itself, not as the
+unfolded windows did. A block's time is its mean; the figures are the median and the quartiles over blocks. Nothing is
+printed for results that differ from the unfold formulation in float64.
 
-Fresh pages for the output can cost more than the work, and whether the C library keeps pages depends on what ran
-before. As it stands by default, a candidate pays for those it asks for; with `--keep-pages` none does.
+Fresh pages for the output can cost more than the work, and whether the C library keeps freed pages depends on what ran
+before: luck that would decide the ratios. So it is told to keep them, for all candidates alike; with `--fresh-pages` it
+is left as it is.
 """
 
 import sys
@@ -45,6 +46,7 @@ from cotnet.ops.local_aggregation import local_aggregation
 SHAPES = [(64, 56), (128, 28), (256, 14), (512, 7), (96, 33), (72, 13)]
 SHARING = 8
 BATCH = 8
+WARM_UP = 4  # calls before a block; a shared cache keeps what comes again only after several
 
 Operator = Callable[[Tensor, Tensor], Tensor]
 
@@ -78,7 +80,8 @@ def times_ms(candidates: dict[str, Callable[[], Any]], blocks: int, block_ms: fl
         calls[name] = max(1, min(50, int(block_ms / 1e3 / (time.perf_counter() - start))))
     for _ in range(blocks):
         for name, run in candidates.items():
-            run()
+            for _ in range(min(WARM_UP, calls[name])):
+                run()
             start = time.perf_counter()
             for _ in range(calls[name]):
                 run()
@@ -142,7 +145,7 @@ def measure(channels: int, size: int, layout: str, dtype: torch.dtype, args: arg
 def keep_pages() -> None:
     """Have glibc return no memory to the system."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        trim_threshold, mmap_threshold = -1, -3
+        trim_threshold, mmap_threshold = -1, -3  # the second takes no more than 32 MiB
         libc.mallopt(trim_threshold, 2**31 - 1)
         libc.mallopt(mmap_threshold, 2**25)
 
@@ -179,12 +182,12 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=9)
     parser.add_argument("--block-ms", type=float, default=10)
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
-    parser.add_argument("--keep-pages", action="store_true", help="keep freed memory in the process")
+    parser.add_argument("--fresh-pages", action="store_true", help="leave freed memory to the C library")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append the measurements as JSON lines")
     args = parser.parse_args()
-    if args.keep_pages:
+    if not args.fresh_pages:
         keep_pages()
-    about = {**machine(), "keep_pages": args.keep_pages}
+    about = {**machine(), "fresh_pages": args.fresh_pages}
     print("  ".join(f"{key}: {value}" for key, value in about.items()))
     print("value, layout, dtype, threads, pass: median ms of ours [quartiles] | times of the others / ours")
     for threads, dtype, (channels, size), layout in product(

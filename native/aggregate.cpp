@@ -1,5 +1,6 @@
 // cotnet::local_aggregation: y[n, c, i, j] = sum over t of w[n, m(c), t, i, j] * value[n, c, window t of (i, j)].
 #include "columns.h"
+#include "in_place.h"
 #include "isa.h"
 #include "parallel.h"
 #include "pixel.h"
@@ -56,6 +57,8 @@ template <class T> int typed(const Problem& p, const void* first, const void* se
       return along_channels(p, value, weight, out, begin, end);
     });
   }
+  if constexpr (kMaskedLoads)
+    if (dense_pictures(p)) return sum_in_place<T, true>(p, value, weight, out);
   const Bands bands(p, p.out_h, p.out_w, 448);
   return over_tasks(p, bands.count(), [&](int64_t begin, int64_t end) {
     return sum_along_columns(p, bands, kForward, value, weight, out, begin, end);

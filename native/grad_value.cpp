@@ -1,5 +1,6 @@
 // cotnet::local_aggregation_grad_value: every input position gathers from the output positions whose windows hold it.
 #include "columns.h"
+#include "in_place.h"
 #include "isa.h"
 #include "parallel.h"
 #include "pixel.h"
@@ -70,6 +71,8 @@ template <class T> int typed(const Problem& p, const void* first, const void* se
     return over_tasks(p, p.batch * p.height, [&](int64_t begin, int64_t end) {
       return along_channels(p, grad_out, weight, grad_value, begin, end);
     });
+  if constexpr (kMaskedLoads)
+    if (dense_pictures(p)) return sum_in_place<T, false>(p, grad_out, weight, grad_value);
   const Bands bands(p, p.height, p.width, 448);
   return over_tasks(p, bands.count(), [&](int64_t begin, int64_t end) {
     return sum_along_columns(p, bands, kBackward, grad_out, weight, grad_value, begin, end);

@@ -1,5 +1,6 @@
 // cotnet::local_aggregation_grad_weight: for each tap, the product of gradient and value summed over a map's channels.
 #include "columns.h"
+#include "in_place.h"
 #include "isa.h"
 #include "parallel.h"
 #include "pixel.h"
@@ -61,6 +62,8 @@ template <class T> int typed(const Problem& p, const void* first, const void* se
     return over_tasks(p, p.batch * p.out_h, [&](int64_t begin, int64_t end) {
       return along_channels(p, grad_out, value, grad_weight, begin, end);
     });
+  if constexpr (kMaskedLoads)
+    if (dense_pictures(p)) return grad_weight_in_place(p, grad_out, value, grad_weight);
   const Bands bands(p, p.out_h, p.out_w, 224);
   return over_tasks(p, bands.count(), [&](int64_t begin, int64_t end) {
     return grad_weight_along_columns(p, bands, grad_out, value, grad_weight, begin, end);

@@ -16,7 +16,7 @@ template <class Work> int share_out(int64_t threads, int64_t tasks, Work work) {
     Work* work;
     int64_t tasks, shares, next;
     int status;
-  } shared{&work, tasks, threads * 4 < tasks ? threads * 4 : tasks, 0, kDone};
+  } shared{&work, tasks, threads * 8 < tasks ? threads * 8 : tasks, 0, kDone};
   run_team(threads, &shared, [](void* data) {
     Shared& s = *static_cast<Shared*>(data);
     for (;;) {
