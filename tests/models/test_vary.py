@@ -132,3 +132,10 @@ def test_wrong_choices_say_what_there_is(options, message):
 def test_a_basic_block_has_no_base_width():
     with pytest.raises(ValueError, match="bottleneck"):
         meta("cotnet18", base_width=32)
+
+
+def test_planes_set_the_width_of_every_stage():
+    model = meta("cotnet8_nano", num_classes=10, planes=(64, 112, 232), mixers="conv")
+    assert [info["num_chs"] for info in model.feature_info] == [16, 64, 112, 232]
+    with pytest.raises(ValueError, match="expected 3 planes of at least 1, one for each stage"):
+        meta("cotnet8_nano", planes=(64, 112))

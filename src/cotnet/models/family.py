@@ -5,6 +5,7 @@ Source: *Contextual Transformer Networks for Visual Recognition* (Li, Yao, Pan, 
 project's own, for small machines and small pictures.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -58,6 +59,11 @@ BODIES = {
         Stem((32,), kernel_size=3, stride=1, max_pool=False),
         (Stage(2, 16, 1, ("cot",)), Stage(2, 32, 2, ("cot",)), Stage(2, 64, 2, ("cot",))),
     ),
+    "cotnet8_nano": Body(
+        Stem((16,), kernel_size=3, stride=1),
+        (Stage(1, 64, 1, ("cot",)), Stage(1, 128, 2, ("cot",)), Stage(1, 256, 2, ("cot",))),
+        block="basic",
+    ),
 }
 
 
@@ -102,6 +108,7 @@ default_cfgs = generate_default_cfgs(
         "cotnet18_half": _cfg(description=OWN),
         "cotnet_nano": _cfg(64, 1.0, pool_size=(16, 16), description=OWN),
         "cotnet20_nano": _cfg(64, 1.0, pool_size=(16, 16), description=OWN),
+        "cotnet8_nano": _cfg(32, 1.0, pool_size=(4, 4), description=OWN),
     }
 )
 
@@ -125,9 +132,11 @@ def _create(
     kernel_size: int | None = None,
     base_width: int | None = None,
     stem_stride: int | None = None,
+    planes: Sequence[int] | None = None,
     **kwargs: Any,
 ) -> ResidualNet:
-    body = vary(BODIES[name], mixers=mixers, kernel_size=kernel_size, base_width=base_width, stem_stride=stem_stride)
+    varied: dict[str, Any] = {"kernel_size": kernel_size, "base_width": base_width, "stem_stride": stem_stride}
+    body = vary(BODIES[name], mixers=mixers, planes=planes, **varied)
     if pretrained:
         kwargs = resolve_weights(name, kwargs)
     return build_model_with_cfg(
@@ -223,3 +232,9 @@ def cotnet_nano(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
 def cotnet20_nano(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
     """This project's own: bottlenecks whose mixer alone sees neighbours, for studies on pictures of 32 to 96 pixels."""
     return _create("cotnet20_nano", pretrained, **kwargs)
+
+
+@register_model
+def cotnet8_nano(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
+    """This project's own: one basic block a stage, a million parameters that train in minutes on a CPU."""
+    return _create("cotnet8_nano", pretrained, **kwargs)

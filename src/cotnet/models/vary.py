@@ -21,6 +21,7 @@ def vary(
     kernel_size: int | None = None,
     base_width: int | None = None,
     stem_stride: int | None = None,
+    planes: Sequence[int] | None = None,
 ) -> Body:
     """The body with something else in the place of what is given; `None` leaves a thing as it is.
 
@@ -33,17 +34,22 @@ def vary(
         base_width: inner width of the bottlenecks, in 64ths of a stage's planes.
         stem_stride: stride of the first convolution; 2 in a body made for small pictures saves three quarters of the
             work.
+        planes: the planes of every stage.
 
     Raises:
         ValueError: an unknown mixer or stage, or a stage named twice; the message lists what there is. A number out of
             range.
     """
     fields: dict[str, Any] = {}
+    stages = body.stages
     if mixers is not None:
-        chosen = dict(_by_stage(mixers, len(body.stages)))
-        fields["stages"] = tuple(
-            replace(stage, mixers=chosen.get(number, stage.mixers)) for number, stage in enumerate(body.stages)
-        )
+        chosen = dict(_by_stage(mixers, len(stages)))
+        stages = tuple(replace(stage, mixers=chosen.get(number, stage.mixers)) for number, stage in enumerate(stages))
+    if planes is not None:
+        if len(planes) != len(stages) or min(planes) < 1:
+            raise ValueError(f"expected {len(stages)} planes of at least 1, one for each stage, got {planes=}")
+        stages = tuple(replace(stage, planes=width) for stage, width in zip(stages, planes, strict=True))
+    fields["stages"] = stages
     if kernel_size is not None:
         fields["kernel_size"] = kernel_size
     if base_width is not None:
