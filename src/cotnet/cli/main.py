@@ -11,10 +11,14 @@ COMMANDS = {
     "train": "train a network by a recipe; without one, on pictures that are already on this machine",
     "validate": "top-1, top-5 and per-class accuracy of trained weights",
     "predict": "name what is in pictures",
+    "shards": "write labelled pictures into tar shards, for training on many machines",
     "models": "list the networks",
     "view": "what a network looks at: weight fields, static and dynamic context, Grad-CAM, as pictures",
     "study": "train networks that differ in one thing alike, over several seeds, and compare them",
 }
+
+# Where a package is an extra other than `train`.
+EXTRAS = {"captum": "view", "datasets": "data", "fsspec": "data", "webdataset": "data"}
 
 HELP = """usage: cotnet COMMAND [ARGUMENTS]
 
@@ -58,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("cotnet") or os.environ.get("COTNET_DEBUG"):
             raise
-        extra = "view" if error.name == "captum" else "train"
+        extra = EXTRAS.get(error.name or "", "train")
         return _fail(f"this command needs {error.name}; install it with: pip install 'cotnet[{extra}]'")
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if os.environ.get("COTNET_DEBUG"):

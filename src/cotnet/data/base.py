@@ -1,25 +1,20 @@
 """What every data module of this package shares: sizes, normalisation, transforms and seeded loaders."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from torchvision.transforms import InterpolationMode, v2
 
 from cotnet.data.decoded import DecodedPictures, decode_all
 from cotnet.data.pictures import PictureReader, Pictures, check_pictures
-from cotnet.data.transforms import (
-    Augment,
-    Interpolation,
-    Transform,
-    check_policy,
-    eval_crop,
-    eval_transform,
-    train_transform,
-)
+from cotnet.data.rand_augment import check_policy
+from cotnet.data.share import Share
+from cotnet.data.transforms import Augment, Interpolation, Transform, eval_crop, eval_transform, train_transform
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,7 +33,7 @@ class PictureData(LightningDataModule):
         batch_size: Pictures per step and device.
         workers: Loader processes; 0 loads in the training process.
         augment: How training pictures are changed, see `cotnet.data.transforms.train_transform`.
-        auto_augment: A timm RandAugment policy for training pictures, or None.
+        auto_augment: A RandAugment policy for training pictures, see `cotnet.data.rand_augment`, or None.
         mean: Mean of each channel, of values in 0..1.
         std: Standard deviation of each channel.
         interpolation: Resampling filter.
@@ -107,6 +102,11 @@ class PictureData(LightningDataModule):
         """Reader and labels of the validation pictures."""
 
     @property
+    def synsets(self) -> list[str] | None:
+        """The WordNet id of each class, where the data knows them; class folders may bear them."""
+        return self.class_names if all(re.fullmatch(r"n\d{8}", name) for name in self.class_names) else None
+
+    @property
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
@@ -153,25 +153,30 @@ class PictureData(LightningDataModule):
 
         The order depends on the seed and the epoch alone, so that a resumed run sees what an unbroken one sees.
         """
-        world, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+        world, rank = self._processes()
         seed = torch.initial_seed() % 2**31
         order: Sampler[int] = DistributedSampler(self.train_set, world, rank, shuffle=True, seed=seed, drop_last=True)
-        return self._loader(self.train_set, order)
+        return self._loader(self.train_set, order, drop_last=True)
 
     def val_dataloader(self) -> Loader:
-        """Validation batches, every picture once, in one mixed order for ever.
+        """Validation batches, every picture once over all processes, in one mixed order for ever.
 
         Pictures mostly lie sorted by class; mixed, the first batches alone are a fair sample of all.
         """
-        order = torch.randperm(len(self.val_set), generator=torch.Generator().manual_seed(0))
-        return self._loader(Subset(self.val_set, order.tolist()), None)
+        world, rank = self._processes()
+        order = torch.randperm(len(self.val_set), generator=torch.Generator().manual_seed(0)).tolist()
+        return self._loader(self.val_set, Share(self.val_set, order, world=world, rank=rank), drop_last=False)
 
-    def _loader(self, pictures: Dataset[Any], order: Sampler[int] | None) -> Loader:
+    def _processes(self) -> tuple[int, int]:
+        """Number of processes, and which one this is."""
+        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+
+    def _loader(self, pictures: Dataset[Any], order: Sampler[int], *, drop_last: bool) -> Loader:
         return DataLoader(
             pictures,
             batch_size=self.batch_size,
             sampler=order,
-            drop_last=order is not None,
+            drop_last=drop_last,
             # Its own, so that starting an epoch draws nothing from the global one.
             generator=torch.Generator().manual_seed(torch.initial_seed()),
             num_workers=self.workers,

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cotnet.data.base import IMAGENET_MEAN, IMAGENET_STD, Labelled, PictureData
+from cotnet.data.encoded import suffix_of
 from cotnet.data.pictures import decode
 from cotnet.data.transforms import Augment, Interpolation
 
@@ -79,6 +80,10 @@ class NpzPack(PictureData):
             names = [f"{name} ({wnid})" for name, wnid in zip(names, self._arrays["wnids"], strict=True)]
         return names
 
+    @property
+    def synsets(self) -> list[str] | None:
+        return [str(wnid) for wnid in self._arrays["wnids"]] if "wnids" in self._arrays else super().synsets
+
     def train_pictures(self) -> Labelled:
         return self._split("train")
 
@@ -141,6 +146,10 @@ class _PackReader:
     def check(self, index: int) -> None:
         self._decode(index, reduced=True)
 
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        content = self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()
+        return content, suffix_of(content)
+
     def _decode(self, index: int, *, reduced: bool = False) -> Image.Image:
-        encoded = self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()
-        return decode(encoded, f"{index} of {self.name}", reduced=reduced)
+        content = self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()
+        return decode(content, f"{index} of {self.name}", reduced=reduced)

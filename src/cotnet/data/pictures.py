@@ -78,6 +78,11 @@ class FileReader:
     def check(self, index: int) -> None:
         decode(self.paths[index], str(self.paths[index]), reduced=True)
 
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """The file's bytes, and the suffix of its name."""
+        path = self.paths[index]
+        return path.read_bytes(), path.suffix.lower().removeprefix(".")
+
 
 class ArrayReader:
     """Reads pictures that are decoded already.

@@ -1,0 +1,168 @@
+"""Pictures streamed from tar shards: by process and loader worker, mixed anew every epoch, from any batch on."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from cotnet.data.pictures import decode
+from cotnet.data.shard_index import Shard, portion
+
+
+class ShardStream(IterableDataset[tuple[Tensor, int]]):
+    """The pictures of one process; the workers of a loader divide them among themselves.
+
+    For training each process serves `batches` whole batches an epoch: where its own shards hold fewer pictures they
+    begin again. For validation every picture is served once over all processes.
+
+    Args:
+        shards: All shards of the split.
+        locate: The path or URL of a shard.
+        classes: Number of classes.
+        transform: Makes the network's input [3, H, W] of a picture.
+        batch_size: Pictures per batch.
+        world: Number of processes.
+        rank: Number of this one.
+        batches: Batches an epoch of this process, for training; None for validation.
+        shuffle: Pictures among which the next one is drawn; 0 keeps the order.
+        seed: Of shards' and pictures' order.
+    """
+
+    def __init__(
+        self,
+        shards: list[Shard],
+        locate: Callable[[str], str],
+        *,
+        classes: int,
+        transform: Callable[[Any], Tensor],
+        batch_size: int,
+        world: int,
+        rank: int,
+        batches: int | None = None,
+        shuffle: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self.shards, self.locate, self.classes, self.transform = shards, locate, classes, transform
+        self.batch_size, self.world, self.rank = batch_size, world, rank
+        self.batches, self.shuffle, self.seed = batches, shuffle, seed
+        # Shared, because the copies of a stream in persistent workers outlive an epoch: epoch, batches to pass over.
+        self._start = torch.zeros(2, dtype=torch.int64).share_memory_()
+
+    def start(self, *, epoch: int, batch: int = 0) -> None:
+        """Say what the next iteration serves: an epoch, from a batch on."""
+        self._start[0], self._start[1] = epoch, batch
+
+    def batches_of(self, workers: int) -> int:
+        """How many batches a loader with so many workers serves; 0 loads in the process itself."""
+        if self.batches is not None:
+            return self.batches
+        readers = max(workers, 1)
+        return sum(-(-self._portion(0, readers, worker).pictures // self.batch_size) for worker in range(readers))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        info = get_worker_info()
+        workers, worker = (1, 0) if info is None else (info.num_workers, info.id)
+        epoch, passed = (int(value) for value in self._start)
+        if self.batches is None:
+            for sample in self._samples(0, workers, worker):
+                yield self._labelled(sample)
+            return
+        # A loader takes its batches from the workers in turn, beginning with the first one, which after a resume takes
+        # the part of the worker whose turn it is.
+        worker = (worker + passed) % workers
+        own = len(range(worker, self.batches, workers)) * self.batch_size
+        served = len(range(worker, passed, workers)) * self.batch_size
+        draw = random.Random(f"{self.seed} {epoch} {self.rank} {worker}")
+        samples = self._endless(epoch, workers, worker, draw)
+        for number, sample in enumerate(samples):
+            if number >= own:
+                return
+            if number >= served:  # what a resumed run has had already is read, not decoded
+                yield self._labelled(sample)
+
+    def _endless(self, epoch: int, workers: int, worker: int, draw: random.Random) -> Iterator[dict[str, Any]]:
+        while True:  # every picture of the reader's own before any of them again
+            yield from self._mixed(self._samples(epoch, workers, worker), draw)
+
+    def _mixed(self, samples: Iterator[dict[str, Any]], draw: random.Random) -> Iterator[dict[str, Any]]:
+        """Serve from a buffer, each time the picture at a random place, which the next one takes."""
+        buffer: list[dict[str, Any]] = []
+        for sample in samples:
+            if len(buffer) < self.shuffle:
+                buffer.append(sample)
+            elif buffer:
+                place = draw.randrange(len(buffer))
+                yield buffer[place]
+                buffer[place] = sample
+            else:
+                yield sample
+        draw.shuffle(buffer)
+        yield from buffer
+
+    def _portion(self, epoch: int, workers: int, worker: int) -> Any:
+        order = list(range(len(self.shards)))
+        if self.batches is not None:
+            random.Random(f"{self.seed} {epoch}").shuffle(order)
+        counts = [shard.pictures for shard in self.shards]
+        return portion(counts, order, readers=self.world * workers, reader=self.rank * workers + worker)
+
+    def _samples(self, epoch: int, workers: int, worker: int) -> Iterator[dict[str, Any]]:
+        own = self._portion(epoch, workers, worker)
+        position = 0
+        for number in own.shards:
+            shard, found = self.shards[number], 0
+            for sample in read_shard(self.locate(shard.name)):
+                if position % own.step == own.first:
+                    yield sample
+                position += 1
+                found += 1
+            if found != shard.pictures:
+                raise ValueError(f"shard {shard.name} holds {found} pictures, its index says {shard.pictures}")
+
+    def _labelled(self, sample: dict[str, Any]) -> tuple[Tensor, int]:
+        name = f"{sample['__key__']} of {sample['__url__']}"
+        content = next((value for key, value in sample.items() if key != "cls" and not key.startswith("__")), None)
+        text = sample.get("cls", b"").decode(errors="replace").strip()
+        if content is None or not text.isdecimal() or int(text) >= self.classes:
+            raise ValueError(f"{name} must hold a picture and a class from 0 to {self.classes - 1}, got class {text!r}")
+        return self.transform(decode(content, name)), int(text)
+
+
+def read_shard(url: str) -> Iterator[dict[str, Any]]:
+    """The samples of a tar file one after the other, as bytes by suffix.
+
+    Args:
+        url: A path, ``pipe:COMMAND``, ``http(s)://``, or anything else that webdataset or fsspec opens.
+
+    Raises:
+        ValueError: It cannot be read to its end; the message names it.
+    """
+    from webdataset.tariterators import group_by_keys, tar_file_iterator
+
+    try:
+        with closing(open_url(url)) as stream:
+            files = tar_file_iterator(stream)
+            yield from group_by_keys({**file, "__url__": url} for file in files)
+    except GeneratorExit:
+        raise
+    # What a network, a command or a damaged archive makes readers stumble over has no common class.
+    except Exception as error:
+        raise ValueError(
+            f"cannot read the shard {url}: {' '.join(str(error).split()) or type(error).__name__}"
+        ) from error
+
+
+def open_url(url: str) -> Any:
+    """Open a path or URL for reading: webdataset's schemes first, then those of fsspec."""
+    from webdataset.gopen import gopen, gopen_schemes
+
+    scheme = url.split(":", 1)[0] if ":" in url else ""
+    if scheme in ("", "file") or scheme in gopen_schemes:
+        return gopen(url)
+    import fsspec
+
+    return fsspec.open(url, "rb").open()

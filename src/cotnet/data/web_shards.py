@@ -1,0 +1,215 @@
+"""Tar shards from a disk, a command, the web or an object store, as `cotnet shards` or webdataset write them."""
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from cotnet.data.base import IMAGENET_MEAN, IMAGENET_STD, Labelled, PictureData
+from cotnet.data.shard_index import INDEX, ShardIndex
+from cotnet.data.shard_stream import ShardStream, open_url
+from cotnet.data.transforms import Augment, Interpolation, Transform
+
+
+class WebShards(PictureData):
+    """Pictures in tar shards with the index of `cotnet shards`, read one after the other and never unpacked.
+
+    Args:
+        root: Folder or URL that holds ``index.json``, such as ``shards``, ``https://host/shards`` or
+            ``s3://bucket/shards`` (through fsspec and its package for that store).
+        url: Where a shard is, when not beside the index, with ``{name}`` for its file name, such as
+            ``pipe:curl -s https://host/{name}``.
+        shuffle: Pictures in memory per loader process, among which the next one is drawn.
+        size: Side of the square network input in pixels.
+        batch_size: Pictures per step and device.
+        workers: Loader processes.
+        augment: How training pictures are changed.
+        auto_augment: A RandAugment policy, or None.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
+        interpolation: Resampling filter.
+        crop_pct: Fraction that the validation crop keeps.
+
+    Raises:
+        ValueError: A number is outside its range; on use: the index or a shard is missing or damaged.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        url: str | None = None,
+        shuffle: int = 1000,
+        size: int = 224,
+        batch_size: int = 64,
+        workers: int = 4,
+        augment: Augment = "resized_crop",
+        auto_augment: str | None = None,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        interpolation: Interpolation = "bicubic",
+        crop_pct: float = 0.875,
+    ) -> None:
+        super().__init__(
+            size=size,
+            batch_size=batch_size,
+            workers=workers,
+            augment=augment,
+            auto_augment=auto_augment,
+            mean=mean,
+            std=std,
+            interpolation=interpolation,
+            crop_pct=crop_pct,
+        )
+        if shuffle < 0:
+            raise ValueError(f"data.shuffle must be at least 0, got {shuffle}")
+        if url is not None and "{name}" not in url:
+            raise ValueError(f"data.url must hold {{name}} in the place of a shard's file name, got {url!r}")
+        self.root = root.rstrip("/")
+        self.url = url
+        self.shuffle = shuffle
+
+    @property
+    def source(self) -> dict[str, str | int | bool]:
+        root = self.root if ":" in self.root else str(Path(self.root).absolute())
+        place: dict[str, str | int | bool] = {"root": root}
+        return place if self.url is None else {**place, "url": self.url}
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.index.classes
+
+    @property
+    def synsets(self) -> list[str] | None:
+        return self.index.synsets
+
+    @cached_property
+    def index(self) -> ShardIndex:
+        """The index, read once."""
+        place = f"{self.root}/{INDEX}"
+        try:
+            with open_url(place) as file:
+                content = file.read()
+        # What a disk, a network or a store has to say has no common class.
+        except Exception as error:
+            raise ValueError(f"cannot read {place} ({error}); `cotnet shards` writes it beside its shards") from error
+        return ShardIndex.from_json(content, name=place)
+
+    def locate(self, name: str) -> str:
+        """Where a shard is."""
+        return f"{self.root}/{name}" if self.url is None else self.url.replace("{name}", name)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the index.
+
+        Raises:
+            ValueError: It is missing, or there are fewer pictures than a batch for every process.
+        """
+        if stage in (None, "fit") and not hasattr(self, "train_set"):
+            world, _ = self._processes()
+            self._train = Split(self, "train", self._train_transform())
+            self.train_set: Any = self._train
+            if len(self._train) < max(self.batch_size, self.workers) * world:
+                raise ValueError(
+                    f"data.batch_size {self.batch_size} and data.workers {self.workers} in {world} processes are too "
+                    f"many for {len(self._train)} training pictures"
+                )
+        if not hasattr(self, "val_set"):
+            self._val = Split(self, "val", self._eval_transform())
+            self.val_set: Any = self._val
+
+    def check_pictures(self) -> None:
+        """Open the first shard of each split and decode its first picture; the rest is checked as it is read."""
+        for split in (self._train, self._val):
+            next(iter(split.stream(batches=1)))
+
+    def train_dataloader(self) -> "StreamLoader":
+        world, rank = self._processes()
+        batches = len(self._train) // (self.batch_size * world)
+        seed = torch.initial_seed() % 2**31
+        stream = self._train.stream(batches=batches, world=world, rank=rank, shuffle=self.shuffle, seed=seed)
+        return self._stream_loader(stream, lambda: 0 if self.trainer is None else self.trainer.current_epoch)
+
+    def val_dataloader(self) -> "StreamLoader":
+        """Every picture once over all processes, in the order of the shards."""
+        world, rank = self._processes()
+        return self._stream_loader(self._val.stream(world=world, rank=rank), lambda: 0)
+
+    def train_pictures(self) -> Labelled:
+        raise ValueError("shards are read from end to end and do not give single pictures")
+
+    val_pictures = train_pictures
+
+    def _stream_loader(self, stream: ShardStream, epoch: Callable[[], int]) -> "StreamLoader":
+        return StreamLoader(
+            stream,
+            epoch,
+            batch_size=self.batch_size,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(torch.initial_seed()),
+        )
+
+
+class Split:
+    """The pictures of a split, known by their number until they are streamed."""
+
+    def __init__(self, data: WebShards, split: str, transform: Transform) -> None:
+        if split not in data.index.splits:
+            raise ValueError(f"{data.root} has no shards for {split}; it has {', '.join(data.index.splits)}")
+        self.data, self.split, self.transform = data, split, transform
+
+    def __len__(self) -> int:
+        return self.data.index.pictures(self.split)
+
+    def stream(self, *, world: int = 1, rank: int = 0, **options: Any) -> ShardStream:
+        """A stream of one process, see `ShardStream`."""
+        return ShardStream(
+            self.data.index.splits[self.split],
+            self.data.locate,
+            classes=self.data.num_classes,
+            transform=self.transform,
+            batch_size=self.data.batch_size,
+            world=world,
+            rank=rank,
+            **options,
+        )
+
+
+class StreamLoader(DataLoader[Any]):
+    """A loader of a stream, whose order follows the epoch and which can begin at any of its batches.
+
+    Lightning keeps what `state_dict` says in a checkpoint, and hands it back before a resumed epoch.
+
+    Args:
+        stream: What is loaded.
+        epoch: Asked for the epoch whenever an iteration begins.
+        options: Of `torch.utils.data.DataLoader`.
+    """
+
+    def __init__(self, stream: ShardStream, epoch: Callable[[], int], **options: Any) -> None:
+        super().__init__(stream, **options)
+        self.stream, self.epoch = stream, epoch
+        self._served = self._passed = 0
+
+    def __len__(self) -> int:
+        return self.stream.batches_of(self.num_workers)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self._served, self._passed = self._passed, 0
+        self.stream.start(epoch=self.epoch(), batch=self._served)
+        for batch in super().__iter__():
+            self._served += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of this epoch have been served; none after its last one."""
+        return {"served": 0 if self._served == len(self) else self._served}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Begin the next iteration after so many batches."""
+        self._passed = int(state_dict["served"])

@@ -1,0 +1,76 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+datasets = pytest.importorskip("datasets")
+
+from cotnet.data import HuggingFace  # noqa: E402
+
+
+def rows(count: int) -> dict[str, list]:
+    pictures = []
+    for index in range(count):
+        out = io.BytesIO()
+        Image.fromarray(np.full((8, 8, 3), 20 * index, np.uint8)).save(out, "PNG")
+        pictures.append({"bytes": out.getvalue(), "path": None})
+    return {"picture": pictures, "kind": [index % 2 for index in range(count)]}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    features = datasets.Features(picture=datasets.Image(), kind=datasets.ClassLabel(names=["ash", "birch"]))
+    splits = {name: datasets.Dataset.from_dict(rows(count), features) for name, count in (("train", 6), ("test", 3))}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def served(path, **options) -> tuple[HuggingFace, list[int]]:
+    data = HuggingFace(str(path), size=8, batch_size=2, workers=0, **options)
+    data.setup()
+    data.check_pictures()
+    return data, sorted(int(label) for _, labels in data.val_dataloader() for label in labels)
+
+
+def test_a_saved_set(saved):
+    data, labels = served(saved)
+    assert (data.class_names, len(data.train_set), labels) == (["ash", "birch"], 6, [0, 0, 1])
+    read, _ = data.val_pictures()
+    assert read.encoded(1)[1] == "png"
+    assert read(2).getpixel((0, 0)) == (40, 40, 40)
+
+
+def test_parquet_files(saved, tmp_path):
+    (tmp_path / "files").mkdir()
+    for name, split in datasets.load_from_disk(saved).items():
+        split.to_parquet(tmp_path / "files" / f"{name}-00000.parquet")
+    assert served(tmp_path / "files")[1] == [0, 0, 1]
+
+
+def test_a_folder_of_pictures(tmp_path):
+    for split in ("train", "test"):
+        for label, name in enumerate(("ash", "birch")):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(2):
+                Image.new("RGB", (8, 8), (90 * label, 0, 0)).save(tmp_path / split / name / f"{index}.png")
+    data, labels = served(tmp_path)
+    assert (data.class_names, labels) == (["ash", "birch"], [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"val_split": "dev"}, "has no split 'dev'; it has train, test"),
+        ({"image": "kind"}, "data.image 'kind' is no column of type Image .* it has picture"),
+        ({"label": "nowhere"}, "data.label 'nowhere' is no column of type ClassLabel"),
+    ],
+)
+def test_what_it_lacks_is_named(saved, options, message):
+    with pytest.raises(ValueError, match=message):
+        served(saved, **options)
+
+
+def test_a_folder_without_a_data_set_is_named(tmp_path):
+    with pytest.raises(ValueError, match="cannot open the data set"):
+        served(tmp_path)

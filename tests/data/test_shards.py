@@ -1,0 +1,177 @@
+"""Shards hold what their source holds, are read by every process and worker exactly once, and resume anywhere."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cotnet.cli import main
+from cotnet.data import ImageFolder, WebShards
+from cotnet.data.shard_index import INDEX, ShardIndex, portion
+from cotnet.data.shard_stream import read_shard
+from cotnet.data.shard_writer import write_shards
+
+TRAIN, VAL = 22, 7
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A folder of pictures whose one colour says which of the split it is."""
+    root = tmp_path_factory.mktemp("source")
+    for split, count in (("train", TRAIN), ("val", VAL)):
+        for index in range(count):
+            folder = root / split / ("ash", "birch")[index % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), 10 * index, np.uint8)).save(folder / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(source, tmp_path_factory):
+    place = tmp_path_factory.mktemp("made") / "shards"
+    write_shards(ImageFolder(str(source)), place, per_shard=4, say=lambda line: None)
+    return place
+
+
+def data(folder, **options) -> WebShards:
+    plain = {"size": 8, "batch_size": 3, "workers": 0, "augment": "none", "crop_pct": 1.0, "shuffle": 4}
+    found = WebShards(str(folder), **{**plain, "mean": (0, 0, 0), "std": (1 / 25.5,) * 3, **options})
+    found.setup()
+    return found
+
+
+def numbers(loader) -> list[list[int]]:
+    """Which pictures each batch holds, by their colour."""
+    return [[round(float(picture.mean())) for picture in pictures] for pictures, _ in loader]
+
+
+def test_the_index_counts(folder):
+    index = ShardIndex.from_json((folder / INDEX).read_text(), name="it")
+    assert index.classes == ["ash", "birch"]
+    assert [shard.pictures for shard in index.splits["train"]] == [4, 4, 4, 4, 4, 2]
+    assert index.per_class == {"train": [11, 11], "val": [4, 3]}
+    assert all((folder / shard.name).stat().st_size == shard.bytes for shard in index.splits["val"])
+
+
+def test_pictures_are_copied_as_they_are(source, folder):
+    stored = {sample["png"] for shard in sorted(folder.glob("train-*")) for sample in read_shard(str(shard))}
+    assert stored == {path.read_bytes() for path in (source / "train").rglob("*.png")}
+
+
+@pytest.mark.parametrize(("readers", "shards"), [(1, 6), (3, 6), (6, 6), (7, 6), (20, 2)])
+def test_portions_hold_every_picture_once(readers, shards):
+    counts, seen = [4 + number % 3 for number in range(shards)], []
+    for reader in range(readers):
+        own = portion(counts, range(shards), readers=readers, reader=reader)
+        pictures = [(shard, index) for shard in own.shards for index in range(counts[shard])][own.first :: own.step]
+        assert len(pictures) == own.pictures
+        seen += pictures
+    assert sorted(seen) == [(shard, index) for shard in range(shards) for index in range(counts[shard])]
+
+
+@pytest.mark.parametrize(("world", "workers"), [(1, 0), (2, 0), (1, 2), (3, 1)])
+def test_validation_serves_every_picture_once(folder, world, workers):
+    module, seen = data(folder), []
+    for rank in range(world):
+        stream = module._val.stream(world=world, rank=rank)
+        loader = module._stream_loader(stream, lambda: 0)
+        if workers:
+            module.workers = workers
+            loader = module._stream_loader(stream, lambda: 0)
+        batches = numbers(loader)
+        assert len(batches) == len(loader)
+        seen += flat(batches)
+    assert sorted(seen) == list(range(VAL))
+
+
+def flat(batches: list[list[int]]) -> list[int]:
+    return [number for batch in batches for number in batch]
+
+
+def training(module, *, world=1, rank=0, epoch=0):
+    stream = module._train.stream(batches=TRAIN // 3 // world, world=world, rank=rank, shuffle=module.shuffle)
+    return module._stream_loader(stream, lambda: epoch)
+
+
+def test_every_process_trains_on_as_many_batches_and_on_pictures_of_its_own(folder):
+    shares = [flat(numbers(training(data(folder), world=2, rank=rank))) for rank in range(2)]
+    assert [len(share) for share in shares] == [9, 9]
+    assert not set(shares[0]) & set(shares[1])
+
+
+def test_epochs_are_mixed_anew_and_the_same_again(folder):
+    first, again, next_one = (numbers(training(data(folder), epoch=epoch)) for epoch in (0, 0, 1))
+    assert first == again != next_one
+    assert flat(first) != sorted(flat(first))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("served", [1, 3, 4])
+def test_goes_on_at_any_batch(folder, workers, served):
+    module = data(folder, workers=workers)
+    whole = numbers(training(module))
+    stopped, resumed = training(module), training(module)
+    batches = iter(stopped)
+    for _ in range(served):
+        next(batches)
+    resumed.load_state_dict(stopped.state_dict())
+    assert numbers(resumed) == whole[served:]
+    assert numbers(resumed) == whole, "the epoch after a resumed one is whole"
+
+
+def test_reads_from_a_command(folder):
+    module = data(folder, url=f"pipe:cat {folder}/{{name}}")
+    assert sorted(flat(numbers(module.val_dataloader()))) == list(range(VAL))
+
+
+def test_reads_through_fsspec(folder):
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    for path in folder.iterdir():
+        store.pipe(f"/bucket/{path.name}", path.read_bytes())
+    module = data("memory://bucket")
+    assert sorted(flat(numbers(module.val_dataloader()))) == list(range(VAL))
+
+
+def test_what_is_wrong_is_named(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"cannot read .*nowhere/index\.json"):
+        data(tmp_path / "nowhere")
+    (tmp_path / INDEX).write_text("{}")
+    with pytest.raises(ValueError, match="is no index of shards"):
+        data(tmp_path)
+    plain = json.loads((folder / INDEX).read_text())
+    plain["splits"]["val"][0]["name"] = "pipe:rm -rf x"
+    (tmp_path / INDEX).write_text(json.dumps(plain))
+    with pytest.raises(ValueError, match=r"a shard must be the name of a \.tar file, got 'pipe"):
+        data(tmp_path)
+    with pytest.raises(ValueError, match=r"data\.url must hold \{name\}"):
+        data(folder, url="pipe:cat x")
+
+
+def test_a_truncated_and_a_short_shard_are_named(folder, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shard = tmp_path / "val-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:1500])
+    with pytest.raises(ValueError, match=r"val-000000\.tar"):
+        numbers(data(tmp_path).val_dataloader())
+    with tarfile.open(shard, "w") as archive:
+        entry = tarfile.TarInfo("0.cls")
+        entry.size = 1
+        archive.addfile(entry, io.BytesIO(b"9"))
+    with pytest.raises(ValueError, match=r"0 of .*val-000000\.tar must hold a picture and a class from 0 to 1"):
+        numbers(data(tmp_path).val_dataloader())
+
+
+def test_the_command_writes_a_whole_folder_or_none(source, tmp_path, capsys):
+    assert main(["shards", str(source), str(tmp_path / "made"), "--per-shard", "5"]) == 0
+    assert "train: 22 pictures in 5 shards" in capsys.readouterr().out
+    assert main(["shards", str(source), str(tmp_path / "made")]) == 2
+    assert "exists; name a new folder" in capsys.readouterr().err
+    (tmp_path / "half" / "train" / "ash").mkdir(parents=True)
+    assert main(["shards", str(tmp_path / "half"), str(tmp_path / "none")]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["half", "made"]
