@@ -10,7 +10,8 @@ from cotnet.cli.parser import Parser, at_least
 DESCRIPTION = """Name what is in pictures; with a detector, find where.
 
 WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model.
-A picture that cannot be read is named, the others are predicted all the same, and the exit status is then 2."""
+A picture that cannot be read is named, the others are predicted all the same, and the exit status is then 2.
+torchrun --nproc-per-node 8 -m cotnet predict ... shares the pictures among processes."""
 
 
 def run(arguments: list[str]) -> None:
@@ -23,7 +24,7 @@ def run(arguments: list[str]) -> None:
     """
     parser = Parser("predict", DESCRIPTION)
     parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="file, folder (searched through), or glob")
+    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="file, folder (searched through), .tar, or glob")
     parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
     parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
     parser.add_argument("--topk", type=int, metavar="K", help="classes a picture, at most all; default 5")
@@ -56,7 +57,8 @@ def run(arguments: list[str]) -> None:
     unreadable = 0
     width = max(map(len, paths))
 
-    with open_output(chosen.output) as file, PredictionReport(chosen.format, file, width=width) as report:
+    output = chosen.output if int(os.environ.get("RANK", "0")) == 0 else os.devnull  # the first process writes
+    with open_output(output) as file, PredictionReport(chosen.format, file, width=width) as report:
 
         def write(prediction: Prediction) -> None:
             nonlocal unreadable

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 DESCRIPTION = """Measure trained weights: top-1, top-5, per-class accuracy, images per second; of a detector AP.
 
 WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model.
-DATA is a folder with val/CLASS/*.jpg or CLASS/*.jpg, or an .npz pack; without it, the pictures that the weights were
-validated on in training. Its classes must be the weights' classes.
+DATA is a folder with val/CLASS/*.jpg or CLASS/*.jpg, an .npz pack, a Hugging Face data set on disk, or a folder or URL
+of tar shards; without it, the pictures that the weights were validated on in training. Its classes must be the weights'
+classes. torchrun --nproc-per-node 8 -m cotnet validate ... shares the pictures among processes, each picture once.
 A detector's DATA is a folder or a zip archive with images/ and val.json in COCO's format."""
 
 NAME_THEM = "name the pictures: cotnet validate WEIGHTS DATA"
@@ -48,7 +49,7 @@ def run(arguments: list[str]) -> None:
     if detection.is_detector(Path(chosen.weights), chosen):
         detection.validate(chosen)
         return
-    if chosen.data is not None and not Path(chosen.data).exists():
+    if chosen.data is not None and "://" not in chosen.data and not Path(chosen.data).exists():
         raise ValueError(
             f"data {chosen.data!r} does not exist; give a folder with val/CLASS/*.jpg or CLASS/*.jpg, or an .npz pack"
         )
@@ -68,10 +69,11 @@ def run(arguments: list[str]) -> None:
             raise
         raise ValueError(f"the pictures that the weights record are not usable ({error}); {NAME_THEM}") from error
     outputs = _outputs(card.class_names, found, anonymous=chosen.model is not None)
-    scores = evaluate(network, data.val_dataloader(), classes=len(card.class_names), outputs=outputs)
+    scores = evaluate(network, data, classes=len(card.class_names), outputs=outputs)
     text = (_json if chosen.format == "json" else _table)(scores, card.class_names)
-    with open_output(chosen.output) as file:
-        file.write(text)
+    if int(os.environ.get("RANK", "0")) == 0:
+        with open_output(chosen.output) as file:
+            file.write(text)
 
 
 def _data(path: str | None, card: "WeightsCard", *, batch_size: int, workers: int) -> "PictureData":
@@ -89,8 +91,12 @@ def _data(path: str | None, card: "WeightsCard", *, batch_size: int, workers: in
         "crop_pct": p["crop_pct"],
     }
     if path is not None:
+        if "://" in path or (Path(path) / "index.json").is_file():
+            return modules.WebShards(path, **options)
         if not Path(path).is_dir():
             return modules.NpzPack(path, **options)
+        if (Path(path) / "dataset_dict.json").is_file() or (Path(path) / "state.json").is_file():
+            return modules.HuggingFace(path, **options)
         splits = {"train", "val", "validation", "test"}.difference(card.class_names)
         if any((Path(path) / split).is_dir() for split in splits):
             return modules.ImageFolder(path, **options)
@@ -102,6 +108,11 @@ def _data(path: str | None, card: "WeightsCard", *, batch_size: int, workers: in
     if name not in modules.__all__ or name == "PictureData" or not isinstance(source, dict):
         raise ValueError(f"the weights do not record the pictures that they were validated on; {NAME_THEM}")
     source = {key: value for key, value in source.items() if key != "download"}  # a file does not decide on that
+    elsewhere = [str(value) for value in source.values() if ":" in str(value)]
+    if elsewhere or (
+        name == "HuggingFace" and not Path(str(source.get("path"))).exists()
+    ):  # nor to fetch or run things
+        raise ValueError(f"the weights record pictures that are not on this machine; {NAME_THEM}")
     try:
         return getattr(modules, name)(**source, **options)
     except TypeError as error:

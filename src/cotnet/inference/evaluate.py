@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
@@ -33,19 +33,23 @@ class Scores:
 
 
 def evaluate(
-    network: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]], *, classes: int, outputs: Sequence[int] | None = None
+    network: nn.Module,
+    pictures: DataLoader[tuple[Tensor, Tensor]] | LightningDataModule,
+    *,
+    classes: int,
+    outputs: Sequence[int] | None = None,
 ) -> Scores:
-    """Validate a network on a loader of (pictures [N, 3, H, W], labels [N]).
+    """Validate a network on batches of (pictures [N, 3, H, W], labels [N]), over the processes that torchrun started.
 
     Args:
         network: [N, 3, H, W] to logits [N, classes].
-        loader: every picture once.
+        pictures: a loader that serves every picture once, or a data module whose loaders do so over all processes.
         classes: number of classes.
         outputs: the network's output for each label, where their order differs.
     """
     evaluation = _Evaluation(network, classes, range(classes) if outputs is None else outputs)
     start = time.perf_counter()
-    quiet_trainer().validate(evaluation, loader, verbose=False)
+    quiet_trainer().validate(evaluation, pictures, verbose=False)
     seconds = time.perf_counter() - start
     images = int(evaluation.counts.sum())
     per_class = torch.where(evaluation.counts > 0, evaluation.right / evaluation.counts, torch.nan)
@@ -78,3 +82,9 @@ class _Evaluation(LightningModule):
         self.top5.update(logits, labels)
         self.counts += torch.bincount(labels, minlength=len(self.counts))
         self.right += torch.bincount(labels[logits.argmax(1) == labels], minlength=len(self.counts))
+
+    def on_validation_epoch_end(self) -> None:
+        if self.trainer.world_size > 1:  # torchmetrics does the same for its own
+            self.counts, self.right = (
+                self.trainer.strategy.reduce(x, reduce_op="sum") for x in (self.counts, self.right)
+            )

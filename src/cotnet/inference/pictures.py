@@ -1,8 +1,11 @@
 """Pictures to predict: found, decoded by loader workers, and named where they cannot be read."""
 
 import glob
+import io
+import tarfile
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
@@ -16,9 +19,10 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".
 
 
 def find_pictures(words: Sequence[str]) -> list[str]:
-    """Paths of the pictures that files, folders (searched through) and globs name, each once, in order.
+    """Paths of the pictures that files, folders (searched through), tar archives and globs name, each once, in order.
 
-    Of a folder or a glob, files with a known ending are taken; a glob that matches none of those gives what it matches.
+    A picture in an archive is named ``ARCHIVE.tar/NAME``. Of a folder or a glob, files with a known ending are taken; a
+    glob that matches none of those gives what it matches.
 
     Raises:
         FileNotFoundError: a word names nothing.
@@ -31,6 +35,10 @@ def find_pictures(words: Sequence[str]) -> list[str]:
             inside = sorted(str(p) for p in path.rglob("*") if _is_named_picture(p) and p.is_file())
             if not inside:
                 raise ValueError(f"folder {word} holds no pictures ({', '.join(sorted(ENDINGS))})")
+        elif path.suffix == ".tar" and path.is_file():
+            inside = [f"{word}/{name}" for name in _members(word) if _is_named_picture(Path(name))]
+            if not inside:
+                raise ValueError(f"archive {word} holds no pictures ({', '.join(sorted(ENDINGS))})")
         elif path.exists():
             inside = [word]
         else:
@@ -44,6 +52,27 @@ def find_pictures(words: Sequence[str]) -> list[str]:
 
 def _is_named_picture(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+
+
+@cache
+def _members(archive: str) -> dict[str, tuple[int, int]]:
+    """Where each file of a tar archive begins, and its length."""
+    try:
+        with tarfile.open(archive) as tar:
+            return {member.name: (member.offset_data, member.size) for member in tar if member.isreg()}
+    except tarfile.TarError as error:
+        raise ValueError(f"cannot read the archive {archive}: {error}") from error
+
+
+def _source(path: str) -> str | io.BytesIO:
+    """What Pillow opens: the path, or the bytes of a picture in an archive."""
+    archive, inside, name = path.partition(".tar/")
+    if not inside or Path(path).exists():
+        return path
+    offset, size = _members(f"{archive}.tar")[name]
+    with open(f"{archive}.tar", "rb") as file:
+        file.seek(offset)
+        return io.BytesIO(file.read(size))
 
 
 def input_transform(card: WeightsCard) -> Callable[[Image.Image], Tensor]:
@@ -73,7 +102,7 @@ class PictureFiles(Dataset[tuple[str, Tensor | str]]):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's advice on odd files that it reads all the same
-                with Image.open(path) as picture:
+                with Image.open(_source(path)) as picture:
                     return path, self.transform(picture.convert("RGB"))
         # Decoders raise whatever their format makes them stumble over.
         except Exception as error:

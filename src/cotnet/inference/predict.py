@@ -43,6 +43,8 @@ def predict(
 ) -> None:
     """Predict pictures and hand each prediction to `write`, in order; memory does not grow with their number.
 
+    Processes that torchrun started take the batches in turn, and the first of them writes.
+
     Args:
         network: in eval mode.
         card: its class names and preprocessing.
@@ -52,14 +54,17 @@ def predict(
         batch_size: pictures at a time.
         workers: processes that decode.
     """
-    pictures = PictureFiles(paths, card)
-    batches = -(-len(paths) // batch_size)
-    workers = 0 if batches == 1 else min(workers, batches)
-    loader = DataLoader(pictures, batch_size, num_workers=workers, collate_fn=list)
+    writer = _Writer(write, card.class_names)
+    trainer = quiet_trainer(callbacks=[writer])
+    writer.rounds = -(-len(paths) // (batch_size * trainer.world_size))
+    starts = range(trainer.global_rank * batch_size, len(paths), trainer.world_size * batch_size)
+    own = [path for start in starts for path in paths[start : start + batch_size]]
+    workers = 0 if len(starts) <= 1 else min(workers, len(starts))
+    loader = DataLoader(PictureFiles(own, card), batch_size, num_workers=workers, collate_fn=list)
     topk = min(topk, len(card.class_names))
-    quiet_trainer(callbacks=[_Writer(write, card.class_names)]).predict(
-        _TopK(network, topk), loader, return_predictions=False
-    )
+    trainer.predict(_TopK(network, topk), loader, return_predictions=False)
+    while writer.rounds:  # a process without a batch in the last round takes part in it all the same
+        writer.write_round(trainer, [])
 
 
 Batch = list[tuple[str, Tensor | str]]
@@ -79,16 +84,31 @@ class _TopK(LightningModule):
 
 
 class _Writer(Callback):
+    """Writes batch after batch; of several processes the first one writes what each has of a round."""
+
     def __init__(self, write: Callable[[Prediction], None], class_names: list[str]):
-        self.write, self.class_names = write, class_names
+        self.write, self.class_names, self.rounds = write, class_names, 0
 
     def on_predict_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         rows = zip(*outputs, strict=True)
+        predictions = []
         for path, x in batch:
             if isinstance(x, str):
-                self.write(Prediction(path, [], [], error=x))
+                predictions.append(Prediction(path, [], [], error=x))
             else:
                 probabilities, classes = next(rows)
-                self.write(Prediction(path, [self.class_names[i] for i in classes], probabilities))
+                predictions.append(Prediction(path, [self.class_names[i] for i in classes], probabilities))
+        self.write_round(trainer, predictions)
+
+    def write_round(self, trainer: Any, predictions: list[Prediction]) -> None:
+        """Write what all processes have of a round; every one of them has to call this."""
+        self.rounds -= 1
+        gathered: list[Any] | None = [predictions]
+        if trainer.world_size > 1:
+            gathered = [None] * trainer.world_size if trainer.is_global_zero else None
+            torch.distributed.gather_object(predictions, gathered)
+        for part in gathered or []:
+            for prediction in part:
+                self.write(prediction)
