@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from cotnet.cli.fields import check_fields, fields_of
-from cotnet.cli.train import find_recipe
+from cotnet.cli.recipes import find_recipe, read_recipe
 
 EMBEDDED = find_recipe("embedded")
 
 
 def check(*words: str, recipe: Path = EMBEDDED) -> None:
-    check_fields(list(words), recipe)
+    check_fields(list(words), read_recipe(recipe))
 
 
 def test_the_sources_say_what_the_classes_have():

@@ -6,7 +6,7 @@ What passes here is parsed again by jsonargparse, which has the last word; this 
 import ast
 import difflib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,17 @@ _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 _PARSERS: dict[str, Any] = {"int": int, "float": float}
 
 
-def check_fields(words: list[str], recipe: Path) -> None:
+def check_fields(words: list[str], recipe: Sequence[dict[str, Any]]) -> None:
     """Check the names and the simple values of the fields on the command line.
 
     Args:
         words: The fields, as ``--group.field value`` or ``--group.field=value``.
-        recipe: The YAML file that they override; it says which classes model and data are.
+        recipe: The fields that they override, in the order of `cotnet.cli.recipes.read_recipe`.
 
     Raises:
         ValueError: A field or a class is unknown, a value is of the wrong kind, or there is no model of the name.
     """
-    given = list(_assignments(words))
+    given = list(assignments(words))
     groups = _groups(*named_classes(words, recipe))
     for name, value in given:
         group, _, path = name.partition(".")
@@ -64,22 +64,15 @@ def fields_of(source: Path, class_name: str) -> Fields:
     return {}
 
 
-def named_classes(words: list[str], recipe: Path) -> tuple[str | None, str | None]:
+def named_classes(words: list[str], recipe: Sequence[dict[str, Any]]) -> tuple[str | None, str | None]:
     """The classes of model and data that the command line or else the recipe names; None where neither does."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(recipe.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"recipe {str(recipe)!r} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"recipe {str(recipe)!r} holds no fields; see cotnet train --print_config")
-    given = list(_assignments(words))
+    given = list(assignments(words))
     found: list[str | None] = []
     for group in ("model", "data"):
         word = next((value for name, value in reversed(given) if name in (group, f"{group}.class_path")), None)
-        part = content.get(group)
-        value = word or (part.get("class_path") if isinstance(part, dict) else None)
+        parts = [part.get(group) for part in recipe]
+        named = [part["class_path"] for part in parts if isinstance(part, dict) and "class_path" in part]
+        value = word or (named[-1] if named else None)
         found.append(value if isinstance(value, str) else None)
     return found[0], found[1]
 
@@ -118,7 +111,7 @@ def _kinds(base: str, *folders: str) -> dict[str, tuple[str, Path]]:
     }
 
 
-def _assignments(words: list[str]) -> Iterator[tuple[str, str | None]]:
+def assignments(words: list[str]) -> Iterator[tuple[str, str | None]]:
     """Name and value of each field; None where no value follows."""
     for index, word in enumerate(words):
         if not word.startswith("--"):

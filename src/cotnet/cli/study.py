@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> None:
     if chosen.recipe is not None:
         study = replace(study, recipe=chosen.recipe)
     study.check()
-    from cotnet.cli.train import find_recipe
+    from cotnet.cli.recipes import find_recipe
 
     find_recipe(study.recipe)
     name = Path(chosen.study).stem if chosen.study else "grid"

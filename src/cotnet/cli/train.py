@@ -1,16 +1,32 @@
 """`cotnet train [RECIPE] [--field value ...]`: what can be checked before Lightning is loaded."""
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
-from cotnet.cli.fields import check_fields
+from cotnet.cli.fields import assignments, check_fields
+from cotnet.cli.recipes import find_recipe, read_recipe, recipe_name, shipped_recipes
 
 DEFAULT_RECIPE = "embedded"
-GROUPS = ("model", "data", "trainer", "seed_everything", "config", "print_config", "help", "ckpt_path", "runs")
+GROUPS = (
+    "model",
+    "data",
+    "trainer",
+    "seed_everything",
+    "config",
+    "print_config",
+    "help",
+    "ckpt_path",
+    "runs",
+    "find_lr",
+)
 
 HELP = """usage: cotnet train [RECIPE] [--field value ...]
 
-Train a classifier as a recipe says. RECIPE is one of {recipes}, or a YAML file; default {default}.
+Train a network as a recipe says. RECIPE is the path of a YAML file or one of these; default {default}:
+
+{recipes}
+
 Every field of a recipe can be overridden:
 
   cotnet train                                                    pictures that are already on this machine
@@ -19,8 +35,10 @@ Every field of a recipe can be overridden:
   cotnet train RECIPE --ckpt_path runs/RECIPE/1/last.ckpt         resume, with the same recipe and fields
 
   --model.FIELD, --data.FIELD, --trainer.FIELD   e.g. --model.base_lr 0.1 --data.batch_size 32 --trainer.max_epochs 5
+  --config FILE       further YAML over the recipe's
   --data CLASS        cotnet.data.EmbeddedPictures, CIFAR, NpzPack or ImageFolder
   --ckpt_path FILE    checkpoint to resume from
+  --find_lr FILE.png  instead of training, a learning-rate range test and its picture
   --runs FOLDER       where run folders RECIPE/NUMBER are made; default runs
   --seed_everything N seed
   --print_config      print the whole configuration, every field with its value, and stop
@@ -45,7 +63,7 @@ def run(arguments: list[str]) -> None:
 
             print_fields(asked[0])
         else:
-            print(HELP.format(recipes=", ".join(recipe_names()), default=DEFAULT_RECIPE), end="")
+            print(HELP.format(recipes=_listed(shipped_recipes()), default=DEFAULT_RECIPE), end="")
         return
     name, fields = DEFAULT_RECIPE, arguments
     if arguments and not arguments[0].startswith("-"):
@@ -54,39 +72,13 @@ def run(arguments: list[str]) -> None:
     _check_groups(fields)
     for flag in ("ckpt_path", "config"):
         _check_file(fields, flag)
-    check_fields(fields, path)
+    _check_picture(fields)
+    recipe = read_recipe(path)
+    check_fields(fields, recipe)
 
     from cotnet.cli.train_parser import train
 
-    train(path, fields)
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes that the package ships."""
-    return sorted(_recipes())
-
-
-def find_recipe(name: str) -> Path:
-    """The file of a shipped recipe, or the file of that path.
-
-    Raises:
-        ValueError: There is neither.
-    """
-    shipped = _recipes()
-    if name in shipped:
-        return shipped[name]
-    path = Path(name)
-    if path.is_file():
-        return path
-    if path.suffix in (".yaml", ".yml"):
-        raise ValueError(f"recipe file {name!r} does not exist")
-    raise ValueError(f"unknown recipe {name!r}; {_nearest(name, recipe_names())}, or the path of a YAML file")
-
-
-def _recipes() -> dict[str, Path]:
-    # By path: importing cotnet.train would load Lightning, and an editable install with compiled parts has two roots.
-    package = Path(__file__).parents[1]
-    return {path.stem: path for folder in ("train", "detection") for path in (package / folder).glob("recipes/*.yaml")}
+    train(recipe_name(path), recipe, fields)
 
 
 def _check_groups(fields: list[str]) -> None:
@@ -111,6 +103,19 @@ def _check_file(fields: list[str], flag: str) -> None:
             raise FileNotFoundError(f"--{flag} {value!r} is not a file")
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?  The package has {', '.join(known)}" if near else f"use one of {', '.join(known)}"
+def _check_picture(fields: list[str]) -> None:
+    for name, value in assignments(fields):
+        if name == "find_lr":
+            if value is None or Path(value).suffix != ".png":
+                raise ValueError(f"--find_lr must name a .png file to write, got {value!r}")
+            if not Path(value).absolute().parent.is_dir():
+                raise FileNotFoundError(f"--find_lr {value!r}: its folder does not exist; make it first")
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Recipes by their folder, a line each."""
+    folders: dict[str, list[str]] = {}
+    for name in sorted(names):
+        folder, slash, stem = name.rpartition("/")
+        folders.setdefault(folder + slash, []).append(stem)
+    return "\n".join(f"  {folder}  {' '.join(stems)}".replace("    ", "  ") for folder, stems in folders.items())

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -14,7 +15,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 import cotnet.data as data_modules
 from cotnet.cli.fields import named_classes
 from cotnet.cli.parser_errors import sentence
+from cotnet.cli.recipes import read_recipe
 from cotnet.train import Classifier, TrainingModule, fit, next_folder, prepare
+from cotnet.train.lr_finder import find_learning_rate
+from cotnet.train.processes import name_strategies, rank_zero_print
 
 # A run brings its own logger, checkpoints and progress; see cotnet.train.run.
 _OWN: dict[str, Any] = {
@@ -38,18 +42,25 @@ class TrainCLI(LightningCLI):
         """Where to write, what to resume, and the number of classes from the data."""
         parser.add_argument("--runs", type=str, default="runs", help="Folder of the run folders.")
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to resume from.")
+        parser.add_argument("--find_lr", type=str | None, default=None, help="PNG of a learning-rate range test.")
         target = "model.init_args.num_classes" if self.subclass_mode_model else "model.num_classes"
         parser.link_arguments("data", target, compute_fn=_num_classes, apply_on="instantiate")
 
 
-def train(recipe: Path, fields: list[str]) -> None:
+def train(name: str, recipe: list[dict[str, Any]], fields: list[str]) -> None:
     """Train as a recipe and the fields that override it say.
+
+    Args:
+        name: The recipe's name, for the run's folder.
+        recipe: Its fields, see `cotnet.cli.recipes.read_recipe`.
+        fields: The words of the command line after it.
 
     Raises:
         ValueError: Something is wrong with them, the data or the checkpoint.
     """
     _silence()
-    cli = _parse(["--config", str(recipe), *fields], names_model=named_classes(fields, recipe)[0] is not None)
+    name_strategies()
+    cli = _parse([*_words(recipe), *_with_bases(fields)], names_model=named_classes(fields, recipe)[0] is not None)
     model, data, trainer = cli.model, cli.datamodule, cli.trainer
     epochs = cli.config.trainer.max_epochs
     if epochs is None:
@@ -57,11 +68,13 @@ def train(recipe: Path, fields: list[str]) -> None:
     _check_validation(trainer, epochs)
     resume = Path(cli.config.ckpt_path) if cli.config.ckpt_path else None
     prepare(model, data, resume=resume, epochs=epochs)
-    folder = next_folder(Path(cli.config.runs), recipe.stem)
-    print(
+    if cli.config.find_lr is not None:
+        _find_lr(model, data, trainer, Path(cli.config.find_lr))
+        return
+    folder = next_folder(Path(cli.config.runs), name)
+    rank_zero_print(
         f"training {model.name} ({sum(p.numel() for p in model.network.parameters()) / 1e6:.2f} M parameters) on "
-        f"{len(data.train_set)} pictures of {data.num_classes} classes, validating on {len(data.val_set)}",
-        flush=True,
+        f"{len(data.train_set)} pictures of {data.num_classes} classes, validating on {len(data.val_set)}"
     )
 
     def write_config(path: Path) -> None:
@@ -72,6 +85,17 @@ def train(recipe: Path, fields: list[str]) -> None:
         fit(model, data, trainer, folder=folder, seed=_seed(cli.config), resume=resume, write_config=write_config)
     except ValueError as error:
         raise ValueError(_from_worker(error)) from error
+
+
+def _find_lr(model: TrainingModule, data: Any, trainer: Trainer, picture: Path) -> None:
+    found = find_learning_rate(model, data, trainer, picture=picture)
+    advice = "the loss does not fall; look at the data and the network"
+    if found.base_lr is not None:
+        advice = (
+            f"steepest at a learning rate of {found.suggested:.3g}: --model.base_lr {found.base_lr:.3g} "
+            f"for {found.global_batch} pictures a step"
+        )
+    rank_zero_print(f"{advice}\nthe loss over the rates is in {picture}")
 
 
 def _check_validation(trainer: Trainer, epochs: int) -> None:
@@ -122,6 +146,23 @@ def _parse(arguments: list[str], *, names_model: bool) -> TrainCLI:
         )
     except (ArgumentError, MisconfigurationException, ValueError, TypeError) as error:
         raise ValueError(sentence(str(error), _FIELDS)) from error
+
+
+def _words(recipe: list[dict[str, Any]]) -> list[str]:
+    return [f"--config={yaml.safe_dump(part, sort_keys=False)}" for part in recipe]
+
+
+def _with_bases(words: list[str]) -> list[str]:
+    """The words, with the fields of a file and of its bases in the place of each ``--config FILE``."""
+    whole: list[str] = []
+    pending = iter(words)
+    for word in pending:
+        if word == "--config" or word.startswith("--config="):
+            file = word.partition("=")[2] or next(pending)
+            whole += _words(read_recipe(Path(file)))
+        else:
+            whole.append(word)
+    return whole
 
 
 def _num_classes(data: Any) -> int:

@@ -1,8 +1,9 @@
 """A timm network, its loss, optimizer and metrics, as a Lightning module."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -15,9 +16,11 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from cotnet.models.names import check_name
 from cotnet.models.weights_file import WeightsCard
+from cotnet.train.distill import Distillation, Teacher
 from cotnet.train.module import TrainingModule, class_path
 from cotnet.train.optimizer import cosine_schedule, scaled_learning_rate, sgd
 from cotnet.train.plots import draw_confusion
+from cotnet.train.processes import rank_zero_print, shard
 
 Batch = tuple[Tensor, Tensor]
 
@@ -43,6 +46,14 @@ class Classifier(TrainingModule):
         drop_rate: Dropout before the classifier.
         drop_path_rate: Stochastic depth of the last block, growing linearly from 0.
         ema_decay: Decay of a moving average of weights and buffers, which is then validated and kept; None for none.
+        lr_update: Change the learning rate at every ``step``, or once per ``epoch``.
+        layer_decay: Factor of the learning rate from one layer to the one before it, for fine-tuning; None for none.
+        freeze: Parts of the network that keep their weights and their BatchNorm statistics, such as ``[conv1, bn1,
+            layer1]``; None for none.
+        distillation: A teacher whose answers are learnt beside the labels; None for none.
+        channels_last: Lay the channels of a pixel side by side in memory, the faster way for convolutions.
+        compile: Compile the network by `torch.compile`.
+        grad_checkpointing: Save memory by computing activations again in the backward pass.
 
     Raises:
         ValueError: The name is unknown, or a number is outside its range.
@@ -77,6 +88,13 @@ class Classifier(TrainingModule):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         ema_decay: float | None = None,
+        lr_update: Literal["step", "epoch"] = "step",
+        layer_decay: float | None = None,
+        freeze: list[str] | None = None,
+        distillation: Distillation | None = None,
+        channels_last: bool = True,
+        compile: bool = False,
+        grad_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         _check_ranges(
@@ -84,7 +102,7 @@ class Classifier(TrainingModule):
             | {"warmup_lr": warmup_lr, "final_lr": final_lr, "mixup": mixup, "cutmix": cutmix},
             below_1={"label_smoothing": label_smoothing, "drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
             | {"ema_decay": ema_decay or 0.0},
-            above_0={"base_lr": base_lr},
+            above_0={"base_lr": base_lr, "layer_decay": 1.0 if layer_decay is None else layer_decay},
         )
         if num_classes < 2:
             raise ValueError(f"training needs at least two classes, got {num_classes}")
@@ -100,9 +118,19 @@ class Classifier(TrainingModule):
         self.final_lr = final_lr
         self.label_smoothing = label_smoothing
         self.ema_decay = ema_decay
+        self.lr_update = lr_update
+        self.layer_decay = layer_decay
+        self.distillation = distillation
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = create_network(
             name, num_classes=num_classes, drop_rate=drop_rate, drop_path_rate=drop_path_rate, **self.kwargs
-        ).to(memory_format=torch.channels_last)  # the faster layout for convolutions, on CPU and GPU
+        ).to(memory_format=self.memory_format)
+        self.freeze_names = list(freeze or [])
+        freeze_parts(self.network, self.freeze_names)
+        if grad_checkpointing:
+            checkpoint_activations(self.network, name)
+        if compile:
+            self.network.compile()
         self.mix = (
             Mixup(mixup_alpha=mixup, cutmix_alpha=cutmix, label_smoothing=label_smoothing, num_classes=num_classes)
             if mixup or cutmix
@@ -116,7 +144,29 @@ class Classifier(TrainingModule):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Logits [N, classes] of pictures [N, 3, H, W]."""
-        return self.network(pictures.contiguous(memory_format=torch.channels_last))
+        return self.network(pictures.contiguous(memory_format=self.memory_format))
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Frozen parts stay in eval mode, so that their BatchNorm keeps its statistics."""
+        super().train(mode)
+        for name in self.freeze_names:  # by name, because SyncBN puts other modules in their place
+            self.network.get_submodule(name).eval()
+        return self
+
+    def configure_model(self) -> None:
+        """Shard the parameters where the strategy is to (FSDP2)."""
+        if self.device_mesh is not None:
+            if self.ema_decay is not None:
+                raise ValueError("a moving average of sharded weights is not supported; leave out --model.ema_decay")
+            shard(self.network, self.device_mesh)
+
+    def setup(self, stage: str) -> None:
+        """Fetch the teacher, where there is one."""
+        super().setup(stage)
+        if stage == "fit" and self.distillation is not None:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            synsets = getattr(data, "synsets", None)
+            self._teacher = Teacher(self.distillation, data.preprocessing, data.num_classes, synsets)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Loss and top-1 of one batch."""
@@ -125,10 +175,13 @@ class Classifier(TrainingModule):
             logits = self(pictures)
             loss = functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         else:  # the mixed targets are smoothed already
-            mixed, targets = self.mix(pictures, labels)
-            logits = self(mixed)
+            pictures, targets = self.mix(pictures, labels)
+            logits = self(pictures)
             loss = functional.cross_entropy(logits, targets)
             labels = targets.argmax(1)
+        if self.distillation is not None:
+            told = self.distillation.loss(logits, self._teacher(pictures))
+            loss = torch.lerp(loss, told, self.distillation.weight)
         self.train_top1.update(logits, labels)
         top1 = (logits.detach().argmax(1) == labels).float().mean()
         self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(pictures))
@@ -142,7 +195,8 @@ class Classifier(TrainingModule):
         self.val_top1.update(logits, labels)
         self.val_top5.update(logits, labels)
         self.confusion.update(logits, labels)
-        self.log("val_loss", functional.cross_entropy(logits, labels), on_epoch=True, batch_size=len(pictures))
+        loss = functional.cross_entropy(logits, labels)
+        self.log("val_loss", loss, on_epoch=True, batch_size=len(pictures), sync_dist=True)
         self.log("val_top1", self.val_top1, on_epoch=True)
         self.log("val_top5", self.val_top5, on_epoch=True)
 
@@ -150,14 +204,26 @@ class Classifier(TrainingModule):
         """Forget the confusion of the epoch before."""
         self.confusion.reset()
 
+    def on_validation_epoch_end(self) -> None:
+        """Add up the confusion over the processes, all of which have to take part."""
+        self._counts = self.confusion.compute().cpu().numpy()
+
     def create_optimizer(self) -> tuple[Optimizer, Scheduler]:
         """SGD at the scaled learning rate, and a cosine."""
+        lr = scaled_learning_rate(self.base_lr, self.global_batch)
+        processes, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
+        rank_zero_print(
+            f"learning rate {lr:g} = {self.base_lr:g} x {self.global_batch} / 256, for batches of "
+            f"{self.global_batch // processes // accumulated} pictures x {processes} processes x {accumulated} "
+            "accumulated"
+        )
         optimizer = sgd(
             self.network,
-            lr=scaled_learning_rate(self.base_lr, self.global_batch),
+            lr=lr,
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
+            layer_decay=self.layer_decay,
         )
         epochs = self.trainer.max_epochs
         assert epochs is not None
@@ -181,7 +247,7 @@ class Classifier(TrainingModule):
     def draw(self, folder: Path) -> None:
         """The confusion matrix."""
         assert self.card is not None
-        draw_confusion(self.confusion.compute().cpu().numpy(), self.card.class_names, folder / "confusion.png")
+        draw_confusion(self._counts, self.card.class_names, folder / "confusion.png")
 
     def check_data(self, data: Any) -> None:
         """Run shapes alone through a copy of the network."""
@@ -213,6 +279,40 @@ def create_network(name: str, **kwargs: Any) -> nn.Module:
         return timm.create_model(name, **kwargs)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(f"cannot build {name} with {kwargs}: {error}") from error
+
+
+def freeze_parts(network: nn.Module, names: Sequence[str]) -> None:
+    """Take the gradient from the parameters of parts of a network, and put these into eval mode.
+
+    Args:
+        network: Any network.
+        names: Dotted names of modules in it.
+
+    Raises:
+        ValueError: There is no such part, or nothing would be left to train.
+    """
+    parts = dict(network.named_modules())
+    for name in names:
+        if not name or name not in parts:
+            known = ", ".join(child for child, _ in network.named_children())
+            raise ValueError(
+                f"model.freeze: there is no part {name!r} in the network; it has {known}, and parts of those"
+            )
+        parts[name].requires_grad_(False).eval()
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError("model.freeze leaves nothing to train")
+
+
+def checkpoint_activations(network: nn.Module, name: str) -> None:
+    """Compute activations again in the backward pass.
+
+    Raises:
+        ValueError: The network cannot do so.
+    """
+    try:
+        network.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AttributeError, AssertionError) as error:
+        raise ValueError(f"{name} has no gradient checkpointing; leave out --model.grad_checkpointing") from error
 
 
 def _check_ranges(*, at_least_0: dict[str, float], below_1: dict[str, float], above_0: dict[str, float]) -> None:

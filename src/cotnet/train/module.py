@@ -1,7 +1,7 @@
 """What a run needs of the module that it trains, whatever its task is."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 
 from cotnet.models import load_entries
 from cotnet.models.weights_file import WeightsCard
+from cotnet.train.processes import suit_strategy
+from cotnet.train.sync_norm import AverageNorms
 
 # Title, factor, and the label of each column.
 Panel = tuple[str, float, dict[str, str]]
@@ -34,6 +36,7 @@ class TrainingModule(LightningModule):
         init_from: weights to start from, or None.
         warmup_epochs: epochs of linear warm-up.
         ema_decay: decay of the moving average of weights, or None.
+        lr_update: change the learning rate at every step, or once per epoch.
         network: what is trained.
         card: describes it in every file that the run writes.
     """
@@ -48,6 +51,7 @@ class TrainingModule(LightningModule):
     init_from: str | None
     warmup_epochs: float
     ema_decay: float | None
+    lr_update: Literal["step", "epoch"] = "step"
     network: nn.Module
     card: WeightsCard | None = None
 
@@ -86,9 +90,15 @@ class TrainingModule(LightningModule):
         self._settings = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
         return optimizer
 
+    def setup(self, stage: str) -> None:
+        """Suit the strategy to networks with BatchNorm."""
+        if stage == "fit":
+            suit_strategy(self.trainer.strategy)
+
     def configure_callbacks(self) -> list[Callback]:
-        """The moving average, where one is asked for."""
-        return [] if self.ema_decay is None else [EMAWeightAveraging(decay=self.ema_decay)]
+        """The moving average, where one is asked for, and the average of BatchNorm over the processes."""
+        average = [] if self.ema_decay is None else [EMAWeightAveraging(decay=self.ema_decay)]
+        return [*average, AverageNorms()]
 
     def on_train_start(self) -> None:
         """After a resume, hold to the momentum and decay that are configured now, not to the checkpoint's."""
@@ -96,8 +106,11 @@ class TrainingModule(LightningModule):
             group.update(settings)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set the learning rate of this step."""
-        self._schedule.step(self.current_epoch + batch_idx / self.trainer.num_training_batches)  # type: ignore[arg-type]
+        """Set the learning rate of this step, unless a range test sets it."""
+        if self.trainer.lr_scheduler_configs:
+            return
+        done = 0.0 if self.lr_update == "epoch" else batch_idx / self.trainer.num_training_batches
+        self._schedule.step(self.current_epoch + done)  # type: ignore[arg-type]
         self.log("lr", self._optimizer.param_groups[-1]["lr"], on_step=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -76,6 +76,30 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path, *
     save(figure, path)
 
 
+def draw_range_test(rates: Sequence[float], losses: Sequence[float], suggested: float | None, path: Path) -> None:
+    """The loss over growing learning rates, and the suggested one.
+
+    Args:
+        rates: Learning rates, rising.
+        losses: The loss at each.
+        suggested: The rate to mark, or None.
+        path: The PNG to write.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses)
+    if suggested is not None:
+        axes.axvline(suggested, color="black", linestyle="--", linewidth=1, label=f"steepest at {suggested:.3g}")
+        axes.legend()
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss, smoothed")
+    best, first = min(losses), losses[0]
+    axes.set_ylim(best - 0.05 * (first - best) - 0.01, first + 0.5 * (first - best) + 0.05)
+    axes.grid(alpha=0.3)
+    save(figure, path)
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG; a half-written one never bears the name."""
     partial = path.with_name(path.name + ".partial")

@@ -72,9 +72,11 @@ def fit(
         write_config: Writes the run's whole configuration to a path.
     """
     started = time.perf_counter()
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True)
-    write_config(folder / "config.yaml")
+    leads = trainer.is_global_zero  # of several processes one writes
+    made = [path for path in (folder, *folder.parents) if leads and not path.exists()]
+    if leads:
+        folder.mkdir(parents=True)
+        write_config(folder / "config.yaml")
     best = BestCheckpoint(folder, model.monitor)
     record = Record(folder, best)
     trainer.loggers = [TensorBoardLogger(folder, name="", version="tensorboard")]
@@ -87,10 +89,12 @@ def fit(
             raise ValueError("out of memory; use a smaller --data.batch_size") from error
         raise
     finally:
-        if (folder / "last.ckpt").is_file():
+        if leads and (folder / "last.ckpt").is_file():
             record.write_weights()
-        else:
+        elif leads:
             _remove(made)
+    if not leads:
+        return
     if not folder.is_dir():
         raise ValueError(
             "the run ended before its first epoch; see trainer.max_steps, trainer.max_time and "

@@ -1,0 +1,79 @@
+"""Recipes: YAML files of the fields of `cotnet train`, each of which may stand on others.
+
+By path, not by import: importing `cotnet.train` would load Lightning, and an editable install with compiled parts has
+two roots.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_PACKAGE = Path(__file__).parents[1]
+_FOLDERS = tuple(_PACKAGE / task / "recipes" for task in ("train", "detection"))
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The package's recipes by name; a file that begins with an underscore is a base alone."""
+    files = {path: folder for folder in _FOLDERS for path in sorted(folder.rglob("*.yaml"))}
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path, folder in files.items()
+        if not path.name.startswith("_")
+    }
+
+
+def recipe_name(path: Path) -> str:
+    """The name of a shipped recipe's file, and of another file its name without the suffix."""
+    return next((name for name, shipped in shipped_recipes().items() if shipped == path), path.stem)
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a shipped recipe, or the file of that path.
+
+    Raises:
+        ValueError: There is neither.
+    """
+    shipped = shipped_recipes()
+    if name in shipped:
+        return shipped[name]
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml"):
+        raise ValueError(f"recipe file {name!r} does not exist")
+    near = difflib.get_close_matches(name, shipped, n=1)
+    hint = f"did you mean {near[0]}?" if near else "`cotnet train --help` lists them"
+    raise ValueError(f"unknown recipe {name!r}; {hint}, or give the path of a YAML file")
+
+
+def read_recipe(path: Path, *, above: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
+    """The fields of a recipe's bases and its own, those that win last.
+
+    ``base`` names a file or a list of files, relative to the recipe; a shipped recipe is a base by its name, too.
+
+    Args:
+        path: The YAML file.
+        above: The recipes that led here.
+
+    Raises:
+        ValueError: A file is missing, no YAML, holds no fields, or stands on itself.
+    """
+    if path.resolve() in above:
+        raise ValueError(f"recipe {str(path)!r} stands on itself; take it out of the list of bases")
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"recipe {str(path)!r} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"recipe {str(path)!r} holds no fields; see cotnet train --print_config")
+    bases = content.pop("base", [])
+    chain: list[dict[str, Any]] = []
+    for base in [bases] if isinstance(bases, str) else bases:
+        beside = path.parent / str(base)
+        file = beside if beside.is_file() else shipped_recipes().get(str(base))
+        if file is None:
+            raise ValueError(f"recipe {str(path)!r} stands on {base!r}, which is no file beside it and no recipe")
+        chain += read_recipe(file, above=(*above, path.resolve()))
+    return [*chain, content]

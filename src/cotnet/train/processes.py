@@ -1,0 +1,54 @@
+"""What training in several processes asks of Lightning's strategies, and FSDP2's sharding of a network."""
+
+import torch
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+
+from cotnet.train.sync_norm import SyncNorm
+
+
+@rank_zero_only
+def rank_zero_print(line: str) -> None:
+    """Print in one process alone."""
+    print(line, flush=True)
+
+
+def name_strategies() -> None:
+    """Make FSDP2 a value of ``trainer.strategy``; Lightning knows it by its class alone."""
+    if "fsdp2" not in StrategyRegistry.available_strategies():
+        StrategyRegistry.register(
+            "fsdp2", ModelParallelStrategy, "parameters sharded over the processes, block by block"
+        )
+
+
+def suit_strategy(strategy: Strategy) -> None:
+    """Set what a network with BatchNorm needs, before the strategy wraps it.
+
+    DDP must not copy the first process's statistics to all at every forward pass: each process gathers its own, which
+    are averaged at the end of an epoch, and processes may validate different numbers of batches. SyncBN works on every
+    device. A sharded network is saved in one file.
+    """
+    if isinstance(strategy, DDPStrategy):
+        strategy._ddp_kwargs.setdefault("broadcast_buffers", False)
+    if isinstance(strategy, ModelParallelStrategy):
+        strategy._save_distributed_checkpoint = False
+    if getattr(strategy, "_layer_sync", None) is not None:
+        strategy._layer_sync = SyncNorm()  # type: ignore[attr-defined]
+
+
+def shard(network: nn.Module, mesh: DeviceMesh) -> None:
+    """Shard the parameters over the processes of a mesh, block by block (FSDP2).
+
+    Args:
+        network: Any network; its blocks are the members of its sequences and lists of modules.
+        mesh: Lightning's, with the dimension ``data_parallel``.
+    """
+    network.to(memory_format=torch.contiguous_format)  # it refuses others; pictures may come in any layout
+    over = mesh["data_parallel"]
+    for part in network.children():
+        for block in part if isinstance(part, (nn.Sequential, nn.ModuleList)) else ():
+            fully_shard(block, mesh=over)
+    fully_shard(network, mesh=over)
