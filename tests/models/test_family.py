@@ -103,7 +103,7 @@ def test_mixers_of_the_hybrid():
 
 
 def test_own_models_are_marked_and_small():
-    for name, limit in {"cotnet18": 12e6, "cotnet_nano": 1.1e6, "cotnet20_nano": 0.5e6, "cotnet8_nano": 1.2e6}.items():
+    for name, limit in {"cotnet18": 12e6, "cotnet_nano": 1.1e6, "cotnet20_nano": 0.5e6, "cotnet8_nano": 1.3e6}.items():
         assert "own" in timm.get_pretrained_cfg(name).description
         assert sum(p.numel() for p in timm.create_model(name).parameters()) < limit
 
