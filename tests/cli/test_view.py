@@ -1,6 +1,8 @@
 """`cotnet view`: sheets for a person, one line for a mistake."""
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from PIL import Image
 
 from cotnet.cli.main import main
-from cotnet.models.weights_file import WeightsCard, write_weights
+from cotnet.models.weights_file import WeightsCard, read_weights, write_weights
 
 
 def weights_file(folder, model="cotnet_nano", **kwargs):
@@ -113,6 +115,14 @@ def test_wrong_choices_make_nothing(files, tmp_path, capsys, words, message):
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "v").exists()
+
+
+def test_a_detector_is_refused(files, tmp_path, capsys):
+    _, weights, picture = files
+    entries, card = read_weights(Path(weights))
+    write_weights(tmp_path / "d.safetensors", entries, replace(card, task="detection"))
+    assert main(["view", str(tmp_path / "d.safetensors"), picture]) == 2
+    assert "is for detection; cotnet view shows networks that name pictures" in capsys.readouterr().err
 
 
 def test_missing_files(files, tmp_path, capsys):

@@ -54,9 +54,14 @@ def run(arguments: list[str]) -> None:
     from cotnet.cli.main import UnfinishedError
     from cotnet.inference.network import load_network
     from cotnet.inference.pictures import PictureFiles, find_pictures
+    from cotnet.models.weights_file import read_card
 
     paths = find_pictures(chosen.pictures)
-    network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema)
+    weights = Path(chosen.weights)
+    described = read_card(weights) if weights.is_file() else None
+    if described is not None and described.task != "classification":
+        raise ValueError(f"{weights} is for {described.task}; cotnet view shows networks that name pictures")
+    network, card = load_network(weights, model=chosen.model, ema=chosen.ema)
     layers = _layers(network, card, stages=chosen.stages, layers=chosen.layers)
     heads = _heads(network, chosen.heads, layers)
     classes = _classes_of_grad_cam(chosen.topk, needed=not layers)
