@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from cotnet.cli.recipes import find_recipe, read_recipe, shipped_recipes
+from cotnet.cli.train import run
 from cotnet.models.family import PUBLISHED_ACCURACY
 
 RELEASED = list(json.loads((Path(__file__).parents[1] / "parity" / "state_dict_entries.json").read_text()))
@@ -63,6 +65,10 @@ def test_default(name, built):
     assert (data.size, data.crop_pct, data.augment, data.auto_augment) == (224, 0.875, "resized_crop", None)
 
 
+def test_a_teacher_is_a_part_of_a_recipe(built):
+    assert built(find_recipe("distill")).model.distillation.teacher == "tf_efficientnet_lite0"
+
+
 @pytest.mark.parametrize("name", [name for name in shipped_recipes() if "/" in name])
 def test_the_header_has_command_accuracy_source_and_rate(name):
     text = find_recipe(name).read_text()
@@ -109,3 +115,26 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path, text, message):
     (tmp_path / "own.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_recipe(tmp_path / "own.yaml")
+
+
+@pytest.mark.parametrize("name", ["advanced/cotnet50", "default/resnet50"])
+def test_a_set_up_runs(name, tmp_path):
+    """One step of all that the set-up asks for, on a smaller network and smaller pictures."""
+    for split in ("train", "val"):
+        for kind in ("ash", "birch"):
+            (tmp_path / split / kind).mkdir(parents=True)
+            for index in range(2):
+                Image.effect_noise((40, 30), 80).convert("RGB").save(tmp_path / split / kind / f"{index}.jpg")
+    small = [
+        "--model.name",
+        "cotnet20_nano",
+        "--model.warmup_epochs",
+        "0",
+        "--data.size",
+        "16",
+        "--data.batch_size",
+        "4",
+    ]
+    data = ["--data.root", str(tmp_path), "--data.workers", "0", "--trainer.max_epochs", "1"]
+    run([name, *small, *data, "--runs", str(tmp_path / "runs")])
+    assert (tmp_path / "runs" / name / "1" / "weights.safetensors").is_file()

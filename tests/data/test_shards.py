@@ -2,7 +2,11 @@
 
 import io
 import json
+import shutil
 import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -125,6 +129,23 @@ def test_goes_on_at_any_batch(folder, workers, served):
 def test_reads_from_a_command(folder):
     module = data(folder, url=f"pipe:cat {folder}/{{name}}")
     assert sorted(flat(numbers(module.val_dataloader()))) == list(range(VAL))
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="webdataset reads the web through curl, which is absent")
+def test_reads_from_the_web(folder):
+    handler = partial(Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        module = data(f"http://127.0.0.1:{server.server_port}")
+        assert sorted(flat(numbers(module.val_dataloader()))) == list(range(VAL))
+        with pytest.raises(ValueError, match=r"cannot read http.*nowhere/index\.json"):
+            data(f"http://127.0.0.1:{server.server_port}/nowhere")
+        server.shutdown()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
 
 
 def test_reads_through_fsspec(folder):

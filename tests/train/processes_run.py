@@ -4,17 +4,20 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import timm
 import torch
 import torch.distributed as dist
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 import cotnet  # noqa: F401 (registers the family)
 from cotnet.cli import main
-from cotnet.train.sync_norm import replace_norms
+from cotnet.train.sync_norm import AverageNorms, replace_norms
 
 
 def gradients(network: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -43,6 +46,18 @@ def difference(sync: bool) -> float:
     parts = gradients(ddp, x[4 * rank : 4 * rank + 4], labels[4 * rank : 4 * rank + 4])
     assert whole.keys() == parts.keys()
     return max(float((whole[name] - parts[name]).abs().max()) for name in whole)
+
+
+def averaged() -> list[float]:
+    """Running means of a network and of its moving average that were 0 in one process and 1 in the other."""
+    network, average = nn.BatchNorm2d(1), AveragedModel(nn.BatchNorm2d(1))
+    for module in (network, average.module):
+        module.running_mean.fill_(dist.get_rank())
+    callback = EMAWeightAveraging()
+    callback._average_model = average
+    at_the_end = SimpleNamespace(world_size=2, is_last_batch=True, callbacks=[callback])
+    AverageNorms().on_train_batch_end(at_the_end, network)
+    return [float(network.running_mean), float(average.module.running_mean)]
 
 
 def commands(pictures: str, folder: Path) -> None:
@@ -74,7 +89,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     folder = Path(sys.argv[2])
-    found = {"sync": difference(True), "plain": difference(False)}
+    found = {"sync": difference(True), "plain": difference(False), "averaged": averaged()}
     if int(os.environ["RANK"]) == 0:
         (folder / "found.json").write_text(json.dumps(found))
     commands(sys.argv[1], folder)

@@ -98,3 +98,22 @@ def test_accumulated_halves_equal_the_whole_where_no_batch_norm_is():
             grads.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
         difference = float((grads[0] - grads[1]).abs().max())
         assert (difference < 1e-9) == equal
+
+
+def test_compiles_the_network(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda call, **_: compiled.append(call) or call)
+    assert Classifier("cotnet_nano", num_classes=3, compile=True)(torch.randn(2, 3, 8, 8)).shape == (2, 3)
+    assert len(compiled) == 1
+    Classifier("cotnet_nano", num_classes=3)
+    assert len(compiled) == 1
+
+
+def test_mixed_precision_computes_in_half_and_keeps_weights_whole(tmp_path, monkeypatch):
+    seen = set()
+    whole = Classifier.forward
+    monkeypatch.setattr(Classifier, "forward", lambda self, x: (y := whole(self, x), seen.add(y.dtype))[0])
+    folder = train(tmp_path, "--trainer.precision", "bf16-mixed")
+    entries, _ = read_weights(folder / "weights.safetensors")
+    assert seen == {torch.bfloat16}
+    assert {value.dtype for value in entries.values()} == {torch.float32, torch.int64}

