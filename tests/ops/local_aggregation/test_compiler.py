@@ -40,9 +40,13 @@ def test_compiled_by_inductor_in_channels_last():
 class Aggregate(nn.Module):
     """The operator as a module."""
 
+    def __init__(self, kernel_size=3, **options):
+        super().__init__()
+        self.kernel_size, self.options = kernel_size, options
+
     def forward(self, value, weight):
-        """[N, C, H, W] to [N, C, H, W]."""
-        return local_aggregation(value, weight, 3)
+        """[N, C, H, W] to [N, C, H', W']."""
+        return local_aggregation(value, weight, self.kernel_size, **self.options)
 
 
 def test_export_holds_standard_operators_for_every_size():
@@ -54,6 +58,20 @@ def test_export_holds_standard_operators_for_every_size():
     assert "cotnet" not in program.graph_module.code
     value, weight = torch.randn(5, 16, 8, 6), torch.randn(5, 2, 9, 8, 6)
     torch.testing.assert_close(program.module()(value, weight), local_aggregation(value, weight, 3))
+
+
+@pytest.mark.parametrize(("kernel_size", "stride"), [(1, 2), (3, 3), (5, 2)])
+def test_export_of_a_stride_is_not_bound_to_the_sizes_of_the_example(kernel_size, stride):
+    def example(batch, height, width):
+        out = ((height - 1) // stride + 1, (width - 1) // stride + 1)
+        return torch.randn(batch, 8, height, width), torch.randn(batch, 2, kernel_size**2, *out)
+
+    shapes = ({0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}, {0: Dim.AUTO, 3: Dim.AUTO, 4: Dim.AUTO})
+    layer = Aggregate(kernel_size, stride=stride)
+    program = torch.export.export(layer, example(2, 10, 13), dynamic_shapes=shapes).module()
+    for sizes in ((3, 8, 9), (4, 9, 5)):
+        arguments = example(*sizes)
+        torch.testing.assert_close(program(*arguments), layer(*arguments))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -14,7 +14,7 @@ from torch import Tensor
 def aggregate(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> Tensor:
     """Local aggregation, [N, C, H, W] and [N, G, T, I, J] to [N, C, I, J]."""
     maps, (out_h, out_w) = weight.shape[1], weight.shape[3:]
-    padded, weight = _accumulable(_pad(value, kernel_size, dilation)), _accumulable(weight)
+    padded, weight = _accumulable(_pad(value, kernel_size, stride, dilation)), _accumulable(weight)
     out = None
     for tap, rows, columns in _taps(kernel_size, stride, dilation, out_h, out_w):
         term = _by_map(padded[:, :, rows, columns], blocks, maps) * _over_channels(weight[:, :, tap], blocks)
@@ -50,7 +50,7 @@ def aggregate_grad_weight(
     """Gradient of the weight, [N, C, I, J] and [N, C, H, W] to [N, maps, T, I, J]."""
     out_h, out_w = grad_out.shape[2:]
     grad = _by_map(_accumulable(grad_out), blocks, maps)
-    padded = _accumulable(_pad(value, kernel_size, dilation))
+    padded = _accumulable(_pad(value, kernel_size, stride, dilation))
     products = [
         (grad * _by_map(padded[:, :, rows, columns], blocks, maps)).sum(2).flatten(1, 2)
         for _, rows, columns in _taps(kernel_size, stride, dilation, out_h, out_w)
@@ -69,8 +69,11 @@ def _taps(kernel_size: int, stride: int, dilation: int, out_h: int, out_w: int) 
         yield tap, rows, columns
 
 
-def _pad(value: Tensor, kernel_size: int, dilation: int) -> Tensor:
-    return F.pad(value, [dilation * (kernel_size // 2)] * 4)
+def _pad(value: Tensor, kernel_size: int, stride: int, dilation: int) -> Tensor:
+    pad = dilation * (kernel_size // 2)
+    # A strided slice then never spans all rows, which at some sizes alone would bind an exported program to those.
+    beyond = stride if stride > 1 else 0
+    return F.pad(value, [pad, pad + beyond, pad, pad + beyond])
 
 
 def _accumulable(x: Tensor) -> Tensor:
