@@ -30,6 +30,29 @@ NESTED = """Parser key "data":
     - Expected a <class 'NoneType'>
   Given value type: <class 'NestedArg'>
   Given value: NestedArg(key='size', val='big')"""
+CONSTRUCTOR = """Does not validate against any of the Union subtypes
+Subtypes: [<class 'lightning.pytorch.core.datamodule.LightningDataModule'>, <class 'NoneType'>]
+Errors:
+  - data.size must be at least 1, got 0
+  - Expected a <class 'NoneType'>
+Given value type: <class 'jsonargparse._namespace.Namespace'>
+Given value: Namespace(class_path='cotnet.data.Data', init_args=Namespace(size=0))"""
+FOREIGN = """Parser key "data":
+
+  - Expected a path but os.system either not accessible or invalid
+  - Does not validate against any of the Union subtypes
+  Subtypes: [<class 'lightning.pytorch.core.datamodule.LightningDataModule'>, <class 'NoneType'>]
+  Errors:
+    - %s
+    - Expected a <class 'NoneType'>
+  Given value type: <class 'str'>
+  Given value: os.system"""
+NOT_EXPECTED = """Parser key "data":
+  Does not validate against any of the Union subtypes
+  Errors:
+    - Problem with given class_path 'cotnet.data.Data':
+        Option '%s' is not accepted
+    - Expected a <class 'NoneType'>"""
 REQUIRED = """Parser key "data":
   Errors:
     - Problem with given class_path 'cotnet.data.Data':
@@ -44,6 +67,18 @@ REQUIRED = """Parser key "data":
         (REQUIRED, "data.batch_size is missing; pass --data.batch_size"),
         ("Unrecognized arguments: --model.nam=x", "unknown field model.nam; did you mean --model.name?"),
         ("Key 'batchsize' is not expected", "unknown field batchsize; did you mean --data.batch_size?"),
+        ("Group 'model' does not accept option 'nam'", "unknown field model.nam; did you mean --model.name?"),
+        (NOT_EXPECTED % "batchsize", "unknown field data.batchsize; did you mean --data.batch_size?"),
+        (
+            NOT_EXPECTED % "class_path",
+            "data holds fields beside class_path; a class's own fields stand under init_args",
+        ),
+        (CONSTRUCTOR, "data.size must be at least 1, got 0"),
+        (FOREIGN % "It is no data module", "data cannot be 'os.system': It is no data module"),
+        (
+            FOREIGN % "Problem with given class_path 'no.such':\n        No module named 'no'",
+            "data cannot be 'os.system': No module named 'no'",
+        ),
         ("Key 'modl.name' is not expected", "unknown field modl.name; did you mean model.name?"),
         ("Key 'zebra.name' is not expected", "unknown field zebra.name; fields begin with model, data"),
         ("Key 'model.zebra' is not expected", "unknown field model.zebra; cotnet train --help model lists the fields"),

@@ -16,19 +16,25 @@ def sentence(text: str, fields: Mapping[str, Sequence[type]]) -> str:
     if " --> " in text and ") failed: " in text:  # an error inside of what computes a linked field
         text = text.split(") failed: ", 1)[1]
     group = "data." if "Problem with given class_path" in text else ""  # the only field that is a class
-    found = _unknown(text, fields) or _required(text, group) or _stray(text) or _typed(text, group)
+    found = _unknown(text, fields, group) or _required(text, group) or _stray(text) or _typed(text, group)
+    found = found or _refused(text)
     return found or " ".join(re.sub(r"Problem with given class_path '[\w.]+':\s*", "", text).split())
 
 
-def _unknown(text: str, fields: Mapping[str, Sequence[type]]) -> str | None:
+def _unknown(text: str, fields: Mapping[str, Sequence[type]], group: str) -> str | None:
+    inside = re.search(r"Group '([\w.]+)' does not accept (?:option|nested key) '([\w.]+)'", text)
     match = re.search(r"nrecognized arguments: --(\S+?)(?:[ =]|$)", text) or re.search(
-        r"Option '([\w.]+)' is not accepted|Key ['\"]([\w.]+)['\"] is not expected|"
-        r"accept (?:option|nested key) '([\w.]+)'",
-        text,
+        r"Option '([\w.]+)' is not accepted|Key ['\"]([\w.]+)['\"] is not expected", text
     )
-    if match is None:
+    if inside is None and match is None:
         return None
-    field = next(name for name in match.groups() if name)
+    if inside is not None:
+        field = f"{inside[1]}.{inside[2]}"
+    else:
+        assert match is not None
+        field = group + next(name for name in match.groups() if name).removeprefix(group)
+    if field == "data.class_path":
+        return "data holds fields beside class_path; a class's own fields stand under init_args"
     return f"unknown field {field}; {_nearest(field, fields)}"
 
 
@@ -57,6 +63,21 @@ def _typed(text: str, group: str) -> str | None:
         return None
     name = last[1] if last[1].startswith(group) else group + last[1]
     return f"{name} must be {' or '.join(dict.fromkeys(kinds))}, got {value[1].strip()!r}"
+
+
+def _refused(text: str) -> str | None:
+    """What a constructor said of its arguments, out of the parser's list of all that it tried."""
+    tried = re.search(r"Union subtypes\b.*?\bErrors:\n(.*?)(?:\n\s*Given value type:|$)", text, flags=re.DOTALL)
+    if tried is None:
+        return None
+    reasons = [" ".join(one.split()) for one in re.split(r"^\s*- ", tried[1], flags=re.MULTILINE)]
+    reason = next((one for one in reasons if one and "NoneType" not in one), None)
+    key = re.search(r'Parser key "([\w.]+)":', text)
+    value = re.search(r"Given value: ?(.*)", text)
+    if reason is None or key is None or value is None:
+        return reason
+    reason = re.sub(r"Problem with given class_path '[\w.]+':\s*", "", reason)
+    return f"{key[1]} cannot be {value[1].strip()!r}: {reason}"
 
 
 def _kind(text: str) -> str:
