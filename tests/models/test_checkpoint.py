@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import safetensors.torch
 import timm
 import torch
 
@@ -54,7 +55,9 @@ def damaged(folder):
         "empty": b"",
         "web page": b"<!DOCTYPE html><html></html>",
         "archive": b"\x1f\x8b" + bytes(200),
-        "damaged": b"hello world" * 9,
+        "damaged": b"\x00hello world" * 9,
+        "text file": b"hello world\n" * 9,
+        "safetensors file": safetensors.torch.save({"a": torch.ones(1)}),
     }
     for words, content in files.items():
         path = folder / words
@@ -63,10 +66,14 @@ def damaged(folder):
     with zipfile.ZipFile(folder / "zip", "w") as archive:
         archive.writestr("a.txt", "x")
     yield folder / "zip", "archive"
+    with zipfile.ZipFile(folder / "script", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "version"):
+            archive.writestr(f"script/{name}", b"3")
+    yield folder / "script", "TorchScript"
     for name, content, words in (
         ("list", [1, 2], "holds a list"),
         ("number", {"state_dict": {"a": 3}}, "'a' is not a named tensor"),
-        ("nothing", {"state_dict": {}}, "no weights"),
+        ("nothing", {"state_dict": {}}, "no weights under state_dict"),
         ("hostile", {"state_dict": {"a": Hostile(folder / "owned")}}, "system.*do not trust"),
         ("module", torch.nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
     ):
@@ -92,6 +99,9 @@ def test_missing_file_and_missing_average(tmp_path):
     torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / "plain.pth")
     with pytest.raises(ValueError, match="no averaged weights"):
         cotnet.load_official(tmp_path / "plain.pth", ema=True)
+    torch.save({"state_dict": {"a": torch.ones(1)}, "state_dict_ema": None}, tmp_path / "none.pth")
+    with pytest.raises(ValueError, match="no weights under state_dict_ema"):
+        cotnet.load_official(tmp_path / "none.pth", ema=True)
 
 
 @pytest.fixture
@@ -119,6 +129,14 @@ def test_pretrained_from_a_file(released):
             "cotnet_nano", pretrained=True, features_only=True, in_chans=1, pretrained_cfg_overlay=overlay
         )
     torch.testing.assert_close(features.conv1.weight, model.conv1.weight.sum(1, keepdim=True))
+
+
+def test_pretrained_from_a_damaged_safetensors_file(tmp_path):
+    (tmp_path / "cut.safetensors").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"cannot read .*cut\.safetensors: it is damaged"):
+        timm.create_model(
+            "cotnet_nano", pretrained=True, pretrained_cfg_overlay={"file": str(tmp_path / "cut.safetensors")}
+        )
 
 
 @pytest.mark.filterwarnings("ignore:the weights classify")

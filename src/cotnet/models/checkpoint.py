@@ -56,9 +56,10 @@ def load_official(path: str | Path, ema: bool = False) -> dict[str, Tensor]:
     if ema and "state_dict_ema" not in content:
         raise ValueError(f"{path} has no averaged weights (state_dict_ema); read it with ema=False")
     # A released detector keeps its weights under "model".
-    entries = content.get("state_dict_ema" if ema else "state_dict", content.get("model", content))
+    key = "state_dict_ema" if ema else "state_dict"
+    entries = content.get(key, content.get("model", content))
     if not isinstance(entries, Mapping) or not entries:
-        raise ValueError(f"{path} is not a released checkpoint: it has no weights under state_dict")
+        raise ValueError(f"{path} is not a released checkpoint: it has no weights under {key}")
     odd = [name for name, value in entries.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
     if odd:
         raise ValueError(f"{path} is not a released checkpoint: its entry {odd[0]!r} is not a named tensor")
@@ -88,12 +89,19 @@ def why_unreadable(path: Path, error: Exception) -> str:
         if not zipfile.is_zipfile(path):
             return "it is truncated: copy or download it again"
         with zipfile.ZipFile(path) as archive:
-            if not any(name.endswith("/data.pkl") for name in archive.namelist()):
-                return "it is an archive of other files, not a checkpoint"
+            names = archive.namelist()
+        if not any(name.endswith("/data.pkl") for name in names):
+            return "it is an archive of other files, not a checkpoint"
+        if any(name.endswith("/constants.pkl") for name in names):
+            return "it is a TorchScript program, not a checkpoint"
     if start.startswith(b"\x1f\x8b") or start[257:262] == b"ustar":
         return "it is an archive of other files, not a checkpoint"
     if start.lstrip().startswith(b"<"):
         return "it is a web page: the download did not give the file itself"
+    if start[6:9] == b"\0\0{":  # the header and its length
+        return "it is a safetensors file: read it by safetensors.torch.load_file, then cotnet.from_official"
+    if start.isascii() and all(byte >= 32 or byte in b"\t\n\r" for byte in start):
+        return "it is a text file, not a checkpoint"
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked:
         return f"it asks for {asked[1]}, which no checkpoint of weights needs; do not trust it"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import resolve_pretrained_cfg
 from torch import Tensor, nn
@@ -44,10 +45,18 @@ def resolve_weights(name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_entries(path: str | Path) -> dict[str, Tensor]:
-    """Entries in our names from a released checkpoint or a safetensors file."""
-    if Path(path).suffix == ".safetensors":
+    """Entries in our names from a released checkpoint or a safetensors file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file that cannot be read, or holds something else.
+    """
+    if Path(path).suffix != ".safetensors":
+        return load_official(path)
+    try:
         return from_official(load_file(path))
-    return load_official(path)
+    except SafetensorError as error:
+        raise ValueError(f"cannot read {path}: it is damaged, or no safetensors file ({error})") from error
 
 
 def load_entries(model: nn.Module, entries: Mapping[str, Tensor]) -> None:
