@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from cotnet import CoTLayer, local_aggregation
-from tests.layers.test_cot import run, worst
+from tests.layers.test_cot import by_unfold, run, worst
 
 
 class Planted(CoTLayer):
@@ -109,16 +109,24 @@ def test_the_scaffold_itself_is_right(layer_parity, parity_weights):
     assert worst(run(case, tensors, parity_weights.fill, Planted(case["dim"])), tensors) <= 1
 
 
-class DilationIgnored(CoTLayer):
-    """Keeps the option and does not use it."""
+class StaticDilationIgnored(CoTLayer):
+    """Takes the option and does not use it in the convolution."""
 
     def __init__(self, dim, kernel_size=3, *, dilation=1):
         super().__init__(dim, kernel_size)
+        self.dilation = dilation
 
 
-def test_ignored_dilation_is_caught():
+class DynamicDilationIgnored(CoTLayer):
+    """Takes the option and does not use it in the aggregation."""
+
+    def __init__(self, dim, kernel_size=3, *, dilation=1):
+        super().__init__(dim, kernel_size, dilation=dilation)
+        self.dilation = 1
+
+
+@pytest.mark.parametrize("mistake", [StaticDilationIgnored, DynamicDilationIgnored])
+def test_ignored_dilation_is_caught(mistake):
     torch.manual_seed(0)
-    right, wrong = CoTLayer(32, dilation=2).eval(), DilationIgnored(32, dilation=2).eval()
-    wrong.load_state_dict(right.state_dict())
-    x = torch.randn(1, 32, 9, 9)
-    assert not torch.allclose(right(x), wrong(x), atol=1e-3)
+    layer, x = mistake(32, dilation=2).double().eval(), torch.randn(1, 32, 9, 9, dtype=torch.float64)
+    assert not torch.allclose(layer(x), by_unfold(layer, x, 3, 2), atol=1e-3)
