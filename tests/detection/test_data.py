@@ -49,6 +49,22 @@ def test_flips_move_boxes_and_masks_with_the_picture(folder, flip, kinds):
     assert len(seen) == kinds
 
 
+def test_a_picture_is_changed_by_seed_and_epoch_alone(folder):
+    made = data(folder, flip="both")
+    made.seed = 3
+    loader = made.train_dataloader()
+    first = [picture for pictures, _ in loader for picture in pictures]
+    torch.rand(5)
+    again = [picture for pictures, _ in made.train_dataloader() for picture in pictures]
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    loader.sampler.set_epoch(1)
+    names = made.batch_names(1, 2)
+    targets = list(loader)[2][1]
+    assert [made.train_set.name(int(t["image_id"]) - 10) for t in targets] == names
+    other = [picture for pictures, _ in loader for picture in pictures]
+    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
 def test_a_broken_picture_stops_or_is_skipped(folder, capsys):
     path = folder / "images" / "1.png"
     path.write_bytes(path.read_bytes()[:60])
@@ -57,6 +73,7 @@ def test_a_broken_picture_stops_or_is_skipped(folder, capsys):
     made = data(folder, unreadable="skip")
     made.check_pictures()
     assert len(made.train_set) == len(made.val_set) == 7
+    assert [name[-5:] for name in made.passed_over()] == ["1.png"] * 2
     assert capsys.readouterr().out.count("1 of 8 pictures cannot be used") == 2
     assert len(list(made.val_dataloader())) == 4
 

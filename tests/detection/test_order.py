@@ -6,7 +6,8 @@ ASPECTS = [1.5] * 11 + [0.7] * 6
 
 
 def batches(order: AspectOrder) -> list[list[int]]:
-    flat = list(order)
+    flat = order.indices()
+    assert [draw.picture for draw in order] == flat
     assert len(flat) == len(order)
     return [flat[i : i + order.batch_size] for i in range(0, len(flat), order.batch_size)]
 
@@ -31,7 +32,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 
 def test_ranks_share_the_pictures():
-    parts = [list(order(batch_size=2, world=2, rank=rank)) for rank in (0, 1)]
+    parts = [order(batch_size=2, world=2, rank=rank).indices() for rank in (0, 1)]
     assert len(parts[0]) == len(parts[1]) == 8
     assert not set(parts[0]) & set(parts[1])
 
@@ -47,3 +48,11 @@ def test_an_epoch_of_fewer_or_more_pictures(wanted, batches_of_4):
 def test_too_few_pictures_are_named():
     with pytest.raises(ValueError, match="17 pictures make no batch of 9 on each of 2 devices"):
         order(batch_size=9, world=2)
+
+
+def test_an_epoch_can_be_entered_anywhere():
+    whole, resumed = order(), order(start=(1, 8))
+    for epoch in (1, 2):
+        whole.set_epoch(epoch)
+        resumed.set_epoch(epoch)
+        assert list(resumed) == list(whole)[8 if epoch == 1 else 0 :]

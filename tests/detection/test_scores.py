@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("faster_coco_eval")
 
-from cotnet.detection.scores import average_precision, to_results
+from cotnet.detection.scores import average_precision, gather, to_results
 
 
 @pytest.fixture
@@ -76,3 +76,16 @@ def test_the_truth_itself_scores_one(annotations):
 def test_no_detections_score_zero(annotations):
     scores = average_precision(annotations, [])
     assert (scores.ap, scores.ap50, scores.per_class) == (0.0, 0.0, [0.0, 0.0])
+
+
+def test_ranks_join_their_results_each_picture_once(monkeypatch):
+    ranks = [{1: [{"score": 0.1}], 2: []}, {3: [{"score": 0.3}], 1: [{"score": 0.1}]}]  # 1 fills up the last batch
+
+    def gather_object(parts, own):
+        assert own is ranks[0]
+        parts[:] = ranks
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather_object)
+    assert gather(ranks[0]) == {1: [{"score": 0.1}], 2: [], 3: [{"score": 0.3}]}

@@ -137,6 +137,39 @@ def predict(chosen: Namespace, paths: list[str]) -> None:
         raise UnfinishedError
 
 
+def export(chosen: Namespace, forms: list[str], stem: Path) -> None:
+    """Write a detector as ONNX for pictures of one size, and say how far its detections are from the detector's.
+
+    Raises:
+        ValueError: another format, an option that has no meaning for a detector, or no picture to compare on.
+        RuntimeError: onnxruntime finds something else.
+    """
+    from torchvision.transforms.functional import to_tensor
+
+    from cotnet.detection.export import export_detector
+    from cotnet.detection.weights import load_detector
+    from cotnet.inference.pictures import FoundPictures
+
+    if forms != ["onnx"]:
+        raise ValueError(f"a detector exports to onnx alone, not to {', '.join(forms)}; see docs/detection.md")
+    if chosen.size is not None:
+        raise ValueError("--size is for classifiers: a detector is exported for pictures of the size of --pictures")
+    if chosen.pictures is None:
+        raise ValueError("name a picture of the size to export for, with objects in it: --pictures FILE")
+    from PIL import Image
+
+    network, _ = load_detector(Path(chosen.weights))
+    path = next(iter(FoundPictures(chosen.pictures)))
+    with Image.open(path) as picture:
+        example = to_tensor(picture.convert("RGB"))
+    target = stem.with_name(stem.name + ".onnx")
+    same = export_detector(network, target, example=example)
+    print(f"onnx: picture [3, {example.shape[1]}, {example.shape[2]}] to boxes, labels, scores of what is found")
+    print(f"  the same {same.detections} objects in {path} and two mirrored copies, boxes within {same.boxes:.1e} pixels,")
+    print(f"  scores within {same.scores:.1e}, masks within {same.masks:.1e}")
+    print(f"{target}  {target.stat().st_size / 2**20:.1f} MiB")
+
+
 def check_folder(option: str, folder: str, *, inputs: list[str] | None = None, names: list[str] | None = None) -> None:
     """Make sure, before any work, that pictures can be written into a folder and destroy no input.
 

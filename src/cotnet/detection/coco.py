@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import to_dtype, to_image
 
+from cotnet.data.order import Draw, random_numbers
 from cotnet.detection.files import Files, inner
 
 _NAMED = 5
@@ -162,7 +163,13 @@ class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         """Width by height of each picture."""
         return [image["width"] / image["height"] for image in self.annotations.images]
 
-    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def __getitem__(self, which: int | Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        if isinstance(which, int):
+            return self._item(which)
+        with random_numbers(which):
+            return self._item(which.picture)
+
+    def _item(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         image = self.annotations.images[index]
         picture = tv_tensors.Image(to_image(self.open(index)))
         size = (image["height"], image["width"])

@@ -42,6 +42,10 @@ class CocoData(LightningDataModule):
         unreadable: What happens with pictures that cannot be read or have another size than is said: ``stop`` before
             training, or ``skip`` them; either way they are counted and named.
 
+    Attributes:
+        seed: Of the order of the training pictures and of their augmentation.
+        position: The epoch to start with, and the number of its batches to pass over.
+
     Raises:
         ValueError: A number is outside its range; on use: the files are missing, damaged or of no use.
     """
@@ -80,6 +84,9 @@ class CocoData(LightningDataModule):
         self.flip = flip
         self.epoch_pictures = epoch_pictures
         self.unreadable = unreadable
+        self.seed = 0
+        self.position = (0, 0)
+        self._passed_over: list[str] = []
         self._files: Files | None = None
         self.train_set: CocoPictures | None = None
         self.val_set: CocoPictures | None = None
@@ -135,19 +142,37 @@ class CocoData(LightningDataModule):
                 self._check(pictures)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of one shape, mixed anew every epoch; the order depends on seed and epoch alone."""
+        """Batches of one shape, mixed anew every epoch; what is in them depends on `seed`, epoch and batch alone."""
+        return self._loader(self.train_set, sampler=self._order(), drop_last=True)
+
+    def batch_names(self, epoch: int, batch: int) -> list[str]:
+        """What the pictures of a training batch of this process are called."""
         assert self.train_set is not None
+        order = self._order()
+        order.set_epoch(epoch)
+        return [
+            self.train_set.name(index)
+            for index in order.indices()[batch * self.batch_size : (batch + 1) * self.batch_size]
+        ]
+
+    def passed_over(self) -> list[str]:
+        """Names of the pictures that cannot be used and were skipped."""
+        return self._passed_over
+
+    def _order(self) -> AspectOrder:
+        assert self.train_set is not None
+        epoch, batches = self.position
         world, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
-        order = AspectOrder(
+        return AspectOrder(
             self.train_set,
             self.train_set.aspects,
             batch_size=self.batch_size,
             epoch_pictures=self.epoch_pictures,
             world=world,
             rank=rank,
-            seed=torch.initial_seed() % 2**31,
+            seed=self.seed,
+            start=(epoch, batches * self.batch_size),
         )
-        return self._loader(self.train_set, sampler=order, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Every validation picture once, those of one shape together."""
@@ -196,6 +221,7 @@ class CocoData(LightningDataModule):
         if self.unreadable == "stop" or len(faults) == len(pictures):
             raise ValueError(f"{text}; repair or remove them, or pass --data.unreadable skip")
         print(f"{text}; skipped")
+        self._passed_over += [pictures.name(index) for index in faults]
         pictures.annotations.leave_out(faults)
 
 

@@ -22,6 +22,11 @@ def color_of(label: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+def _is_light(color: tuple[int, int, int]) -> bool:
+    red, green, blue = color
+    return 0.299 * red + 0.587 * green + 0.114 * blue > 140
+
+
 def draw_detections(
     picture: Image.Image, results: Sequence[Mapping[str, Any]], names: Mapping[int, str], *, score: float = _LEAST
 ) -> Image.Image:
@@ -54,7 +59,7 @@ def draw_detections(
             left, top, right, bottom = draw.textbbox((x, y), text, font=font)
             lift = min(bottom - y, y)
             draw.rectangle((left, top - lift, right, bottom - lift), fill=color)
-            draw.text((x, y - lift), text, fill="white" if sum(color) < 450 else "black", font=font)
+            draw.text((x, y - lift), text, fill="black" if _is_light(color) else "white", font=font)
     return canvas
 
 

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import Dataset, DistributedSampler
 
+from cotnet.data.order import Draw
 
-class AspectOrder(DistributedSampler[int]):
+
+class AspectOrder(DistributedSampler[Draw]):
     """Mixes pictures anew every epoch, such that each run of `batch_size` of them lies across or upright alike.
 
     The pictures left over in either kind make a mixed batch; what does not fill the last batch of all ranks is dropped.
@@ -20,6 +22,7 @@ class AspectOrder(DistributedSampler[int]):
         world: number of ranks.
         rank: this one.
         seed: of the mixing.
+        start: an epoch and the number of this rank's pictures to pass over in it.
 
     Raises:
         ValueError: there are too few pictures for one batch on every rank.
@@ -35,10 +38,12 @@ class AspectOrder(DistributedSampler[int]):
         world: int = 1,
         rank: int = 0,
         seed: int = 0,
+        start: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__(pictures, world, rank, shuffle=True, seed=seed, drop_last=True)
         self.upright = torch.tensor(aspects) < 1
         self.batch_size = batch_size
+        self.start = start
         self.batches = (epoch_pictures or len(aspects)) // (batch_size * world)
         if self.batches == 0:
             raise ValueError(
@@ -50,7 +55,13 @@ class AspectOrder(DistributedSampler[int]):
         """Pictures of this rank."""
         return self.batches * self.batch_size
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[Draw]:
+        epoch, passed_over = self.start
+        indices = self.indices()[passed_over if self.epoch == epoch else 0 :]
+        return (Draw(index, self.seed, self.epoch) for index in indices)
+
+    def indices(self) -> list[int]:
+        """This rank's pictures of the whole epoch, in order."""
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         every = self.batches * self.num_replicas
         passes = -(-every * self.batch_size // len(self.upright))
@@ -64,4 +75,4 @@ class AspectOrder(DistributedSampler[int]):
             rest.append(kind[end:])
         batches = torch.cat(whole + rest).view(every, self.batch_size)
         batches = batches[torch.randperm(every, generator=generator)]
-        return iter(batches[self.rank :: self.num_replicas].flatten().tolist())
+        return batches[self.rank :: self.num_replicas].flatten().tolist()

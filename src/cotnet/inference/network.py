@@ -90,6 +90,8 @@ def _described_network(path: Path, card: WeightsCard) -> nn.Module:
 def _fault(card: WeightsCard) -> str | None:
     """What is wrong in a card, or None."""
     p: dict[str, Any] = card.preprocessing
+    if card.task != "classification":
+        return f"it is a network for {card.task}, which no class of a whole picture comes out of"
     if p["input_size"][0] != 3:
         return f"its network takes {p['input_size'][0]} channels, and pictures are read in 3"
     if p["interpolation"] not in INTERPOLATIONS:
