@@ -77,6 +77,8 @@ def validate(chosen: Namespace) -> None:
     has_masks: Any = network.roi_heads
     scores = evaluate(network, data, masks=data.masks and has_masks.has_mask())
     text = (_json if chosen.format == "json" else _table)(scores, card.class_names)
+    if not _leads():
+        return
     with open_output(chosen.output) as file:
         file.write(text)
     if chosen.plots:
@@ -94,6 +96,8 @@ def predict(chosen: Namespace, paths: list[str]) -> None:
     from cotnet.detection.predict import detect, draw, to_coco
     from cotnet.detection.weights import load_detector
 
+    if not _leads():
+        return
     threshold = 0.5 if chosen.threshold is None else chosen.threshold
     if not 0 <= threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {threshold}")
@@ -148,7 +152,7 @@ def export(chosen: Namespace, forms: list[str], stem: Path) -> None:
 
     from cotnet.detection.export import export_detector
     from cotnet.detection.weights import load_detector
-    from cotnet.inference.pictures import FoundPictures
+    from cotnet.inference.pictures import find_pictures
 
     if forms != ["onnx"]:
         raise ValueError(f"a detector exports to onnx alone, not to {', '.join(forms)}; see docs/detection.md")
@@ -159,13 +163,15 @@ def export(chosen: Namespace, forms: list[str], stem: Path) -> None:
     from PIL import Image
 
     network, _ = load_detector(Path(chosen.weights))
-    path = next(iter(FoundPictures(chosen.pictures)))
+    path = find_pictures(chosen.pictures)[0]
     with Image.open(path) as picture:
         example = to_tensor(picture.convert("RGB"))
     target = stem.with_name(stem.name + ".onnx")
     same = export_detector(network, target, example=example)
     print(f"onnx: picture [3, {example.shape[1]}, {example.shape[2]}] to boxes, labels, scores of what is found")
-    print(f"  the same {same.detections} objects in {path} and two mirrored copies, boxes within {same.boxes:.1e} pixels,")
+    print(
+        f"  the same {same.detections} objects in {path} and two mirrored copies, boxes within {same.boxes:.1e} pixels,"
+    )
     print(f"  scores within {same.scores:.1e}, masks within {same.masks:.1e}")
     print(f"{target}  {target.stat().st_size / 2**20:.1f} MiB")
 
@@ -189,6 +195,11 @@ def check_folder(option: str, folder: str, *, inputs: list[str] | None = None, n
     for name in names or []:
         if os.path.realpath(path / name) in taken:
             raise ValueError(f"--{option} {folder} would replace the input {path / name}; name another folder")
+
+
+def _leads() -> bool:
+    """Whether this is the process that writes, of those that torchrun has started."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _names(paths: list[str]) -> list[str]:

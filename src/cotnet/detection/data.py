@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
+from cotnet.data.share import Share
 from cotnet.detection.coco import CocoAnnotations, CocoPictures, collate, read_coco
 from cotnet.detection.files import Files, open_files
 from cotnet.detection.order import AspectOrder
@@ -84,7 +85,7 @@ class CocoData(LightningDataModule):
         self.flip = flip
         self.epoch_pictures = epoch_pictures
         self.unreadable = unreadable
-        self.seed = 0
+        self.seed = torch.initial_seed() % 2**31
         self.position = (0, 0)
         self._passed_over: list[str] = []
         self._files: Files | None = None
@@ -162,7 +163,7 @@ class CocoData(LightningDataModule):
     def _order(self) -> AspectOrder:
         assert self.train_set is not None
         epoch, batches = self.position
-        world, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+        world, rank = self._processes()
         return AspectOrder(
             self.train_set,
             self.train_set.aspects,
@@ -175,10 +176,16 @@ class CocoData(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Every validation picture once, those of one shape together."""
+        """Every validation picture once over all processes, those of one shape together."""
         assert self.val_set is not None
+        world, rank = self._processes()
         aspects = self.val_set.aspects
-        return self._loader(Subset(self.val_set, sorted(range(len(aspects)), key=aspects.__getitem__)))
+        order = sorted(range(len(aspects)), key=aspects.__getitem__)
+        return self._loader(self.val_set, sampler=Share(self.val_set, order, world=world, rank=rank))
+
+    def _processes(self) -> tuple[int, int]:
+        """Number of processes, and which one this is."""
+        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
 
     def _loader(self, pictures: Any, **options: Any) -> DataLoader[Any]:
         return DataLoader(

@@ -32,7 +32,7 @@ class Evaluation:
 
 
 def evaluate(network: nn.Module, data: CocoData, *, masks: bool) -> Evaluation:
-    """Score a detector on the validation pictures of a data module.
+    """Score a detector on the validation pictures of a data module, over the processes that torchrun started.
 
     Args:
         network: in eval mode; its labels are the data's classes.
@@ -41,7 +41,7 @@ def evaluate(network: nn.Module, data: CocoData, *, masks: bool) -> Evaluation:
     """
     collected = _Collected(network, data.category_ids)
     start = time.perf_counter()
-    quiet_trainer().validate(collected, data.val_dataloader(), verbose=False)
+    quiet_trainer().validate(collected, data, verbose=False)
     seconds = time.perf_counter() - start
     by_picture = gather(collected.results)
     results = [one for found in by_picture.values() for one in found]
