@@ -13,7 +13,8 @@ pytest.importorskip("faster_coco_eval")
 from cotnet.cli.train import run
 from cotnet.models.weights_file import load_checkpoint, read_weights
 
-KWARGS = '{"channels": 32, "anchor_sizes": [[8], [16], [32], [64], [128]], "box_batch_size_per_image": 16}'
+KWARGS = '{"channels": 32, "anchor_sizes": [[8], [16], [32], [64], [128]], "box_batch_size_per_image": 16,'
+KWARGS += ' "box_score_thresh": 0.0, "box_detections_per_img": 10}'
 TINY = ["--model.kwargs", KWARGS, "--model.sizes", "[48, 64]", "--model.max_size", "96", "--model.warmup_epochs", "0"]
 TINY += ["--data.workers", "0", "--data.batch_size", "4", "--trainer.check_val_every_n_epoch", "1"]
 
@@ -51,6 +52,11 @@ def finished(folder, tmp_path_factory) -> Path:
     return train(folder, tmp_path_factory.mktemp("runs"))
 
 
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_a_run_leaves_everything(finished, folder):
     left = {path.name for path in finished.iterdir()}
     pictures = {"curves.png", "precision_recall.png", "confusion.png", "confused.png", "samples.jpg"}
@@ -58,7 +64,7 @@ def test_a_run_leaves_everything(finished, folder):
     for name in pictures:
         with Image.open(finished / name) as picture:
             assert picture.width > 200
-    [row] = csv.DictReader((finished / "metrics.csv").open())
+    [row] = rows(finished)
     assert {"train_loss", "loss_mask", "val_box_ap", "val_mask_ap", "val_mask_ap50"} <= row.keys()
     entries, card = read_weights(finished / "weights.safetensors")
     assert (card.task, card.model, card.class_names) == ("detection", "cotnet18_half", ["red", "x"])
@@ -69,7 +75,7 @@ def test_a_run_leaves_everything(finished, folder):
 
 def test_resume_goes_on(finished, folder, tmp_path):
     resumed = train(folder, tmp_path, "--ckpt_path", str(finished / "last.ckpt"), epochs=2)
-    assert [row["epoch"] for row in csv.DictReader((resumed / "metrics.csv").open())] == ["1", "2"]
+    assert [row["epoch"] for row in rows(resumed)] == ["1", "2"]
     assert load_checkpoint(resumed / "last.ckpt")["epoch"] == 1
     with pytest.raises(ValueError, match="is of another model"):
         train(folder, tmp_path, "--model.norm", "none", "--ckpt_path", str(finished / "last.ckpt"), epochs=2)
@@ -151,7 +157,7 @@ def test_semantic_segmentation_trains(folder, tmp_path):
     words += ["--model.size", "64", "--model.channels", "32", "--model.warmup_epochs", "0", "--trainer.max_epochs", "1"]
     run([*words, "--runs", str(tmp_path)])
     left = tmp_path / "semantic_small" / "1"
-    [row] = csv.DictReader((left / "metrics.csv").open())
+    [row] = rows(left)
     assert 0 < float(row["val_miou"]) < 1
     assert {"confusion.png", "samples.jpg", "weights.safetensors"} <= {path.name for path in left.iterdir()}
     assert read_weights(left / "weights.safetensors")[1].task == "segmentation"

@@ -44,7 +44,7 @@ def test_nothing_found_is_nothing_compared(tmp_path):
 
 
 def test_backbone_and_pyramid(tmp_path):
-    network = create_detector("faster_rcnn", "cotnet18_half", **SMALL).eval()
+    network = detector("faster_rcnn")
     export_backbone(network, tmp_path / "maps.onnx", height=64, width=96)
     session = onnxruntime.InferenceSession(tmp_path / "maps.onnx", providers=["CPUExecutionProvider"])
     pictures = torch.rand(3, 3, 64, 96)

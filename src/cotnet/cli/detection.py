@@ -282,10 +282,10 @@ def _draw_scores(scores: "Evaluation", data: "CocoData", card: "WeightsCard", fo
     from cotnet.detection.report import draw_report
 
     folder.mkdir(parents=True, exist_ok=True)
-    by_picture: dict[int, list[dict[str, Any]]] = {}
-    for one in scores.results:
-        by_picture.setdefault(one["image_id"], []).append(one)
     assert data.val_set is not None
+    by_picture: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in data.val_set.annotations.images}
+    for one in scores.results:
+        by_picture[one["image_id"]].append(one)
     draw_report(scores.precision, data.val_set, by_picture, folder)
 
 

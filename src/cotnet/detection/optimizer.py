@@ -55,4 +55,5 @@ def create_schedule(
     warmup: dict[str, Any] = {"warmup_t": warmup_epochs, "warmup_lr_init": peak * warmup_factor}
     if milestones is None:
         return CosineLRScheduler(optimizer, t_initial=epochs, lr_min=0.0, **warmup)
-    return MultiStepLRScheduler(optimizer, decay_t=list(milestones), decay_rate=0.1, **warmup)  # type: ignore[arg-type]
+    # timm compares with the end of the epoch that begins at a time.
+    return MultiStepLRScheduler(optimizer, decay_t=[m + 1 for m in milestones], decay_rate=0.1, **warmup)  # type: ignore[arg-type]

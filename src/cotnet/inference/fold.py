@@ -1,5 +1,6 @@
 """BatchNorms folded into the convolutions before them."""
 
+import copy
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -79,6 +80,12 @@ def fold_batchnorms(model: nn.Module, leaves: type[nn.Module] | tuple[type[nn.Mo
         model.set_submodule(name, module)
 
 
+def _without_state(model: nn.Module) -> nn.Module:
+    """The same modules over the same tensors, for a trace to write its proxies into: some modules cache in `forward`."""
+    tensors = (*model.parameters(), *model.buffers())
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
 def _rest(norm: nn.Module) -> nn.Module:
     """What is left of a norm: nothing, or the activation that it has with it."""
     if isinstance(norm, (BatchNormAct2d, FrozenBatchNormAct2d)):
@@ -92,7 +99,7 @@ def _pairs(model: nn.Module, leaves: type[nn.Module] | tuple[type[nn.Module], ..
         return
     tracer = _Tracer(leaves)
     try:
-        graph = tracer.trace(model)
+        graph = tracer.trace(_without_state(model))
     except Exception:  # control flow that follows the data, in any form: its parts may still be traced
         for name, child in model.named_children():
             for pair in _pairs(child, leaves):
