@@ -81,7 +81,7 @@ def fold_batchnorms(model: nn.Module, leaves: type[nn.Module] | tuple[type[nn.Mo
 
 
 def _without_state(model: nn.Module) -> nn.Module:
-    """The same modules over the same tensors, for a trace to write into: some modules cache what they see in `forward`."""
+    """The same modules over the same tensors, for a trace to write into: some modules keep what they see."""
     tensors = (*model.parameters(), *model.buffers())
     return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
