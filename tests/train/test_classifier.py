@@ -1,12 +1,15 @@
 """Fields of a classifier that change how it trains, each by what it does."""
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from cotnet.cli.train import run
 from cotnet.models.weights_file import load_checkpoint, read_weights
 from cotnet.train import Classifier
+from cotnet.train.run import _load_weights
 
 TINY = ["--model.name", "cotnet_nano", "--model.warmup_epochs", "0", "--data.size", "8", "--data.batch_size", "14"]
 TINY += ["--data.train_per_class", "2", "--data.val_per_class", "1", "--trainer.max_epochs", "1"]
@@ -117,3 +120,32 @@ def test_mixed_precision_computes_in_half_and_keeps_weights_whole(tmp_path, monk
     entries, _ = read_weights(folder / "weights.safetensors")
     assert seen == {torch.bfloat16}
     assert {value.dtype for value in entries.values()} == {torch.float32, torch.int64}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050"])
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_starts_from_entries_of_timm_with_another_classifier(tmp_path, name, suffix, capsys):
+    torch.manual_seed(0)
+    entries = timm.create_model(name, num_classes=5).state_dict()
+    path = tmp_path / f"weights.{suffix}"
+    save_file(entries, path) if suffix == "safetensors" else torch.save(entries, path)
+    module = Classifier(name, num_classes=3)
+    _load_weights(module, path)
+    assert "5 classes, the model 3: their classifier is dropped" in capsys.readouterr().out
+    own = module.network.state_dict()
+    head = module.network.pretrained_cfg["classifier"]
+    assert all(torch.equal(own[key], value) for key, value in entries.items() if not key.startswith(head))
+
+
+def test_starts_from_a_checkpoint_of_a_run(tmp_path):
+    folder = train(tmp_path)
+    module = Classifier("cotnet_nano", num_classes=14)
+    _load_weights(module, folder / "best.ckpt")
+    written, _ = read_weights(folder / "weights.safetensors")
+    assert torch.equal(module.network.fc.weight, written["fc.weight"])
+
+
+def test_damaged_weights_are_named(tmp_path):
+    (tmp_path / "weights.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="is damaged or no safetensors file"):
+        _load_weights(Classifier("cotnet_nano", num_classes=3), tmp_path / "weights.safetensors")

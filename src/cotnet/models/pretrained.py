@@ -60,16 +60,17 @@ def read_entries(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_entries(model: nn.Module, entries: Mapping[str, Tensor]) -> None:
-    """Load entries, official or ours, into a model; a classifier of another width is dropped with a notice.
+    """Load entries, official or ours or timm's, into a model; a classifier of another width is dropped with a notice.
 
     Raises:
         ValueError: the entries belong to another model.
     """
     entries = checkpoint_filter_fn(dict(entries), model)
-    classes, wanted = len(entries.get("fc.bias", ())), getattr(model, "num_classes", 0)
+    head = _classifier(model)
+    classes, wanted = len(entries.get(f"{head}.bias", ())), getattr(model, "num_classes", 0)
     if classes != wanted:
         _notice(classes, wanted)
-        entries = {name: value for name, value in entries.items() if name.split(".")[0] != "fc"}
+        entries = {name: value for name, value in entries.items() if not name.startswith(f"{head}.")}
     model.load_state_dict(entries, strict=False)
 
 
@@ -82,7 +83,8 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
     entries, own = from_official(state_dict), model.state_dict()
     # A detector's frozen norms do not count batches; nothing is computed from the number.
     entries = {name: own[name] for name in own if name.endswith("num_batches_tracked")} | entries
-    adaptable = {"fc.weight", "fc.bias"}
+    head = _classifier(model)
+    adaptable = {f"{head}.weight", f"{head}.bias"}
     first_conv = next(iter(own), "")
     problems = [f"{name} is missing" for name in own if name not in entries and name not in adaptable]
     problems += [f"{name} is not part of the model" for name in entries if name not in own and name not in adaptable]
@@ -95,6 +97,12 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ValueError(f"the weights belong to another model: {problems[0]}{more}")
     return entries
+
+
+def _classifier(model: nn.Module) -> str:
+    """Name of the classifier, as timm's configuration of the model has it."""
+    name = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or "fc"
+    return name if isinstance(name, str) else name[0]
 
 
 def _notice(classes: int, wanted: int) -> None:

@@ -32,7 +32,7 @@ class Classifier(TrainingModule):
         name: Name in timm's registry.
         num_classes: Number of classes, at least 2.
         kwargs: Further arguments of the network's constructor.
-        init_from: Weights to start from: what `cotnet train` wrote, or a released ``.pth.tar``.
+        init_from: Weights to start from: what `cotnet train` wrote, a released ``.pth.tar``, or timm's entries.
         base_lr: Peak learning rate for 256 pictures per step; the real one is ``base_lr * global batch / 256``.
         momentum: SGD momentum.
         nesterov: Use Nesterov's momentum.

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from cotnet.models import load_official
-from cotnet.models.weights_file import WeightsCard, load_checkpoint, read_weights
+from cotnet.models.weights_file import WeightsCard, load_checkpoint, read_checkpoint
 from cotnet.train.checkpoints import BestCheckpoint, LastCheckpoint
 from cotnet.train.module import TrainingModule
 from cotnet.train.progress import Progress, duration
@@ -156,7 +158,13 @@ def _check_resume(model: TrainingModule, card: WeightsCard, path: Path, epochs: 
 def _load_weights(model: TrainingModule, path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"model.init_from {str(path)!r} is not a file")
-    entries = read_weights(path)[0] if path.suffix == ".safetensors" else load_official(path)
+    try:
+        if path.suffix == ".safetensors":  # a run's own, or of any other origin: a description is not needed
+            entries = load_file(path)
+        else:
+            entries = read_checkpoint(path)[0] if path.suffix == ".ckpt" else load_official(path)
+    except SafetensorError as error:
+        raise ValueError(f"model.init_from {str(path)!r} is damaged or no safetensors file: {error}") from error
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
