@@ -1,6 +1,7 @@
 """`cotnet train [RECIPE] [--field value ...]`: what can be checked before Lightning is loaded."""
 
 import difflib
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -113,9 +114,10 @@ def _check_picture(fields: list[str]) -> None:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Recipes by their folder, a line each."""
+    """Recipes by their folder."""
     folders: dict[str, list[str]] = {}
     for name in sorted(names):
         folder, slash, stem = name.rpartition("/")
         folders.setdefault(folder + slash, []).append(stem)
-    return "\n".join(f"  {folder}  {' '.join(stems)}".replace("    ", "  ") for folder, stems in folders.items())
+    lines = (" ".join([folder, *stems]).strip() for folder, stems in folders.items())
+    return "\n".join(textwrap.fill(line, 110, initial_indent="  ", subsequent_indent="    ") for line in lines)
