@@ -12,6 +12,7 @@ from cotnet.cli.main import UnfinishedError
 from cotnet.cli.study import run
 from cotnet.models import count_parameters
 from cotnet.study import Case, Result, Study, compare, load_study, study_names
+from cotnet.study.results import write_tables
 
 SMALL = ["--trainer.max_epochs", "1", "--model.warmup_epochs", "0", "--data.size", "8", "--data.batch_size", "14"]
 SMALL += ["--data.train_per_class", "2", "--data.val_per_class", "1", "--data.workers", "0"]
@@ -44,6 +45,7 @@ def test_a_study_leaves_table_report_and_figure(finished):
     assert "| cot | 1 |" in report
     assert "2 of 2 cells" in report
     assert "0.20" in report
+    assert report.count("--trainer.max_epochs") == 1
     with Image.open(finished / "figure.png") as picture:
         assert picture.width > 1000
 
@@ -61,7 +63,7 @@ def test_other_settings_need_another_folder(finished):
 
 
 def test_a_failing_cell_is_named_and_the_rest_reported(finished, tmp_path, capsys):
-    for source in finished.glob("cells/conv/0/*.json"):
+    for source in finished.glob("cells/conv/0/result.json"):
         target = tmp_path / "cells" / "conv" / "0" / source.name
         target.parent.mkdir(parents=True)
         done = json.loads(source.read_text())
@@ -85,6 +87,13 @@ def test_a_study_killed_before_a_result_was_written_takes_the_finished_run(finis
     run([*GRID, "--output", str(tmp_path), *SMALL])
     assert "2 of 2 cells are done already" in capsys.readouterr().out
     assert json.loads((cell / "result.json").read_text()) == before
+
+
+def test_a_cell_is_not_resumed_under_another_recipe(finished, tmp_path):
+    cell = copied(finished, tmp_path)
+    (cell / "result.json").unlink()
+    with pytest.raises(ValueError, match="conv/0 was trained with other settings"):
+        run([*GRID, "--output", str(tmp_path), *SMALL, "--model.base_lr", "0.3"])
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"top1": 0.5}'])
@@ -117,7 +126,7 @@ def test_a_cell_without_a_folder_is_named_and_the_others_go_on(finished, tmp_pat
         ({"cases": (Case("../up", "cotnet_nano"),)}, "a label is a folder's name"),
         ({"cases": (Case("a", "cotnet_nano"), Case("a", "cotnet20_nano"))}, "'a' is given to two cases"),
         ({"cases": (Case("a", "cotnet_nano", {"mixers": ["cot"]}),)}, "case 'a': expected mixers by stage"),
-        ({"order": ("a", "b")}, "order names 'a', which is no case; the cases are one"),
+        ({"order": (("a", "b"),)}, "order names 'a', which is no case; the cases are one"),
     ],
 )
 def test_a_study_that_cannot_be(changes, message):
@@ -127,6 +136,19 @@ def test_a_study_that_cannot_be(changes, message):
 
 def result(label, *scores):
     return Result(Case(label, "cotnet20_nano"), dict(enumerate(scores)), 1, 1, 1.0)
+
+
+def test_each_chain_of_the_order_is_judged_pair_by_pair(tmp_path):
+    cases = {label: result(label, 0.5, 0.6) for label in ("convolution", "static", "dynamic", "linear", "CoT")}
+    report = write_tables(load_study("context"), list(cases.values()), tmp_path, notes=[])
+    judged = [line.partition(":")[0] for line in report.splitlines() if line.startswith("- ")]
+    assert judged == [
+        "- static < dynamic",
+        "- dynamic < linear",
+        "- linear < CoT",
+        "- convolution < CoT",
+        "- static < CoT",
+    ]
 
 
 def test_order_is_judged_by_paired_differences():

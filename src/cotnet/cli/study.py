@@ -84,7 +84,9 @@ def _run(study: "Study", fields: list[str], output: Path, *, jobs: int | None, t
     if not results:
         raise ValueError("; ".join(failed) or f"nothing is done in {output} yet")
     done = sum(cell.result() is not None for cell in cells)
-    overridden = " ".join([*(f"--{name} {value}" for name, value in study.fields.items()), *fields])
+    given = {word.partition("=")[0].removeprefix("--") for word in fields}
+    kept = [f"--{name} {value}" for name, value in study.fields.items() if name not in given]
+    overridden = " ".join([*kept, *fields])
     notes = [
         f"{done} of {len(cells)} cells; recipe {study.recipe} {overridden}. Top-1 of the last epoch on the validation "
         "pictures; images/s of the forward pass alone, batch 32, on this machine. Published: the authors' counterpart "

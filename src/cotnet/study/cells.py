@@ -45,15 +45,15 @@ class Cell:
         Raises:
             ValueError: the file is damaged.
         """
-        if not self.result_path.is_file():
-            return None
-        try:
-            found = json.loads(self.result_path.read_text())
-            if not isinstance(found, dict) or not {"top1", "size", "classes", "settings"} <= found.keys():
-                raise ValueError("it is no result of a cell")
-        except ValueError as error:
-            raise ValueError(f"{self.result_path} is damaged ({error}); remove it to make it again") from error
-        return found
+        return _read(self.result_path, "result of a cell", {"top1", "size", "classes", "settings"})
+
+    def settings(self) -> dict[str, Any] | None:
+        """What the cell was started with, or `None` before it was.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        return _read(self.folder / "settings.json", "cell's settings", {"recipe", "fields", "words"})
 
     def runs(self) -> list[Path]:
         """The folders of the cell's runs so far, the latest last."""
@@ -62,7 +62,10 @@ class Cell:
     def complete_run(self) -> Path | None:
         """The latest run, if it went through its last epoch and left its weights."""
         for run in self.runs()[-1:]:
-            epochs = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"]
+            try:
+                epochs = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"]
+            except (OSError, yaml.YAMLError, KeyError, TypeError):
+                return None
             if len(_rows(run)) >= epochs and (run / "weights.safetensors").is_file():
                 return run
         return None
@@ -96,7 +99,8 @@ def run_cells(
     settings = {cell.folder: _settings(study, cell, fields) for cell in cells}
     for cell in cells:
         done = cell.result()
-        if done is not None and done["settings"] != settings[cell.folder]:
+        before = cell.settings() if done is None else done["settings"]
+        if before not in (None, settings[cell.folder]):
             raise ValueError(f"{cell.folder} was trained with other settings; choose another --output, or remove it")
     for cell in cells:  # a study that was killed between the end of a run and its result
         run = cell.complete_run() if cell.result() is None else None
@@ -113,7 +117,7 @@ def run_cells(
             while waiting and len(running) < jobs and (not running or _memory_allows()):
                 cell = waiting.pop(0)
                 try:
-                    running[cell] = (_start(study, cell, fields, threads=threads), time.time())
+                    running[cell] = (_start(study, cell, fields, settings[cell.folder], threads=threads), time.time())
                 except OSError as error:
                     failed.append(f"{cell.name}: {error}")
                     say(f"{cell.name}: failed: {error}")
@@ -143,7 +147,9 @@ def _settings(study: Study, cell: Cell, fields: list[str]) -> dict[str, Any]:
     }
 
 
-def _start(study: Study, cell: Cell, fields: list[str], *, threads: int) -> "subprocess.Popen[bytes]":
+def _start(
+    study: Study, cell: Cell, fields: list[str], settings: dict[str, Any], *, threads: int
+) -> "subprocess.Popen[bytes]":
     words = [sys.executable, "-m", "cotnet", "train", study.recipe]
     for name, value in study.fields.items():
         words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
@@ -155,6 +161,7 @@ def _start(study: Study, cell: Cell, fields: list[str], *, threads: int) -> "sub
     if earlier:
         words += ["--ckpt_path", str(earlier[-1])]
     cell.folder.mkdir(parents=True, exist_ok=True)
+    _write(cell.folder / "settings.json", settings)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     with (cell.folder / "log.txt").open("ab") as log:
         return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)
@@ -185,10 +192,26 @@ def _write_result(cell: Cell, run: Path, settings: dict[str, Any]) -> float:
         "classes": len(card.class_names),
         "settings": settings,
     }
-    partial = cell.result_path.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=1))
-    partial.replace(cell.result_path)
+    _write(cell.result_path, result)
     return float(rows[-1]["val_top1"])
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(values, indent=1))
+    partial.replace(path)
+
+
+def _read(path: Path, what: str, keys: set[str]) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict) or not keys <= found.keys():
+            raise ValueError(f"it is no {what}")
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it to make it again") from error
+    return found
 
 
 def _rows(run: Path) -> list[dict[str, str]]:

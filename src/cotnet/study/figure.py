@@ -28,15 +28,17 @@ def draw_study(title: str, results: list[Result], path: Path, *, data: str) -> N
     published = [(result.case.label, result.case.published) for result in results if result.case.published]
     rows = 2 if published else 1
     figure = Figure(figsize=(15, 4.6 * rows), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(f"{title}; bars: standard deviation over the seeds")
     panels = figure.subplots(rows, 3, squeeze=False)
-    ours = ("parameters", "macs", "time")
-    for axes, what, label in zip(panels[0], ours, _AXES, strict=True):
+    abscissae = ("parameters", "macs", "time")
+    small = max(result.macs for result in results) < 1e8
+    labels = (_AXES[0], "multiply-accumulates (M)" if small else _AXES[1], _AXES[2])
+    for axes, what, label in zip(panels[0], abscissae, labels, strict=True):
         points: list[Point] = [
-            (result.case.label, _ours(result, what), result.mean, result.spread) for result in results
+            (result.case.label, _ours(result, what, small=small), result.mean, result.spread) for result in results
         ]
         _scatter(axes, points, colours, label, f"top-1 in %, {data}")
-    for axes, what, label in zip(panels[1] if published else [], ours, _AXES, strict=False):
+    for axes, what, label in zip(panels[1] if published else [], abscissae, _AXES, strict=False):
         theirs: list[Point] = []
         for name, known in published:
             assert known is not None
@@ -44,13 +46,16 @@ def draw_study(title: str, results: list[Result], path: Path, *, data: str) -> N
             abscissa = {"parameters": known.parameters_m, "macs": known.gmacs, "time": time_ms}[what]
             theirs.append((name, abscissa, known.top1, 0.0))
         _scatter(axes, theirs, colours, f"{label}, the authors'", "ImageNet top-1 in %, the authors'")
+    # One legend below all panels, where it covers no point.
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 8), frameon=False)
     FigureCanvasAgg(figure).print_figure(path, format="png", dpi=110)
 
 
-def _ours(result: Result, what: str) -> float:
+def _ours(result: Result, what: str, *, small: bool) -> float:
     return {
         "parameters": result.parameters / 1e6,
-        "macs": result.macs / 1e9,
+        "macs": result.macs / (1e6 if small else 1e9),
         "time": 1000 / result.images_per_s,
     }[what]
 
@@ -67,7 +72,5 @@ def _scatter(
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.3)
     axes.margins(0.15)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8)
-    else:
+    if not axes.get_legend_handles_labels()[0]:
         axes.text(0.5, 0.5, "not published", ha="center", va="center", transform=axes.transAxes, color="grey")

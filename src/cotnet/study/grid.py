@@ -56,7 +56,7 @@ class Study:
         seeds: each case is trained once with each.
         recipe: what `cotnet train` is given.
         fields: fields of the recipe that the study overrides, by dotted name.
-        order: labels in the order of accuracy that the authors report, lowest first.
+        order: chains of labels, each in the order of accuracy that the authors report, lowest first.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     recipe: str = "cifar10"
     fields: dict[str, Any] = field(default_factory=dict)
-    order: tuple[str, ...] = ()
+    order: tuple[tuple[str, ...], ...] = ()
 
     def check(self) -> None:
         """Build every network once, without memory, so that a wrong one shows before anything is trained.
@@ -86,7 +86,7 @@ class Study:
                 raise ValueError(f"a seed is a whole number from 0 to {2**32 - 1}, got {seed!r}")
             if self.seeds.count(seed) > 1:
                 raise ValueError(f"the seed {seed} is given twice")
-        for label in self.order:
+        for label in (label for chain in self.order for label in chain):
             if label not in labels:
                 raise ValueError(f"order names {label!r}, which is no case; the cases are {', '.join(labels)}")
         for case in self.cases:
@@ -131,8 +131,9 @@ def load_study(name: str) -> Study:
             Case(**{**case, "published": Published(**case["published"]) if "published" in case else None})
             for case in content.pop("cases")
         )
-        lists: dict[str, Any] = {key: tuple(content.pop(key)) for key in ("seeds", "order") if key in content}
-        return Study(cases=cases, **lists, **content)
+        order = tuple(tuple(chain) for chain in content.pop("order", []))
+        seeds = {"seeds": tuple(content.pop("seeds"))} if "seeds" in content else {}
+        return Study(cases=cases, order=order, **seeds, **content)
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{str(path)!r} is no study: {' '.join(str(error).split())}") from error
 

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import math
 import statistics
 import time
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from cotnet.study.grid import Case, Study
 
 _TIMED_BATCH = 32
 _TIMED_S = 1.5
-COLUMNS = ("case", "seeds", "top-1 %", "s.d.", "parameters M", "GMACs", "images/s", "published top-1 %")
+COLUMNS = ("case", "seeds", "top-1 %", "s.d.", "parameters M", "M MACs", "images/s", "published top-1 %")
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,11 @@ def write_tables(study: Study, results: list[Result], output: Path, *, notes: li
     lines = [f"# {study.title}", "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     by_label = {result.case.label: result for result in results}
-    ordered = [by_label[label] for label in study.order if label in by_label]
-    if len(ordered) > 1:
-        lines += ["", "The order that the authors report, pair by pair:", ""]
-        lines += [f"- {compare(low, high)}" for low, high in itertools.pairwise(ordered)]
-        lines += [f"- {compare(ordered[0], ordered[-1])}"] if len(ordered) > 2 else []
+    chains = [[by_label[label] for label in chain if label in by_label] for chain in study.order]
+    verdicts = [compare(low, high) for chain in chains for low, high in itertools.pairwise(chain)]
+    verdicts += [compare(chain[0], chain[-1]) for chain in chains if len(chain) > 2]
+    if verdicts:
+        lines += ["", "The order that the authors report, pair by pair:", "", *(f"- {verdict}" for verdict in verdicts)]
     lines += ["", *notes, ""]
     report = "\n".join(lines)
     (output / "report.md").write_text(report)
@@ -130,9 +131,9 @@ def _row(result: Result) -> list[str]:
         result.case.label,
         str(len(result.top1)),
         f"{result.mean:.2f}",
-        f"{result.spread:.2f}",
+        "" if math.isnan(result.spread) else f"{result.spread:.2f}",
         f"{result.parameters / 1e6:.3f}",
-        f"{result.macs / 1e9:.4f}",
+        f"{result.macs / 1e6:.2f}",
         f"{result.images_per_s:.0f}",
         ("about " if published.approximate else "") + f"{published.top1:.1f}" if published else "",
     ]
