@@ -132,7 +132,7 @@ def load_study(name: str) -> Study:
             for case in content.pop("cases")
         )
         order = tuple(tuple(chain) for chain in content.pop("order", []))
-        seeds = {"seeds": tuple(content.pop("seeds"))} if "seeds" in content else {}
+        seeds: dict[str, Any] = {"seeds": tuple(content.pop("seeds"))} if "seeds" in content else {}
         return Study(cases=cases, order=order, **seeds, **content)
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{str(path)!r} is no study: {' '.join(str(error).split())}") from error
