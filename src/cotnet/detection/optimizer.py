@@ -55,5 +55,6 @@ def create_schedule(
     warmup: dict[str, Any] = {"warmup_t": warmup_epochs, "warmup_lr_init": peak * warmup_factor}
     if milestones is None:
         return CosineLRScheduler(optimizer, t_initial=epochs, lr_min=0.0, **warmup)
-    # timm compares with the end of the epoch that begins at a time.
-    return MultiStepLRScheduler(optimizer, decay_t=[m + 1 for m in milestones], decay_rate=0.1, **warmup)  # type: ignore[arg-type]
+    # timm compares its milestones with a time plus one, and by default counts from the end of the warm-up.
+    decay_t: Any = [milestone + 1 for milestone in milestones]
+    return MultiStepLRScheduler(optimizer, decay_t=decay_t, decay_rate=0.1, warmup_prefix=False, **warmup)
