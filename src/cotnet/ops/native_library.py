@@ -70,7 +70,7 @@ def load() -> NativeLibrary | str:
         return "the package was installed without a C++ compiler, so its native CPU kernels were not built"
     try:
         return NativeLibrary(path, os.environ.get(ISA_VARIABLE, ""))
-    except OSError as error:
+    except (OSError, AttributeError) as error:  # the latter where a library of another version lacks a kernel
         return f"the native CPU kernels could not be loaded: {error}"
 
 

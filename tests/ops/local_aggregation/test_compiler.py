@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from cotnet import local_aggregation
+from cotnet import CoTLayer, local_aggregation
+from cotnet.layers.local_attention import LocalAttention
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,27 @@ def test_compiled_by_inductor_in_channels_last():
     value = torch.randn(2, 16, 7, 6).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(2, 4, 9, 4, 3)
     torch.testing.assert_close(torch.compile(layer, fullgraph=True)(value, weight), layer(value, weight))
+
+
+def test_a_layer_in_training_compiles_once_for_every_size():
+    layer = CoTLayer(16)
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager")
+    for batch, height, width in ((3, 5, 7), (5, 9, 6)):
+        x = torch.randn(batch, 16, height, width)
+        with torch.autocast("cpu", torch.bfloat16):
+            out, expected = compiled(x), layer(x)
+        torch.testing.assert_close(out, expected, atol=0.05, rtol=0.05)
+        out.float().square().mean().backward()
+    assert torch._dynamo.utils.counters["graph_break"] == {}
+
+
+def test_attention_compiles_once_for_every_size():
+    layer = LocalAttention(16, heads=2)
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager")
+    for batch, height, width in ((3, 5, 7), (5, 9, 6)):
+        x = torch.randn(batch, 16, height, width)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(compiled(x), layer(x), atol=0.05, rtol=0.05)
 
 
 class Aggregate(nn.Module):
@@ -75,23 +97,26 @@ def test_export_of_a_stride_is_not_bound_to_the_sizes_of_the_example(kernel_size
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_onnx_holds_standard_operators_for_every_size(tmp_path):
+@pytest.mark.parametrize(
+    "module", [Aggregate(), CoTLayer(16), LocalAttention(16, heads=2)], ids=lambda module: type(module).__name__
+)
+def test_onnx_holds_standard_operators_for_every_size(tmp_path, module):
+    onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     batch, height, width = Dim("batch"), Dim("height"), Dim("width")
-    shapes = ({0: batch, 2: height, 3: width}, {0: batch, 3: height, 4: width})
-    example = (torch.randn(3, 16, 5, 7), torch.randn(3, 2, 9, 5, 7))
-    path = tmp_path / "aggregate.onnx"
-    torch.onnx.export(
-        Aggregate(),
-        example,
-        path,
-        dynamo=True,
-        dynamic_shapes=shapes,
-        input_names=["value", "weight"],
-        verbose=False,
-    )
+    names, shapes = ["value"], [{0: batch, 2: height, 3: width}]
+    example, other = [torch.randn(3, 16, 5, 7)], [torch.randn(5, 16, 8, 6)]
+    if isinstance(module, Aggregate):
+        names, shapes = [*names, "weight"], [*shapes, {0: batch, 3: height, 4: width}]
+        example, other = [*example, torch.randn(3, 2, 9, 5, 7)], [*other, torch.randn(5, 2, 9, 8, 6)]
+    module.eval()
+    path = tmp_path / "module.onnx"
+    options = {"dynamic_shapes": tuple(shapes), "input_names": names, "dynamo": True, "verbose": False}
+    torch.onnx.export(module, tuple(example), path, **options)
+    graph = onnx.load(path)
+    assert {node.domain for node in graph.graph.node} <= {"", "ai.onnx"}
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    value, weight = torch.randn(5, 16, 8, 6), torch.randn(5, 2, 9, 8, 6)
-    (out,) = session.run(None, {"value": value.numpy(), "weight": weight.numpy()})
-    torch.testing.assert_close(torch.from_numpy(out), local_aggregation(value, weight, 3))
+    (out,) = session.run(None, {name: x.numpy() for name, x in zip(names, other, strict=True)})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(out), module(*other), atol=1e-5, rtol=1e-4)

@@ -44,6 +44,42 @@ def test_a_gradient_is_computed_only_where_needed(arguments):
     assert weight.grad is None
 
 
+def test_value_and_weight_alone_are_saved():
+    value, weight = torch.randn(1, 8, 4, 4, requires_grad=True), torch.randn(1, 2, 9, 4, 4, requires_grad=True)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
+        local_aggregation(value, weight, 3)
+    assert [x.data_ptr() for x in saved] == [value.data_ptr(), weight.data_ptr()]
+
+
+def test_transforms_of_torch_func_run_through_the_reference():
+    value, weight = torch.randn(3, 2, 4, 3, 2), torch.randn(2, 2, 9, 3, 2)
+
+    def loss(v, w):
+        return local_aggregation(v, w, 3).square().sum()
+
+    by_value = torch.vmap(torch.func.grad(loss), in_dims=(0, None))(value, weight)
+    for v, gradient in zip(value, by_value, strict=True):
+        leaf = v.clone().requires_grad_()
+        torch.testing.assert_close(gradient, torch.autograd.grad(loss(leaf, weight), leaf)[0])
+    out, tangent = torch.func.jvp(lambda v: local_aggregation(v, weight, 3), (value[0],), (value[1],))
+    torch.testing.assert_close(out, local_aggregation(value[0], weight, 3))
+    torch.testing.assert_close(tangent, local_aggregation(value[1], weight, 3))
+    with pytest.raises(RuntimeError, match=r"impl='native' is not available"):
+        torch.vmap(lambda v: local_aggregation(v, weight, 3, impl="native"))(value)
+
+
+def test_the_meta_device_computes_shapes():
+    value = torch.randn(2, 8, 5, 4, device="meta").to(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(2, 2, 9, 3, 2, device="meta", requires_grad=True)
+    out = local_aggregation(value, weight, 3, stride=2)
+    assert out.shape == (2, 8, 3, 2)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    out.sum().backward()
+    assert value.grad.shape == value.shape
+    assert weight.grad.shape == weight.shape
+
+
 def test_autocast_casts_both_as_a_convolution_does():
     value, weight = torch.randn(1, 8, 4, 4, dtype=torch.bfloat16), torch.randn(1, 2, 9, 4, 4, requires_grad=True)
     with pytest.raises(TypeError, match=r"bfloat16 and torch\.float32"):

@@ -17,6 +17,8 @@ The output is channels_last where the [N, C, ...] argument is (value, for the gr
 a weight-shaped output is then channels_last over [N, G * T, I, J].
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,15 +53,22 @@ def output_size(size: int, stride: int) -> int:
     return (size - 1) // stride + 1
 
 
-def check(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> None:
-    """Raise `ValueError`, or `TypeError` for a dtype, that shows what does not fit."""
-    for name, number in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation), ("groups", blocks)):
+def check_options(kernel_size: int, **others: int) -> None:
+    """Raise `TypeError` or `ValueError` that shows which option is not what it has to be."""
+    for name, number in {"kernel_size": kernel_size, **others}.items():
         if not isinstance(number, int) or isinstance(number, bool):
             raise TypeError(f"expected {name} to be an int, got {number!r}")
         if number < 1:
             raise ValueError(f"expected {name} of at least 1, got {name}={number}")
     if kernel_size % 2 == 0:
         raise ValueError(f"expected an odd kernel_size, got {kernel_size=}")
+    if kernel_size >= 2**28:
+        raise ValueError(f"expected a kernel_size below 2**28, got {kernel_size=} with {kernel_size**2} taps")
+
+
+def check(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> None:
+    """Raise `ValueError`, or `TypeError` for a dtype, that shows what does not fit."""
+    check_options(kernel_size, stride=stride, dilation=dilation, groups=blocks)
     if value.ndim != 4 or weight.ndim != 5:
         raise ValueError(
             "expected value [N, C, H, W] and weight [N, G, k*k, Ho, Wo], "
@@ -84,6 +93,63 @@ def check(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation
             f"expected weight {[batch, maps, taps, *size]} for value {list(value.shape)} "
             f"with {kernel_size=}, {stride=}, {dilation=}, got {list(weight.shape)}"
         )
+
+
+def check_aggregate(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> None:
+    """`check` for the arguments of the named op, which nobody has checked."""
+    check(value, weight, kernel_size, stride, dilation, blocks)
+    _representable(value.shape)
+    _representable(weight.shape)
+
+
+def check_grad_value(
+    grad_out: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, height: int, width: int
+) -> None:
+    """`check` for the arguments of the gradient of the value."""
+    _check_grad_out(grad_out, height, width, kernel_size, stride)
+    value = grad_out.new_empty(1).expand(_representable((*grad_out.shape[:2], height, width)))
+    check(value, weight, kernel_size, stride, dilation, blocks)
+    _representable(weight.shape)
+
+
+def check_grad_weight(
+    grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, maps: int
+) -> None:
+    """`check` for the arguments of the gradient of the weight."""
+    if value.ndim != 4:
+        raise ValueError(f"expected value [N, C, H, W], got {list(value.shape)}")
+    _check_grad_out(grad_out, value.shape[2], value.shape[3], kernel_size, stride)
+    if grad_out.shape[:2] != value.shape[:2]:
+        raise ValueError(
+            f"expected grad_out and value of one batch and channels, got {list(grad_out.shape)} and {list(value.shape)}"
+        )
+    if grad_out.dtype != value.dtype:
+        raise TypeError(f"expected grad_out and value of one dtype, got {grad_out.dtype} and {value.dtype}")
+    if grad_out.device != value.device:
+        raise ValueError(f"expected grad_out and value on one device, got {grad_out.device} and {value.device}")
+    _representable(value.shape)
+    weight = value.new_empty(1).expand(
+        _representable((value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:]))
+    )
+    check(value, weight, kernel_size, stride, dilation, blocks)
+
+
+def _check_grad_out(grad_out: Tensor, height: int, width: int, kernel_size: int, stride: int) -> None:
+    if kernel_size < 1 or stride < 1 or height < 1 or width < 1:
+        raise ValueError(f"expected sizes of at least 1, got {kernel_size=}, {stride=}, {height=}, {width=}")
+    size = (output_size(height, stride), output_size(width, stride))
+    if grad_out.ndim != 4 or tuple(grad_out.shape[2:]) != size:
+        raise ValueError(
+            f"expected grad_out [N, C, {size[0]}, {size[1]}] for {height=}, {width=}, {stride=}, "
+            f"got {list(grad_out.shape)}"
+        )
+
+
+def _representable(shape: Sequence[int]) -> Sequence[int]:
+    """The shape, if its elements are fewer than 2**57: its products stay within 64 bits in the kernels and in torch."""
+    if math.prod(max(size, 1) for size in shape) >= 2**57:
+        raise ValueError(f"expected fewer than 2**57 elements, got a tensor of {list(shape)}")
+    return shape
 
 
 def empty_map(like: Tensor, shape: tuple[int, ...]) -> Tensor:

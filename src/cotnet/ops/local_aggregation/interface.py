@@ -1,11 +1,11 @@
 """`local_aggregation`, the public function, and the choice between its implementations."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from cotnet.ops.local_aggregation import contract, native, reference
+from cotnet.ops.local_aggregation import contract, native, reference, triton
 
 contract.LIBRARY.impl("local_aggregation", reference.aggregate, "CompositeExplicitAutograd")
 contract.LIBRARY.impl("local_aggregation_grad_value", reference.aggregate_grad_value, "CompositeExplicitAutograd")
@@ -13,6 +13,11 @@ contract.LIBRARY.impl("local_aggregation_grad_weight", reference.aggregate_grad_
 contract.LIBRARY.impl("local_aggregation", native.aggregate, "CPU")
 contract.LIBRARY.impl("local_aggregation_grad_value", native.aggregate_grad_value, "CPU")
 contract.LIBRARY.impl("local_aggregation_grad_weight", native.aggregate_grad_weight, "CPU")
+contract.LIBRARY.impl("local_aggregation", triton.aggregate, "CUDA")
+contract.LIBRARY.impl("local_aggregation_grad_value", triton.aggregate_grad_value, "CUDA")
+contract.LIBRARY.impl("local_aggregation_grad_weight", triton.aggregate_grad_weight, "CUDA")
+
+Impl = Literal["auto", "native", "triton", "reference"]
 
 
 def local_aggregation(
@@ -24,7 +29,7 @@ def local_aggregation(
     dilation: int = 1,
     grouping: Literal["interleaved", "contiguous"] = "interleaved",
     groups: int = 1,
-    impl: Literal["auto", "native", "reference"] = "auto",
+    impl: Impl = "auto",
 ) -> Tensor:
     """Filter each position of `value` with a small kernel of its own, shared by several channels.
 
@@ -42,8 +47,8 @@ def local_aggregation(
         grouping: which map a channel uses. `"interleaved"`: `m(c) = c mod G`, as CoT; `"contiguous"`:
             `m(c) = c // (C / G)`, as ordinary attention heads.
         groups: divide channels and maps into this many independent parts, as in a grouped convolution; CoXt uses 2.
-        impl: `"reference"` asks for plain PyTorch, `"native"` for the C++ kernels on the CPU, `"auto"` takes the best
-            that the device has.
+        impl: `"reference"` asks for plain PyTorch, `"native"` for the C++ kernels on the CPU, `"triton"` for the Triton
+            kernels on a GPU; `"auto"` takes the best that the device has.
 
     Returns:
         [N, C, Ho, Wo]; channels_last where `value` is, else contiguous. 16-bit types accumulate in float32.
@@ -51,23 +56,44 @@ def local_aggregation(
     Raises:
         ValueError: sizes that do not fit, or an option out of its range.
         TypeError: a dtype that is not a float type, or two different ones outside autocast.
-        RuntimeError: `impl="native"` where the kernels cannot serve, with the reason.
+        RuntimeError: `impl="native"` or `"triton"` where those kernels cannot serve, with the reason.
 
     Source:
         The aggregation of section 3.2 in *Contextual Transformer Networks for Visual Recognition*, arXiv 2107.12292.
     """
     if grouping not in ("interleaved", "contiguous"):
         raise ValueError(f"expected grouping 'interleaved' or 'contiguous', got {grouping!r}")
-    if impl not in ("auto", "native", "reference"):
-        raise ValueError(f"expected impl 'auto', 'native' or 'reference', got {impl!r}")
     value, weight = autocast(value, weight)
     contract.check(value, weight, kernel_size, stride, dilation, groups)
     blocks = groups if grouping == "interleaved" else weight.shape[1]
-    if impl == "native" and (reason := native.unavailable(value.device, value.dtype)) is not None:
-        raise RuntimeError(f"impl='native' is not available: {reason}")
-    # An exported program holds standard operators only, so that it runs where this package is not installed.
-    run = reference.aggregate if impl == "reference" or exporting() else contract.aggregate
+    run = reference.aggregate if takes_reference(impl, value) else contract.aggregate
     return run(value, weight, kernel_size, stride, dilation, blocks)
+
+
+def takes_reference(impl: Impl, x: Tensor) -> bool:
+    """Whether the reference formulation is wanted rather than the named op, which has one implementation a device.
+
+    Raises:
+        ValueError: a name that is none of the implementations'.
+        RuntimeError: the implementation cannot serve such tensors, with the reason.
+    """
+    if impl not in get_args(Impl):
+        raise ValueError(f"expected impl 'auto', 'native', 'triton' or 'reference', got {impl!r}")
+    explicit = {"native": native, "triton": triton}.get(impl)
+    transformed = _transformed()
+    if explicit is not None:
+        reason = explicit.unavailable(x.device, x.dtype)
+        if reason is None and transformed:
+            reason = "the transforms of torch.func need impl='reference'"
+        if reason is not None:
+            raise RuntimeError(f"{impl=} is not available: {reason}")
+    # An exported program holds standard operators only, so that it runs where this package is not installed.
+    return impl == "reference" or transformed or exporting()
+
+
+def _transformed() -> bool:
+    """Whether a transform of torch.func is active, which does not pass through named ops with gradients."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
 
 def autocast(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,7 @@ Legend: N batch, C channels, G weight maps, T taps = k * k, H x W input size, I 
 """
 
 import logging
-import math
 import struct
-from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -95,9 +93,7 @@ def _plan_aggregate(
     value_kind: _Kind, weight_kind: _Kind, kernel_size: int, stride: int, dilation: int, blocks: int, threads: int
 ) -> _Plan:
     value, weight = _metas(value=value_kind, weight=weight_kind)
-    contract.check(value, weight, kernel_size, stride, dilation, blocks)
-    _check_extent(value.shape)
-    _check_extent(weight.shape)
+    contract.check_aggregate(value, weight, kernel_size, stride, dilation, blocks)
     out = contract.empty_map(value, (*value.shape[:2], *weight.shape[3:]))
     return _plan(out, value, out, weight, kernel_size, stride, dilation, blocks, threads)
 
@@ -115,12 +111,8 @@ def _plan_grad_value(
     threads: int,
 ) -> _Plan:
     grad_out, weight = _metas(grad_out=grad_kind, weight=weight_kind)
-    _check_grad(grad_out, height, width, kernel_size, stride)
-    shape = (*grad_out.shape[:2], height, width)
-    _check_extent(shape)
-    _check_extent(weight.shape)
-    contract.check(grad_out.new_empty(1).expand(shape), weight, kernel_size, stride, dilation, blocks)
-    grad_value = contract.empty_map(grad_out, shape)
+    contract.check_grad_value(grad_out, weight, kernel_size, stride, dilation, blocks, height, width)
+    grad_value = contract.empty_map(grad_out, (*grad_out.shape[:2], height, width))
     return _plan(grad_value, grad_value, grad_out, weight, kernel_size, stride, dilation, blocks, threads)
 
 
@@ -136,19 +128,8 @@ def _plan_grad_weight(
     threads: int,
 ) -> _Plan:
     grad_out, value = _metas(grad_out=grad_kind, value=value_kind)
-    if value.ndim != 4:
-        raise ValueError(f"expected value [N, C, H, W], got {list(value.shape)}")
-    _check_grad(grad_out, value.shape[2], value.shape[3], kernel_size, stride)
-    if grad_out.shape[:2] != value.shape[:2]:
-        raise ValueError(
-            f"expected grad_out and value of one batch and channels, got {list(grad_out.shape)} and {list(value.shape)}"
-        )
-    if grad_out.dtype != value.dtype:
-        raise TypeError(f"expected grad_out and value of one dtype, got {grad_out.dtype} and {value.dtype}")
+    contract.check_grad_weight(grad_out, value, kernel_size, stride, dilation, blocks, maps)
     shape = (value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:])
-    _check_extent(value.shape)
-    _check_extent(shape)
-    contract.check(value, value.new_empty(1).expand(shape), kernel_size, stride, dilation, blocks)
     grad_weight = contract.empty_weight(value, shape)
     return _plan(grad_weight, value, grad_out, grad_weight, kernel_size, stride, dilation, blocks, threads)
 
@@ -159,23 +140,6 @@ def _metas(**kinds: _Kind) -> list[Tensor]:
     if len(devices) > 1:
         raise ValueError(f"expected {' and '.join(kinds)} on one device, got {' and '.join(devices)}")
     return [torch.empty_strided(*sizes, dtype=dtype, device="meta") for *sizes, dtype, _ in kinds.values()]
-
-
-def _check_grad(grad_out: Tensor, height: int, width: int, kernel_size: int, stride: int) -> None:
-    if kernel_size < 1 or stride < 1 or height < 1 or width < 1:
-        raise ValueError(f"expected sizes of at least 1, got {kernel_size=}, {stride=}, {height=}, {width=}")
-    size = (contract.output_size(height, stride), contract.output_size(width, stride))
-    if grad_out.ndim != 4 or tuple(grad_out.shape[2:]) != size:
-        raise ValueError(
-            f"expected grad_out [N, C, {size[0]}, {size[1]}] for {height=}, {width=}, {stride=}, "
-            f"got {list(grad_out.shape)}"
-        )
-
-
-def _check_extent(shape: Sequence[int]) -> None:
-    """Products of sizes that pass stay within 64 bits in the kernels, and in torch."""
-    if math.prod(max(size, 1) for size in shape) >= 2**57:
-        raise ValueError(f"expected fewer than 2**57 elements, got a tensor of {list(shape)}")
 
 
 def _plan(
