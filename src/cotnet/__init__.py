@@ -7,6 +7,7 @@ from cotnet.inference.fuse import fuse
 from cotnet.layers import CoTLayer, CoXtLayer
 from cotnet.models import convert, from_official, load_official, to_official
 from cotnet.ops.local_aggregation import local_aggregation
+from cotnet.ops.local_similarity import local_similarity
 
 __all__ = [
     "CoTLayer",
@@ -16,6 +17,7 @@ __all__ = [
     "fuse",
     "load_official",
     "local_aggregation",
+    "local_similarity",
     "to_official",
 ]
 __version__ = "0.1.0"

@@ -1,16 +1,19 @@
 """`local_similarity`, the first half of local self-attention; `local_aggregation` is the second.
 
 It is the derivative of local aggregation by its weight, with the query in the gradient's place and the key in the
-value's: the same named op, with its gradients, layouts and every fast implementation.
+value's: the same named op, with its contract, gradients, layouts, and its reference, native and Triton implementations.
+The term of the relative position is a matrix product of each head's query, and so are its gradients; they are left to
+torch's. In a kernel that adds it to the similarity the gradient of the position would be a sum over all pictures and
+positions, which is what a matrix product is made for.
 """
 
-from typing import Literal
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from cotnet.ops.local_aggregation import contract, reference
-from cotnet.ops.local_aggregation.interface import autocast, exporting
+from cotnet.ops.local_aggregation.interface import Impl, autocast, takes_reference
 
 
 def local_similarity(
@@ -22,7 +25,7 @@ def local_similarity(
     position: Tensor | None = None,
     stride: int = 1,
     dilation: int = 1,
-    impl: Literal["auto", "reference"] = "auto",
+    impl: Impl = "auto",
 ) -> Tensor:
     """Dot product of each query with the key in every cell of its window, head by head.
 
@@ -35,39 +38,66 @@ def local_similarity(
         key: [N, C, H, W] of the query's dtype and device; under autocast both are cast.
         kernel_size: odd window size k.
         heads: number of heads; each has an evenly divided, contiguous run of the channels.
-        position: [k * k, C / heads], a relative position embedding that the heads share.
+        position: [k * k, C / heads], a relative position embedding that the heads share, of any float dtype, on the
+            query's device.
         stride: step between output positions.
         dilation: step between the cells of a window.
-        impl: `"reference"` asks for plain PyTorch, `"auto"` takes the best that the device has.
+        impl: `"reference"` asks for plain PyTorch, `"native"` for the C++ kernels on the CPU, `"triton"` for the Triton
+            kernels on a GPU; `"auto"` takes the best that the device has.
 
     Returns:
         [N, heads, k * k, Ho, Wo], the weight that `local_aggregation(..., grouping="contiguous")` takes, before a
-        softmax. 16-bit types accumulate in float32.
+        softmax; channels_last over [N, heads * k * k, Ho, Wo] where the key is. 16-bit types accumulate in float32 and
+        are rounded once; with a position both are therefore cast to float32 for the computation.
 
     Raises:
         ValueError: sizes that do not fit, or an option out of its range.
         TypeError: a dtype that is not a float type, or two different ones outside autocast.
+        RuntimeError: `impl="native"` or `"triton"` where those kernels cannot serve, with the reason.
 
     Source:
         Steps 1 and 2 of the local self-attention in section 3.1 of arXiv 2107.12292.
     """
-    if impl not in ("auto", "reference"):
-        raise ValueError(f"expected impl 'auto' or 'reference', got {impl!r}")
+    contract.check_options(kernel_size, stride=stride, dilation=dilation, heads=heads)
     query, key = autocast(query, key)
     if query.ndim != 4 or key.ndim != 4 or query.shape[:2] != key.shape[:2]:
         raise ValueError(
             "expected query [N, C, Ho, Wo] and key [N, C, H, W], "
             f"got query {list(query.shape)} and key {list(key.shape)}"
         )
-    weight_shape = (key.shape[0], heads, kernel_size * kernel_size, *query.shape[2:])
-    contract.check(key, query.new_empty(()).expand(weight_shape), kernel_size, stride, dilation, heads)
-    run = reference.aggregate_grad_weight if impl == "reference" or exporting() else contract.grad_weight
-    similarity = run(query, key, kernel_size, stride, dilation, heads, heads)
+    if query.dtype != key.dtype or not key.is_floating_point():
+        raise TypeError(f"expected query and key of one float dtype, got {query.dtype} and {key.dtype}")
+    if query.device != key.device:
+        raise ValueError(f"expected query and key on one device, got {query.device} and {key.device}")
+    channels, taps = query.shape[1], kernel_size * kernel_size
+    if channels % heads:
+        raise ValueError(f"expected the channels to be a multiple of the heads, got {channels=}, {heads=}")
+    weight = query.new_empty(()).expand(key.shape[0], heads, taps, *query.shape[2:])
+    contract.check(key, weight, kernel_size, stride, dilation, heads)
+    run = reference.aggregate_grad_weight if takes_reference(impl, query) else contract.grad_weight
     if position is None:
-        return similarity
-    if position.shape != (kernel_size * kernel_size, query.shape[1] // heads):
-        raise ValueError(
-            f"expected position {[kernel_size * kernel_size, query.shape[1] // heads]}, got {list(position.shape)}"
-        )
-    by_head = query.unflatten(1, (heads, -1))
-    return similarity + torch.einsum("nhcij,tc->nhtij", by_head, position.to(query.dtype))
+        return run(query, key, kernel_size, stride, dilation, heads, heads)
+    _check_position(position, taps, channels // heads, query.device)
+    dtype = query.dtype
+    if dtype in (torch.float16, torch.bfloat16):
+        query, key = query.float(), key.float()
+    similarity = run(query, key, kernel_size, stride, dilation, heads, heads)
+    with _no_autocast(query.device.type):
+        by_position = torch.einsum("nhcij,tc->nhtij", query.unflatten(1, (heads, -1)), position.to(query.dtype))
+    return (similarity + by_position).to(dtype)
+
+
+def _check_position(position: Tensor, taps: int, head_channels: int, device: torch.device) -> None:
+    if position.shape != (taps, head_channels):
+        raise ValueError(f"expected position {[taps, head_channels]}, got {list(position.shape)}")
+    if not position.is_floating_point():
+        raise TypeError(f"expected position of a float dtype, got {position.dtype}")
+    if position.device != device:
+        raise ValueError(f"expected position on the query's device {device}, got {position.device}")
+
+
+def _no_autocast(device: str) -> AbstractContextManager[object]:
+    """Autocast would round a matrix product's arguments and its result to 16 bits."""
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
