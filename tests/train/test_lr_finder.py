@@ -1,9 +1,11 @@
 """A range test suggests a rate between the least and the diverging, draws it, and leaves nothing else."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from cotnet.cli.train import run
+from cotnet.train.lr_finder import steepest, unbiased
 
 TINY = ["--model.name", "cotnet20_nano", "--model.warmup_epochs", "0", "--data.size", "8", "--data.batch_size", "14"]
 TINY += ["--data.train_per_class", "4", "--data.val_per_class", "1"]
@@ -39,3 +41,20 @@ def test_one_batch_is_learnt_by_heart(tmp_path):
     rows = (tmp_path / "embedded" / "1" / "metrics.csv").read_text().splitlines()
     last = dict(zip(rows[0].split(","), rows[-1].split(","), strict=True))
     assert float(last["train_top1"]) == 1.0
+
+
+def test_the_smoothing_is_mended_and_the_steepest_fall_found():
+    """Lightning's formula on known losses: constant ones come out constant, a fall where it is."""
+    rates = np.geomspace(1e-4, 1, 60)
+    for true in (np.full(60, 2.0), np.where(np.arange(60) < 30, 2.0, 1.0)):
+        average, smoothed = 0.0, []
+        for step, loss in enumerate(true, 1):
+            average = 0.98 * average + 0.02 * loss
+            smoothed.append(average / (1 - 0.98 ** (step + 1)))
+        mended = unbiased(np.array(smoothed))
+        assert mended[0] == pytest.approx(2.0)
+        if true[-1] == 2.0:
+            assert mended == pytest.approx(2.0)
+            assert steepest(rates, np.round(mended, 9)) is None
+        else:
+            assert rates[28] <= steepest(rates, mended) <= rates[32]
