@@ -82,6 +82,7 @@ REQUIRED = """Parser key "data":
         ("Key 'modl.name' is not expected", "unknown field modl.name; did you mean model.name?"),
         ("Key 'zebra.name' is not expected", "unknown field zebra.name; fields begin with model, data"),
         ("Key 'model.zebra' is not expected", "unknown field model.zebra; cotnet train --help model lists the fields"),
+        ("unrecognized arguments: -x", "unexpected '-x'; a field is --GROUP.FIELD VALUE, see cotnet train --help"),
         ("unrecognized arguments: a b", "unexpected 'a b'; a field is --GROUP.FIELD VALUE, see cotnet train --help"),
         ("Call of f (--> g) failed: the\n folder is\n empty", "Call of f (--> g) failed: the folder is empty"),
         ("Link 'data --> model.n' (f) failed: it is empty", "it is empty"),

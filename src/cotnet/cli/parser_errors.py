@@ -47,7 +47,7 @@ def _required(text: str, group: str) -> str | None:
 
 
 def _stray(text: str) -> str | None:
-    match = re.search(r"nrecognized arguments: ([^-\s].*)", text)
+    match = re.search(r"nrecognized arguments: (\S.*)", text)
     return f"unexpected {match[1]!r}; a field is --GROUP.FIELD VALUE, see cotnet train --help" if match else None
 
 

@@ -1,6 +1,5 @@
 """A timm network, its loss, optimizer and metrics, as a Lightning module."""
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from cotnet.train.module import TrainingModule, class_path
 from cotnet.train.optimizer import cosine_schedule, scaled_learning_rate, sgd
 from cotnet.train.plots import draw_confusion
 from cotnet.train.processes import rank_zero_print, shard
+from cotnet.train.shapes import largest_output, memory_bytes
 
 Batch = tuple[Tensor, Tensor]
 
@@ -251,21 +251,28 @@ class Classifier(TrainingModule):
 
     def check_data(self, data: Any) -> None:
         """Run shapes alone through a copy of the network."""
-        size, batch_size = data.size, data.batch_size
+        size, batch_size, channels = data.size, data.batch_size, self.kwargs.get("in_chans", 3)
+        if channels != 3:
+            raise ValueError(f"pictures are read in 3 channels: model.kwargs.in_chans must be 3, got {channels}")
         stride = max(info["reduction"] for info in getattr(self.network, "feature_info", [{"reduction": 1}]))
         if size < stride:
             raise ValueError(f"data.size {size} is too small for {self.name}: it needs at least {stride} pixels")
         if self.mix is not None and batch_size % 2:
             raise ValueError(f"mixup and CutMix mix pairs: data.batch_size must be even, got {batch_size}")
-        shapes_only = copy.deepcopy(self.network).to("meta").train()
+        batch = min(batch_size, 2)
         try:
-            shapes_only(torch.empty(min(batch_size, 2), 3, size, size, device="meta"))
+            largest = largest_output(self.network, (batch, 3, size, size)) * batch_size // batch
         except (RuntimeError, ValueError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"{self.name} cannot train on {batch_size} pictures of {size} pixels at a time ({reason}); "
                 "change --data.size or --data.batch_size"
             ) from error
+        if 2 * largest > (memory := memory_bytes()):  # even in 16 bits
+            raise ValueError(
+                f"a single map of {self.name} takes {2 * largest / 2**30:,.0f} GiB for {batch_size} pictures of {size} "
+                f"pixels, this machine has {memory / 2**30:,.0f}; use a smaller --data.size or --data.batch_size"
+            )
 
 
 def create_network(name: str, **kwargs: Any) -> nn.Module:

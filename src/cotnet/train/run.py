@@ -1,5 +1,6 @@
 """One run from checked parts to a finished folder."""
 
+import os
 import shutil
 import time
 import warnings
@@ -111,8 +112,15 @@ def fit(
 
 
 def next_folder(runs: Path, recipe: str) -> Path:
-    """The first free ``runs/<recipe>/<number>``, above every number that is taken."""
+    """The first free ``runs/<recipe>/<number>``, above every number that is taken.
+
+    Raises:
+        ValueError: No folder can be made there.
+    """
     home = runs / recipe
+    there = next(path for path in (home, *home.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"no run folder can be made in {str(there)!r}; name another place by --runs FOLDER")
     taken = [int(path.name) for path in home.glob("*") if path.name.isdecimal()] if home.is_dir() else []
     return home / str(max(taken, default=0) + 1)
 
