@@ -80,7 +80,13 @@ def damaged(folder):
         torch.save(content, folder / name)
         yield folder / name, words
     (folder / "pickle").write_bytes(pickle.dumps({"a": Hostile(folder / "owned")}))
-    yield folder / "pickle", "damaged, or holds more than weights"
+    yield folder / "pickle", "is a pickle of something else"
+    torch.save({"state_dict": {}}, folder / "legacy", _use_new_zipfile_serialization=False)
+    (folder / "legacy").write_bytes((folder / "legacy").read_bytes()[:40])
+    yield folder / "legacy", "damaged"
+    with zipfile.ZipFile(folder / "bomb", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", bytes(1 << 20))
+    yield folder / "bomb", "unpacks to more than its own size"
     yield folder, "is a folder"
 
 

@@ -4,6 +4,7 @@ import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ class _Inert:
     def __setstate__(self, state: Any) -> None:
         """Leave the state out."""
 
+
+# How a file of torch before 1.6 begins: protocol 2 and torch's own number.
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 # What a released checkpoint names beside tensors and plain values, and what its reader gets instead. The settings must
 # be of a type that torch's safe reader can fill.
@@ -71,12 +75,26 @@ def _load(path: Path) -> Any:
         raise ValueError(f"{path} is a folder, not a checkpoint; a .pth.tar is used as it is, not unpacked")
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}")
+    check_expansion(path)
     with torch.serialization.safe_globals(STAND_INS):
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         # A damaged file can fail anywhere inside torch's reader, with almost any exception.
         except Exception as error:
             raise ValueError(f"cannot read {path}: {why_unreadable(path, error)}") from error
+
+
+def check_expansion(path: Path) -> None:
+    """Refuse an archive that would fill the memory: a checkpoint's parts are stored as they are.
+
+    Raises:
+        ValueError: the parts are larger than the file.
+    """
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+            raise ValueError(
+                f"cannot read {path}: it unpacks to more than its own size, as no checkpoint does; do not trust it"
+            )
 
 
 def why_unreadable(path: Path, error: Exception) -> str:
@@ -105,4 +123,6 @@ def why_unreadable(path: Path, error: Exception) -> str:
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked:
         return f"it asks for {asked[1]}, which no checkpoint of weights needs; do not trust it"
+    if start.startswith(b"\x80") and not start.startswith(_LEGACY):
+        return "it is a pickle of something else, which could run code; do not trust it"
     return f"it is damaged, or holds more than weights ({type(error).__name__})"

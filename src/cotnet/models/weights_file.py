@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cotnet.models.checkpoint import why_unreadable
+from cotnet.models.checkpoint import check_expansion, why_unreadable
 
 _KEY = "cotnet"
 
@@ -169,6 +169,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ValueError(f"checkpoint {str(path)!r} does not exist")
+    check_expansion(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     # A damaged or hostile pickle can make the loader stumble in any way.
