@@ -12,6 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cotnet.models.rgb import to_rgb
+
 # Pictures of a split that `check_pictures` decodes: seconds for photographs, and most collections are smaller.
 _CHECKED = 20_000
 
@@ -58,7 +60,7 @@ def decode(source: Path | bytes, name: str, *, reduced: bool = False) -> Image.I
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
             if reduced:
                 picture.draft("RGB", (1, 1))
-            return picture.convert("RGB")
+            return to_rgb(picture)
     # Decoders raise whatever their format makes them stumble over: OSError, SyntaxError, struct.error, zlib.error ...
     except Exception as error:
         reason = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)

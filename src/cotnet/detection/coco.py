@@ -17,6 +17,7 @@ from torchvision.transforms.v2.functional import to_dtype, to_image
 
 from cotnet.data.order import Draw, random_numbers
 from cotnet.detection.files import Files, inner
+from cotnet.models.rgb import to_rgb
 
 _NAMED = 5
 
@@ -204,7 +205,7 @@ class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         try:
             content = self.files.read(inner(self.annotations.folder, image["file_name"]) or "")
             with Image.open(io.BytesIO(content)) as file:
-                picture = file.convert("RGB")
+                picture = to_rgb(file)
         # Decoders raise whatever their format makes them stumble over.
         except Exception as error:
             reason = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)

@@ -13,6 +13,7 @@ from torchvision.transforms.functional import to_tensor
 
 from cotnet.detection.drawing import draw_detections
 from cotnet.detection.scores import Result, to_results
+from cotnet.models.rgb import to_rgb
 from cotnet.models.weights_file import WeightsCard
 
 
@@ -89,7 +90,7 @@ class _Files(Dataset[tuple[str, Tensor | str]]):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's advice on odd files that it reads all the same
                 with Image.open(path) as picture:
-                    return path, to_tensor(picture.convert("RGB"))
+                    return path, to_tensor(to_rgb(picture))
         # Decoders raise whatever their format makes them stumble over.
         except Exception as error:
             kind = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
@@ -120,4 +121,4 @@ def draw(found: Found, card: WeightsCard) -> Image.Image:
     """The picture with the boxes and masks of its detections."""
     names = dict(zip(card.data["category_ids"], card.class_names, strict=True))
     with Image.open(found.path) as picture:
-        return draw_detections(picture.convert("RGB"), found.results, names, score=0.0)
+        return draw_detections(to_rgb(picture), found.results, names, score=0.0)

@@ -13,6 +13,7 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cotnet.models.rgb import to_rgb
 from cotnet.models.weights_file import WeightsCard
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -103,7 +104,7 @@ class PictureFiles(Dataset[tuple[str, Tensor | str]]):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's advice on odd files that it reads all the same
                 with Image.open(_source(path)) as picture:
-                    return path, self.transform(picture.convert("RGB"))
+                    return path, self.transform(to_rgb(picture))
         # Decoders raise whatever their format makes them stumble over.
         except Exception as error:
             kind = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
