@@ -55,6 +55,9 @@ def test_two_synsets_of_one_word_are_told_apart(tmp_path):
     [
         ({"train_label": None}, "lacks 'train_label'"),
         ({"classes": None}, "lacks class names"),
+        ({"classes": np.array(["ash", "ash"])}, "two classes of the name 'ash'"),
+        ({"classes": np.array([["ash", "birch"]])}, r"'classes' must hold names in one dimension, got shape \(1, 2\)"),
+        ({"classes": np.array([], dtype=str)}, r"'classes' must hold names in one dimension, got shape \(0,\)"),
         ({"train_label": np.array([0, 1, 0, 2])}, "unknown class 2 at 3; there are 2 classes"),
         ({"train_offset": np.array([0, 5, 3, 9, 12])}, "offset must rise"),
         ({"train_offset": np.array([0, 5])}, "one number more than there are labels"),
@@ -70,6 +73,13 @@ def test_an_inconsistent_pack_is_refused(tmp_path, changes, message):
 def test_a_damaged_file_is_refused(tmp_path, content):
     (tmp_path / "pack.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"cannot read .*pack\.npz"):
+        NpzPack(str(tmp_path / "pack.npz")).setup()
+
+
+def test_a_single_array_is_refused(tmp_path):
+    with (tmp_path / "pack.npz").open("wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(ValueError, match=r"no \.npz file at all"):
         NpzPack(str(tmp_path / "pack.npz")).setup()
 
 

@@ -1,7 +1,6 @@
 """A whole picture set in one ``.npz`` file: encoded pictures end to end, their offsets and their labels."""
 
 import zipfile
-import zlib
 from functools import cached_property
 from pathlib import Path
 
@@ -75,10 +74,20 @@ class NpzPack(PictureData):
 
     @cached_property
     def class_names(self) -> list[str]:
-        names = [str(name) for name in self._arrays["classes" if "classes" in self._arrays else "names"]]
-        if len(set(names)) < len(names):  # two synsets may share a word
-            names = [f"{name} ({wnid})" for name, wnid in zip(names, self._arrays["wnids"], strict=True)]
-        return names
+        key = "classes" if "classes" in self._arrays else "names"
+        array = self._arrays[key]
+        if array.ndim != 1 or len(array) == 0:
+            raise ValueError(
+                f"{str(self.path)!r} is damaged: {key!r} must hold names in one dimension, got shape {array.shape}"
+            )
+        names = [str(name) for name in array]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is None:
+            return names
+        wnids = self._arrays.get("wnids", ())
+        if len(set(map(str, wnids))) != len(names):  # they tell synsets apart that share a word
+            raise ValueError(f"{str(self.path)!r} has two classes of the name {twice!r}; give each its own")
+        return [f"{name} ({wnid})" for name, wnid in zip(names, wnids, strict=True)]
 
     @property
     def synsets(self) -> list[str] | None:
@@ -97,7 +106,8 @@ class NpzPack(PictureData):
         try:
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays: Arrays = {key: archive[key] for key in archive.files}
-        except (OSError, EOFError, ValueError, AttributeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        # A damaged archive makes NumPy stumble in any way.
+        except Exception as error:
             reason = error if zipfile.is_zipfile(self.path) else "it is truncated, or no .npz file at all"
             raise ValueError(f"cannot read {str(self.path)!r} as an .npz picture pack: {reason}") from error
         if "classes" not in arrays and not {"wnids", "names"} <= arrays.keys():
