@@ -29,7 +29,6 @@ import argparse
 import ctypes
 import json
 import re
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -40,6 +39,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cotnet.inference.bench.timing import interleave
 from cotnet.ops import native_library
 from cotnet.ops.local_aggregation import local_aggregation
 
@@ -72,25 +72,8 @@ def in_layout(x: Tensor, layout: str) -> Tensor:
 
 
 def times_ms(candidates: dict[str, Callable[[], Any]], blocks: int, block_ms: float) -> dict[str, dict[str, Any]]:
-    calls, times = {}, {name: [] for name in candidates}
-    for name, run in candidates.items():
-        run()
-        start = time.perf_counter()
-        run()
-        calls[name] = max(1, min(50, int(block_ms / 1e3 / (time.perf_counter() - start))))
-    for _ in range(blocks):
-        for name, run in candidates.items():
-            for _ in range(min(WARM_UP, calls[name])):
-                run()
-            start = time.perf_counter()
-            for _ in range(calls[name]):
-                run()
-            times[name].append((time.perf_counter() - start) / calls[name] * 1e3)
-    result = {}
-    for name, values in times.items():
-        low, median, high = (round(x, 4) for x in statistics.quantiles(values, n=4))
-        result[name] = {"median_ms": median, "quartiles_ms": [low, high]}
-    return result
+    found = interleave(candidates, blocks=blocks, block_ms=block_ms, warm_up=WARM_UP)
+    return {name: {"median_ms": t.median_ms, "quartiles_ms": list(t.quartiles_ms)} for name, t in found.items()}
 
 
 def trained(run: Operator, value: Tensor, second: Tensor, grad: Tensor) -> Callable[[], tuple[Tensor, ...]]:

@@ -142,10 +142,10 @@ def test_interrupt(weights, pictures, tmp_path):
 import os, signal, sys
 from cotnet.cli import main
 import cotnet.inference.pictures as pictures
-def interrupted(self, index):
+def interrupted(self, path):
     os.kill(os.getpid(), signal.SIGINT)
-    return self.paths[index], "x"
-pictures.PictureFiles.__getitem__ = interrupted
+    return "x"
+pictures.PictureReader.__call__ = interrupted
 sys.exit(main(sys.argv[1:]))
 """
     words = ["predict", str(weights), str(pictures), "--workers", "0", "--output", str(tmp_path / "x")]

@@ -9,7 +9,7 @@ import timm
 import torch
 
 from cotnet.inference.network import load_network
-from cotnet.inference.pictures import PictureFiles, find_pictures
+from cotnet.inference.pictures import FoundPictures, PictureReader
 from cotnet.models.weights_file import write_weights
 from tests.cli.conftest import CARD
 
@@ -20,9 +20,10 @@ def test_scores_equal_a_plain_count(cotnet_command, weights, pictures):
     scores = json.loads(out)
     network, card = load_network(weights)
     right = {name: [] for name in CARD.class_names}
-    for path, x in PictureFiles(find_pictures([str(pictures)]), card):
+    read = PictureReader(card)
+    for path in FoundPictures([str(pictures)]):
         with torch.no_grad():
-            named = card.class_names[network(x[None]).argmax()]
+            named = card.class_names[network(read(path)[None]).argmax()]
         right[path.split("/")[-2]].append(path.split("/")[-2] == named)
     assert scores["per_class"] == {name: pytest.approx(sum(r) / len(r)) for name, r in right.items()}
     assert scores["top1"] == pytest.approx(sum(sum(r) for r in right.values()) / 6)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
-from cotnet.inference.pictures import PictureFiles, find_pictures
+from cotnet.inference.pictures import FoundPictures, PictureReader
 from tests.cli.conftest import CARD
 
 
@@ -24,9 +24,9 @@ def archive(tmp_path):
 
 
 def test_pictures_of_an_archive(archive):
-    paths = find_pictures([archive])
+    paths = list(FoundPictures([archive]))
     assert paths == [f"{archive}/b.png", f"{archive}/deep/c.png"]
-    inputs = [PictureFiles(paths, CARD)[index][1] for index in range(2)]
+    inputs = [PictureReader(CARD)(path) for path in paths[:2]]
     assert all(isinstance(x, Tensor) for x in inputs)
     assert float(inputs[0][0].mean()) < float(inputs[1][0].mean())
 
@@ -34,7 +34,7 @@ def test_pictures_of_an_archive(archive):
 def test_what_is_no_archive_is_named(tmp_path):
     (tmp_path / "bad.tar").write_bytes(b"no archive")
     with pytest.raises(ValueError, match=r"cannot read the archive .*bad\.tar"):
-        find_pictures([str(tmp_path / "bad.tar")])
+        FoundPictures([str(tmp_path / "bad.tar")])
     tarfile.open(tmp_path / "none.tar", "w").close()
     with pytest.raises(ValueError, match="holds no pictures"):
-        find_pictures([str(tmp_path / "none.tar")])
+        FoundPictures([str(tmp_path / "none.tar")])

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from cotnet.inference.pictures import PictureFiles, find_pictures
+from cotnet.inference.pictures import FoundPictures, PictureReader
 from tests.cli.conftest import CARD
 
 
@@ -29,19 +29,19 @@ def folder(tmp_path):
     ],
 )
 def test_words(folder, word, expected):
-    assert find_pictures([str(folder / word)]) == [str(folder / name) for name in expected]
+    assert list(FoundPictures([str(folder / word)])) == [str(folder / name) for name in expected]
 
 
 def test_each_picture_once_in_order(folder):
     words = [str(folder / "deep"), str(folder), str(folder / "a.jpg")]
-    assert [path.split("/")[-1] for path in find_pictures(words)] == ["b.PNG", "[x].jpg", "a.jpg"]
+    assert [path.split("/")[-1] for path in FoundPictures(words)] == ["b.PNG", "[x].jpg", "a.jpg"]
 
 
 def test_nothing_found(folder):
     with pytest.raises(FileNotFoundError, match="matches nothing"):
-        find_pictures([str(folder / "*.gif")])
+        FoundPictures([str(folder / "*.gif")])
     with pytest.raises(ValueError, match="holds no pictures"):
-        find_pictures([str(folder / "folder.jpg")])
+        FoundPictures([str(folder / "folder.jpg")])
 
 
 def test_kinds_of_pictures_become_three_channels(tmp_path):
@@ -50,7 +50,9 @@ def test_kinds_of_pictures_become_three_channels(tmp_path):
         Image.new(mode, (33, 7)).save(path) if mode not in ("LA",) else Image.new(mode, (33, 7)).save(
             path.with_suffix(".png")
         )
-    for path, x in PictureFiles(find_pictures([str(tmp_path)]), CARD):
+    read = PictureReader(CARD)
+    for path in FoundPictures([str(tmp_path)]):
+        x = read(path)
         assert getattr(x, "shape", x) == (3, 32, 32), path
 
 
@@ -58,7 +60,19 @@ def test_a_truncated_picture_is_an_answer_not_an_error(tmp_path):
     path = tmp_path / "a.png"
     Image.effect_noise((64, 64), 50).save(path)
     path.write_bytes(path.read_bytes()[:900])
-    [(named, reason)] = PictureFiles([str(path)], CARD)
-    assert named == str(path)
+    reason = PictureReader(CARD)(str(path))
     assert isinstance(reason, str)
     assert reason
+
+
+def test_a_folder_in_order_without_following_links_back(folder):
+    (folder / "deep" / "a.jpg").write_bytes(b"")
+    (folder / "b.jpg").write_bytes(b"")
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    names = [path.removeprefix(f"{folder}/") for path in FoundPictures([str(folder)])]
+    assert names == ["[x].jpg", "a.jpg", "b.jpg", "deep/a.jpg", "deep/er/b.PNG"]
+
+
+def test_the_current_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert list(FoundPictures(["."])) == ["[x].jpg", "a.jpg", "deep/er/b.PNG"]

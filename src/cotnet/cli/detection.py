@@ -65,7 +65,7 @@ def validate(chosen: Namespace) -> None:
 
     if chosen.plots:
         check_folder("plots", chosen.plots)
-    network, card = load_detector(Path(chosen.weights), fused=True)
+    network, card = load_detector(Path(chosen.weights), fused=not chosen.no_fuse)
     data = _data(chosen, card)
     data.setup("validate")
     if data.class_names != card.class_names:
@@ -104,7 +104,7 @@ def predict(chosen: Namespace, paths: list[str]) -> None:
     names = _names(paths)
     if chosen.draw:
         check_folder("draw", chosen.draw, inputs=paths, names=names)
-    network, card = load_detector(Path(chosen.weights), fused=True)
+    network, card = load_detector(Path(chosen.weights), fused=not chosen.no_fuse)
     category = dict(zip(card.data["category_ids"], card.class_names, strict=True))
     everything: list[Found] = []
     unreadable = 0
@@ -152,7 +152,7 @@ def export(chosen: Namespace, forms: list[str], stem: Path) -> None:
 
     from cotnet.detection.export import export_detector
     from cotnet.detection.weights import load_detector
-    from cotnet.inference.pictures import find_pictures
+    from cotnet.inference.pictures import FoundPictures
 
     if forms != ["onnx"]:
         raise ValueError(f"a detector exports to onnx alone, not to {', '.join(forms)}; see docs/detection.md")
@@ -163,7 +163,7 @@ def export(chosen: Namespace, forms: list[str], stem: Path) -> None:
     from PIL import Image
 
     network, _ = load_detector(Path(chosen.weights))
-    path = find_pictures(chosen.pictures)[0]
+    path = next(iter(FoundPictures(chosen.pictures)))
     with Image.open(path) as picture:
         example = to_tensor(picture.convert("RGB"))
     target = stem.with_name(stem.name + ".onnx")

@@ -11,6 +11,8 @@ COMMANDS = {
     "train": "train a network by a recipe; without one, on pictures that are already on this machine",
     "validate": "top-1, top-5 and per-class accuracy of trained weights",
     "predict": "name what is in pictures",
+    "export": "write trained weights for torch.export, ONNX or OpenVINO, and prove that the answers are the same",
+    "bench": "speed and memory of networks side by side, in every mode of inference",
     "shards": "write labelled pictures into tar shards, for training on many machines",
     "models": "list the networks",
     "view": "what a network looks at: weight fields, static and dynamic context, Grad-CAM, as pictures",
@@ -18,7 +20,16 @@ COMMANDS = {
 }
 
 # Where a package is an extra other than `train`.
-EXTRAS = {"captum": "view", "datasets": "data", "fsspec": "data", "webdataset": "data"}
+EXTRAS = {
+    "captum": "view",
+    "datasets": "data",
+    "fsspec": "data",
+    "webdataset": "data",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "openvino": "openvino",
+}
 
 HELP = """usage: cotnet COMMAND [ARGUMENTS]
 
@@ -62,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("cotnet") or os.environ.get("COTNET_DEBUG"):
             raise
-        extra = EXTRAS.get(error.name or "", "train")
+        extra = EXTRAS.get((error.name or "").split(".")[0], "train")
         return _fail(f"this command needs {error.name}; install it with: pip install 'cotnet[{extra}]'")
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if os.environ.get("COTNET_DEBUG"):

@@ -9,8 +9,9 @@ from cotnet.cli.parser import Parser, at_least
 
 DESCRIPTION = """Name what is in pictures; with a detector, find where.
 
-WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model.
-A picture that cannot be read is named, the others are predicted all the same, and the exit status is then 2.
+WEIGHTS is weights.safetensors or a .ckpt of a training run, an .onnx or .xml of cotnet export, or a released .pth.tar
+together with --model. A picture that cannot be read is named, the others are predicted all the same, and the exit
+status is then 2. Pictures are decoded in parallel; memory does not grow with their number.
 torchrun --nproc-per-node 8 -m cotnet predict ... shares the pictures among processes."""
 
 
@@ -30,6 +31,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--topk", type=int, metavar="K", help="classes a picture, at most all; default 5")
     parser.add_argument("--batch-size", type=int, metavar="N", help="pictures at a time; default 32, of a detector 4")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
+    parser.add_argument("--no-fuse", action="store_true", help="the network as it was trained; slower")
     parser.add_argument("--format", choices=["table", "csv", "json"], default="table", help="default table")
     parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
     detection.add_prediction_arguments(parser)
@@ -38,30 +40,32 @@ def run(arguments: list[str]) -> None:
     at_least(1, "batch-size", 1 if chosen.batch_size is None else chosen.batch_size)
     at_least(0, "workers", chosen.workers)
 
+    from itertools import chain
     from pathlib import Path
 
     from cotnet.cli.main import UnfinishedError
     from cotnet.inference.network import load_network
-    from cotnet.inference.pictures import find_pictures
+    from cotnet.inference.pictures import FoundPictures
 
-    paths = find_pictures(chosen.pictures)
-    check_output(chosen.output, inputs=[chosen.weights, *paths])
+    paths = FoundPictures(chosen.pictures)
+    check_output(chosen.output, inputs=chain([chosen.weights], paths))
     if detection.is_detector(Path(chosen.weights), chosen):
         detection.predict(chosen, list(paths))
         return
-    network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema)
+    network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema, fused=not chosen.no_fuse)
 
     from cotnet.cli.report import PredictionReport
     from cotnet.inference.predict import Prediction, predict
 
-    unreadable = 0
-    width = max(map(len, paths))
+    unreadable = count = 0
+    width = max(map(len, paths)) if chosen.format == "table" else 0
 
     output = chosen.output if int(os.environ.get("RANK", "0")) == 0 else os.devnull  # the first process writes
     with open_output(output) as file, PredictionReport(chosen.format, file, width=width) as report:
 
         def write(prediction: Prediction) -> None:
-            nonlocal unreadable
+            nonlocal unreadable, count
+            count += 1
             if prediction.error is None:
                 report.write(prediction)
             else:
@@ -79,6 +83,6 @@ def run(arguments: list[str]) -> None:
             workers=chosen.workers,
         )
     if unreadable > 1:
-        print(f"cotnet: {unreadable} of {len(paths)} pictures could not be read", file=sys.stderr)
+        print(f"cotnet: {unreadable} of {count} pictures could not be read", file=sys.stderr)
     if unreadable:
         raise UnfinishedError

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Measure trained weights: top-1, top-5, per-class accuracy, images per second; of a detector AP.
 
-WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model.
+WEIGHTS is weights.safetensors or a .ckpt of a training run, an .onnx or .xml of cotnet export, or a released .pth.tar
+together with --model.
 DATA is a folder with val/CLASS/*.jpg or CLASS/*.jpg, an .npz pack, a Hugging Face data set on disk, or a folder or URL
 of tar shards; without it, the pictures that the weights were validated on in training. Its classes must be the weights'
 classes. torchrun --nproc-per-node 8 -m cotnet validate ... shares the pictures among processes, each picture once.
@@ -39,6 +40,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
     parser.add_argument("--batch-size", type=int, metavar="N", help="pictures at a time; default 64, of a detector 4")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
+    parser.add_argument("--no-fuse", action="store_true", help="the network as it was trained; slower")
     parser.add_argument("--format", choices=["table", "json"], default="table", help="default table")
     parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
     detection.add_validation_arguments(parser)
@@ -56,7 +58,7 @@ def run(arguments: list[str]) -> None:
 
     from cotnet.inference.network import load_network
 
-    network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema)
+    network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema, fused=not chosen.no_fuse)
 
     from cotnet.inference.evaluate import evaluate
 

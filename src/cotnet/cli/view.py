@@ -53,10 +53,10 @@ def run(arguments: list[str]) -> None:
 
     from cotnet.cli.main import UnfinishedError
     from cotnet.inference.network import load_network
-    from cotnet.inference.pictures import PictureFiles, find_pictures
+    from cotnet.inference.pictures import FoundPictures, PictureReader
     from cotnet.models.weights_file import read_card
 
-    paths = find_pictures(chosen.pictures)
+    paths = list(FoundPictures(chosen.pictures))
     weights = Path(chosen.weights)
     described = read_card(weights) if weights.is_file() else None
     if described is not None and described.task != "classification":
@@ -66,8 +66,9 @@ def run(arguments: list[str]) -> None:
     heads = _heads(network, chosen.heads, layers)
     classes = _classes_of_grad_cam(chosen.topk, needed=not layers)
 
-    pictures, unreadable = PictureFiles(paths, card), 0
-    for (path, x), folder in zip((pictures[i] for i in range(len(paths))), _folders(output, paths), strict=True):
+    read, unreadable = PictureReader(card), 0
+    for path, folder in zip(paths, _folders(output, paths), strict=True):
+        x = read(path)
         if isinstance(x, str):
             unreadable += 1
             print(f"cotnet: error: cannot read the picture {path}: {x}; repair or remove it", file=sys.stderr)

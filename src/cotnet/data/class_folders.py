@@ -39,7 +39,7 @@ class ClassFolders(PictureData):
         raise ValueError(f"folder {str(self.root)!r} has no train/CLASS folders")
 
     def val_pictures(self) -> Labelled:
-        paths: list[Path] = []
+        paths: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(self.class_names):
             found = picture_files(self.root / name)

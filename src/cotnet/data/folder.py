@@ -1,5 +1,6 @@
 """A folder of pictures: ``root/train/<class>/*.jpg`` and ``root/val/<class>/*.jpg``."""
 
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -103,7 +104,7 @@ class ImageFolder(PictureData):
         raise ValueError(f"folder {str(self.root / 'val')!r} is missing; it must hold one folder per class")
 
     def _pictures(self, folder: Path) -> Labelled:
-        paths: list[Path] = []
+        paths: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(self.class_names):
             found = picture_files(folder / name)
@@ -114,14 +115,17 @@ class ImageFolder(PictureData):
         return FileReader(paths), labels
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """All files below a folder whose suffix names a picture format that Pillow reads, sorted."""
+def picture_files(folder: Path) -> list[str]:
+    """Paths of all files below a folder whose suffix names a picture format that Pillow reads, sorted."""
     suffixes = Image.registered_extensions()
-    return sorted(
+    found = [
         path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    )
+        for place, _, names in os.walk(folder)
+        for name in names
+        if os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
+        if os.path.isfile(path := os.path.join(place, name))
+    ]
+    return sorted(found, key=lambda path: path.split(os.sep))
 
 
 def _class_folders(folder: Path) -> list[str]:

@@ -46,6 +46,15 @@ class Patches:
     boxes: list[tuple[int, int, int, int]]
 
 
+def installed_pictures() -> list[Path]:
+    """The pictures that scikit-image has installed, in the order of their class names; none where it is missing."""
+    found = importlib.util.find_spec("skimage")
+    if found is None or found.origin is None:
+        return []
+    paths = [Path(found.origin).parent / "data" / PICTURES[name] for name in sorted(PICTURES)]
+    return [path for path in paths if path.is_file()]
+
+
 def open_pictures() -> dict[str, np.ndarray]:
     """The pictures by class name, uint8 [H, W, 3].
 

@@ -68,22 +68,30 @@ def decode(source: Path | bytes, name: str, *, reduced: bool = False) -> Image.I
 
 
 class FileReader:
-    """Reads picture files."""
+    """Reads picture files.
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
+    Args:
+        paths: Of the pictures, at least one.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        # One array: a million paths as objects would take half a gigabyte, and again in every loader worker.
+        self._encoded = np.array([os.fsencode(path) for path in paths])
 
     def __call__(self, index: int) -> Image.Image:
-        path = self.paths[index]
+        path = self._path(index)
         return decode(path, str(path))
 
     def check(self, index: int) -> None:
-        decode(self.paths[index], str(self.paths[index]), reduced=True)
+        decode(self._path(index), str(self._path(index)), reduced=True)
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The file's bytes, and the suffix of its name."""
-        path = self.paths[index]
+        path = self._path(index)
         return path.read_bytes(), path.suffix.lower().removeprefix(".")
+
+    def _path(self, index: int) -> Path:
+        return Path(os.fsdecode(self._encoded[index]))
 
 
 class ArrayReader:

@@ -10,6 +10,8 @@ import timm
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
+from cotnet.inference.artefacts import load_artefact
+from cotnet.inference.fuse import fuse
 from cotnet.models import load_entries, load_official
 from cotnet.models.names import check_name
 from cotnet.models.weights_file import WeightsCard, read_checkpoint, read_weights
@@ -27,13 +29,17 @@ _FORBIDDEN = {
 }
 
 
-def load_network(path: Path, *, model: str | None = None, ema: bool = False) -> tuple[nn.Module, WeightsCard]:
+def load_network(
+    path: Path, *, model: str | None = None, ema: bool = False, fused: bool = False
+) -> tuple[nn.Module, WeightsCard]:
     """Build the network of a weights file, ready for inference.
 
     Args:
-        path: `weights.safetensors` or a `.ckpt` of a training run, or a released `.pth.tar`.
+        path: `weights.safetensors` or a `.ckpt` of a training run, an `.onnx` or `.xml` that was exported, or a
+            released `.pth.tar`.
         model: name of the network; needed for a released checkpoint, which does not say it.
         ema: take a released checkpoint's averaged weights.
+        fused: fuse the network for speed; an exported one is as it is.
 
     Returns:
         The network in eval mode, and the card that describes it.
@@ -47,6 +53,12 @@ def load_network(path: Path, *, model: str | None = None, ema: bool = False) -> 
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name the weights file in it, e.g. {path / 'weights.safetensors'}")
     load: Callable[[dict[str, Tensor]], Any]
+    if path.suffix in (".onnx", ".xml"):
+        network, card = load_artefact(path)
+        if ema or model not in (None, card.model):
+            raise ValueError(f"{path} is an exported {card.model}; leave --model and --ema out")
+        _check_card(path, card)
+        return network, card
     if path.suffix in (".safetensors", ".ckpt"):
         if ema:
             raise ValueError(f"--ema is for released checkpoints; {path} already holds the weights that its run chose")
@@ -71,14 +83,18 @@ def load_network(path: Path, *, model: str | None = None, ema: bool = False) -> 
     except (ValueError, RuntimeError) as error:
         problem = str(error).splitlines()[-1].strip()
         raise ValueError(f"{path} does not fit {card.model}: {problem}") from error
-    return network.eval(), card
+    return fuse(network) if fused else network.eval(), card
+
+
+def _check_card(path: Path, card: WeightsCard) -> None:
+    fault = _fault(card)
+    if fault:
+        raise ValueError(f"{path} cannot be used: {fault}")
 
 
 def _described_network(path: Path, card: WeightsCard) -> nn.Module:
     """The network that a card describes; the card is of unknown origin."""
-    fault = _fault(card)
-    if fault:
-        raise ValueError(f"{path} cannot be used: {fault}")
+    _check_card(path, card)
     try:
         check_name(card.model)
         return timm.create_model(card.model, num_classes=len(card.class_names), **card.kwargs)

@@ -2,16 +2,18 @@
 
 import glob
 import io
+import itertools
+import os
 import tarfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from cotnet.models.rgb import to_rgb
 from cotnet.models.weights_file import WeightsCard
@@ -19,40 +21,68 @@ from cotnet.models.weights_file import WeightsCard
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
-def find_pictures(words: Sequence[str]) -> list[str]:
+class FoundPictures(Iterable[str]):
     """Paths of the pictures that files, folders (searched through), tar archives and globs name, each once, in order.
 
     A picture in an archive is named ``ARCHIVE.tar/NAME``. Of a folder or a glob, files with a known ending are taken; a
-    glob that matches none of those gives what it matches.
+    glob that matches none of those gives what it matches. The paths are looked for anew whenever they are iterated
+    over, and never all held at a time.
+
+    Args:
+        words: files, folders, archives and globs.
 
     Raises:
         FileNotFoundError: a word names nothing.
-        ValueError: a folder holds no pictures.
+        ValueError: a folder or an archive holds no pictures.
     """
-    found: dict[str, None] = {}
-    for word in words:
-        path = Path(word)
-        if path.is_dir():
-            inside = sorted(str(p) for p in path.rglob("*") if _is_named_picture(p) and p.is_file())
-            if not inside:
-                raise ValueError(f"folder {word} holds no pictures ({', '.join(sorted(ENDINGS))})")
-        elif path.suffix == ".tar" and path.is_file():
-            inside = [f"{word}/{name}" for name in _members(word) if _is_named_picture(Path(name))]
-            if not inside:
-                raise ValueError(f"archive {word} holds no pictures ({', '.join(sorted(ENDINGS))})")
-        elif path.exists():
-            inside = [word]
-        else:
-            files = sorted(p for p in glob.glob(word, recursive=True) if Path(p).is_file())
-            inside = [p for p in files if _is_named_picture(Path(p))] or files
-            if not inside:
+
+    def __init__(self, words: Sequence[str]):
+        self.words = words
+        for word in words:
+            first = next(_named_by(word), None)
+            if first is None and Path(word).exists():
+                kind = "folder" if Path(word).is_dir() else "archive"
+                raise ValueError(f"{kind} {word} holds no pictures ({', '.join(sorted(ENDINGS))})")
+            if first is None:
                 raise FileNotFoundError(f"{word} is no file or folder, and as a pattern it matches nothing")
-        found.update(dict.fromkeys(inside))
-    return list(found)
+
+    def __iter__(self) -> Iterator[str]:
+        seen: set[str] = set()
+        for word in self.words:
+            for path in _named_by(word):
+                if len(self.words) == 1:  # a word alone names nothing twice
+                    yield path
+                elif path not in seen:
+                    seen.add(path)
+                    yield path
 
 
-def _is_named_picture(path: Path) -> bool:
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+def _named_by(word: str) -> Iterator[str]:
+    path = Path(word)
+    if path.is_dir():
+        yield from _pictures_below(str(path))
+    elif path.suffix == ".tar" and path.is_file():
+        yield from (f"{word}/{name}" for name in _members(word) if _is_named_picture(os.path.basename(name)))
+    elif path.exists():
+        yield word
+    else:
+        files = sorted({p for p in glob.iglob(word, recursive=True) if os.path.isfile(p)})
+        yield from [p for p in files if _is_named_picture(os.path.basename(p))] or files
+
+
+def _pictures_below(folder: str) -> Iterator[str]:
+    """The names in a folder in order, those of a folder in it at its place."""
+    for name in sorted(os.listdir(folder)):
+        path = name if folder == "." else os.path.join(folder, name)
+        if os.path.isdir(path):
+            if not os.path.islink(path):  # it may lead back up
+                yield from _pictures_below(path)
+        elif _is_named_picture(name) and os.path.isfile(path):
+            yield path
+
+
+def _is_named_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in ENDINGS and not name.startswith(".")
 
 
 @cache
@@ -89,23 +119,50 @@ def input_transform(card: WeightsCard) -> Callable[[Image.Image], Tensor]:
     )
 
 
-class PictureFiles(Dataset[tuple[str, Tensor | str]]):
-    """Path and input of each picture; in place of the input the reason why it cannot be read."""
+class PictureReader:
+    """Gives the input of the picture at a path; in place of the input the reason why it cannot be read."""
 
-    def __init__(self, paths: Sequence[str], card: WeightsCard):
-        self.paths, self.transform = paths, input_transform(card)
+    def __init__(self, card: WeightsCard):
+        self.transform = input_transform(card)
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[str, Tensor | str]:
-        path = self.paths[index]
+    def __call__(self, path: str) -> Tensor | str:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's advice on odd files that it reads all the same
                 with Image.open(_source(path)) as picture:
-                    return path, self.transform(to_rgb(picture))
+                    return self.transform(to_rgb(picture))
         # Decoders raise whatever their format makes them stumble over.
         except Exception as error:
             kind = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-            return path, " ".join(kind.split()) or type(error).__name__
+            return " ".join(kind.split()) or type(error).__name__
+
+
+Batch = list[tuple[str, Tensor | str]]
+
+
+class PictureBatches(IterableDataset[Batch]):
+    """Path and input of each picture, in batches, which processes and their loader workers decode in turn.
+
+    Args:
+        paths: of the pictures; iterated over by every worker for itself.
+        card: says how a picture becomes the input.
+        batch_size: pictures in a batch.
+        rank: number of this process.
+        processes: how many there are.
+    """
+
+    def __init__(self, paths: Iterable[str], card: WeightsCard, batch_size: int, *, rank: int = 0, processes: int = 1):
+        self.paths, self.read, self.batch_size = paths, PictureReader(card), batch_size
+        self.rank, self.processes = rank, processes
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        first, step = self.rank + self.processes * number, self.processes * workers
+        paths = iter(self.paths)
+        for index in itertools.count():
+            batch = list(itertools.islice(paths, self.batch_size))
+            if not batch:
+                return
+            if index % step == first:
+                yield [(path, self.read(path)) for path in batch]

@@ -1,6 +1,6 @@
 """Prediction over any number of pictures, batch by batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cotnet.inference.pictures import PictureFiles
+from cotnet.inference.pictures import Batch, PictureBatches
 from cotnet.inference.trainer import quiet_trainer
 from cotnet.models.weights_file import WeightsCard
 
@@ -34,7 +34,7 @@ class Prediction:
 def predict(
     network: nn.Module,
     card: WeightsCard,
-    paths: Sequence[str],
+    paths: Iterable[str],
     write: Callable[[Prediction], None],
     *,
     topk: int = 5,
@@ -48,7 +48,7 @@ def predict(
     Args:
         network: in eval mode.
         card: its class names and preprocessing.
-        paths: the pictures.
+        paths: the pictures, iterated over several times: to count them, and by every worker for itself.
         write: receives one prediction a picture.
         topk: how many classes, at most as many as there are.
         batch_size: pictures at a time.
@@ -56,18 +56,16 @@ def predict(
     """
     writer = _Writer(write, card.class_names)
     trainer = quiet_trainer(callbacks=[writer])
-    writer.rounds = -(-len(paths) // (batch_size * trainer.world_size))
-    starts = range(trainer.global_rank * batch_size, len(paths), trainer.world_size * batch_size)
-    own = [path for start in starts for path in paths[start : start + batch_size]]
-    workers = 0 if len(starts) <= 1 else min(workers, len(starts))
-    loader = DataLoader(PictureFiles(own, card), batch_size, num_workers=workers, collate_fn=list)
+    batches = -(-sum(1 for _ in paths) // batch_size)
+    rank, processes = trainer.global_rank, trainer.world_size
+    writer.rounds = -(-batches // processes)
+    own = len(range(rank, batches, processes))
+    pictures = PictureBatches(paths, card, batch_size, rank=rank, processes=processes)
+    loader = DataLoader(pictures, None, num_workers=0 if own <= 1 else min(workers, own))
     topk = min(topk, len(card.class_names))
-    trainer.predict(_TopK(network, topk), loader, return_predictions=False)
+    trainer.predict(_TopK(network, topk).eval(), loader, return_predictions=False)
     while writer.rounds:  # a process without a batch in the last round takes part in it all the same
         writer.write_round(trainer, [])
-
-
-Batch = list[tuple[str, Tensor | str]]
 
 
 class _TopK(LightningModule):

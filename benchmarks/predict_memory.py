@@ -1,0 +1,72 @@
+"""Peak memory of `cotnet predict` and `cotnet validate` over few and over many pictures: it should not grow.
+
+    python benchmarks/predict_memory.py                     # 2,000 and 20,000 pictures
+
+Each command runs in a process of its own, with decoding workers; the figure is the peak resident memory of that process
+and, apart, the largest of its workers'.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import timm
+from PIL import Image
+
+from cotnet.models.weights_file import WeightsCard, write_weights
+
+PREPROCESSING = {
+    "input_size": [3, 16, 16],
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.25, 0.25, 0.25],
+    "interpolation": "bilinear",
+    "crop_pct": 1.0,
+}
+
+
+def run(words: list[str]) -> None:
+    """A command, then the peaks of this process and of its children as JSON on standard error."""
+    from cotnet.cli import main
+
+    status = main(words)
+    peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    print(json.dumps([status, *(round(peak / scale, 1) for peak in peaks)]), file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--counts", type=int, nargs="+", default=[2000, 20000])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--model", default="test_resnet")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        entries = timm.create_model(options.model, num_classes=2).state_dict()
+        card = WeightsCard(model=options.model, class_names=["a", "b"], preprocessing=PREPROCESSING)
+        write_weights(root / "weights.safetensors", entries, card)
+        picture = root / "picture.png"
+        Image.effect_noise((16, 16), 90).save(picture)
+        for count in options.counts:
+            for kind in card.class_names:
+                folder = root / str(count) / kind
+                folder.mkdir(parents=True)
+                for number in range(count // 2):
+                    (folder / f"{number:06}.png").symlink_to(picture)
+            for command in ("predict", "validate"):
+                words = [command, str(root / "weights.safetensors"), str(root / str(count))]
+                words += ["--workers", str(options.workers), "--output", str(root / "answers")]
+                done = subprocess.run([sys.executable, __file__, "--one", *words], stderr=subprocess.PIPE, text=True)
+                status, own, workers = json.loads(done.stderr.splitlines()[-1])
+                print(
+                    f"{command:8} {count:6} pictures: exit {status}, peak {own} MiB, of a worker {workers} MiB",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    run(sys.argv[2:]) if sys.argv[1:2] == ["--one"] else main()

@@ -1,0 +1,147 @@
+"""`cotnet export WEIGHTS`."""
+
+import difflib
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cotnet.cli import detection
+from cotnet.cli.parser import Parser, at_least
+from cotnet.inference.formats import ENDINGS, artefact_files, missing_packages
+
+if TYPE_CHECKING:
+    from cotnet.inference.parity import Parity
+
+DESCRIPTION = """Write a trained network for other runtimes, and prove that its answers are the same.
+
+WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model.
+Formats: torch (torch.export, .pt2), onnx (.onnx), openvino (.xml and .bin). Each takes any batch and, if the network
+does, pictures of any size. Preprocessing and class names are inside, and in a .json beside.
+
+The report compares logits at two batch sizes and two picture sizes, and the likeliest class of real pictures: those of
+--pictures, else the ones that scikit-image brings. Where they differ by more than the tolerance, or name another class,
+nothing is written and the exit status is 2."""
+
+_MOST_PICTURES = 256
+
+
+def run(arguments: list[str]) -> None:
+    """Export as the arguments say.
+
+    Raises:
+        ValueError: an option or the weights are wrong, a package is missing, or the answers differ.
+        OSError: a file is missing, exists already, or cannot be written.
+    """
+    parser = Parser("export", DESCRIPTION)
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("--format", nargs="+", default=["onnx"], metavar="FORMAT", help="of torch, onnx, openvino")
+    parser.add_argument("--output", metavar="PATH", help="files without ending, or a folder; default beside WEIGHTS")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier artefacts")
+    parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
+    parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the pictures; default the weights' own")
+    parser.add_argument("--pictures", nargs="+", metavar="PICTURE", help="files, folders, globs to compare answers on")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-4, metavar="X", help="of a logit, relative to the largest; default 1e-4"
+    )
+    chosen = parser.parse_args(arguments)
+    forms = _formats(chosen.format)
+    if chosen.size is not None:
+        at_least(1, "size", chosen.size)
+    if not (chosen.tolerance > 0 and math.isfinite(chosen.tolerance)):
+        raise ValueError(f"--tolerance must be above 0, got {chosen.tolerance}")
+    stem = _stem(chosen.output, chosen.weights, forms)
+
+    from dataclasses import replace
+
+    from cotnet.inference.export import export
+    from cotnet.inference.network import load_network
+
+    for form in forms:
+        if missing := missing_packages(form):
+            raise ValueError(missing)
+    _check_targets([path for form in forms for path in artefact_files(form, stem)], overwrite=chosen.overwrite)
+    if detection.is_detector(Path(chosen.weights), chosen):
+        detection.export(chosen, forms, stem)
+        return
+    pictures, whose = _pictures(chosen.pictures)
+    network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema)
+    if chosen.size is not None:
+        card = replace(card, preprocessing={**card.preprocessing, "input_size": [3, chosen.size, chosen.size]})
+
+    def report(form: str, description: dict[str, Any], parity: "Parity") -> None:
+        print(_report(form, description, parity, whose=whose), flush=True)
+
+    files = export(network, card, stem, forms, report, pictures=pictures, tolerance=chosen.tolerance)
+    for path in files:
+        print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def _formats(words: list[str]) -> list[str]:
+    names = [name for word in words for name in word.split(",") if name]
+    for name in names:
+        if name not in ENDINGS:
+            near = difflib.get_close_matches(name, ENDINGS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the formats are {', '.join(ENDINGS)}"
+            raise ValueError(f"unknown format {name!r}; {hint}")
+    return list(dict.fromkeys(names))
+
+
+def _stem(output: str | None, weights: str, forms: list[str]) -> Path:
+    """The path of the artefacts without their ending."""
+    name = Path(weights).name
+    for ending in (".safetensors", ".ckpt", ".pth.tar", ".pth"):
+        name = name.removesuffix(ending)
+    if output is None:
+        return Path(weights).with_name(name)
+    path = Path(output)
+    if path.is_dir():
+        return path / name
+    if output.endswith(os.sep):
+        raise FileNotFoundError(f"--output {output}: this folder does not exist; make it first")
+    if path.suffix in ENDINGS.values():
+        if forms != [form for form in forms if ENDINGS[form] == path.suffix]:
+            raise ValueError(f"--output {output} ends as another format than {', '.join(forms)}; leave the ending out")
+        return path.with_suffix("")
+    return path
+
+
+def _check_targets(targets: list[Path], *, overwrite: bool) -> None:
+    folder = targets[0].parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--output: folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"--output: folder {folder} cannot be written: permission denied")
+    for path in targets:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; name other files by --output")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists; --overwrite replaces it, --output names other files")
+
+
+def _pictures(words: list[str] | None) -> tuple[list[str], str]:
+    """Paths to compare answers on, and whose they are."""
+    from cotnet.data.patches import installed_pictures
+    from cotnet.inference.pictures import FoundPictures
+
+    if words is None:
+        found = [str(path) for path in installed_pictures()]
+        return found, "pictures of scikit-image" if found else "pictures of noise; name real ones by --pictures"
+    found = list(FoundPictures(words))
+    if len(found) <= _MOST_PICTURES:
+        return found, "pictures"
+    step = len(found) / _MOST_PICTURES
+    return [found[int(i * step)] for i in range(_MOST_PICTURES)], f"pictures, a sample of {len(found)}"
+
+
+def _report(form: str, description: dict[str, Any], parity: "Parity", *, whose: str) -> str:
+    ends = (description[end] for end in ("input", "output"))
+    shapes = " to ".join(f"{end['name']} [{', '.join(map(str, end['shape']))}]" for end in ends)
+    lines = [f"{form}: {shapes}" + (f", opset {description['opset']}" if "opset" in description else "")]
+    lines.append(f"  largest error of a logit, relative to the largest logit; tolerance {parity.tolerance:.0e}")
+    for (batch, height, width), error in parity.errors.items():
+        lines.append(f"    batch {batch}, {height} x {width} pixels  {error:.1e}")
+    lines.append(f"    pictures  {parity.picture_error:.1e}")
+    lines.append(f"  top-1 agrees on {parity.agreeing} of {parity.pictures} {whose}")
+    return "\n".join(lines)

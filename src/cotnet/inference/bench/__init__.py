@@ -1,0 +1,1 @@
+"""Networks measured side by side: time, memory and answers, in every mode of inference."""

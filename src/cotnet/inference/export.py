@@ -1,0 +1,120 @@
+"""Trained networks for other runtimes: written, compared with their origin, and only then given their names."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from cotnet.inference.artefacts import open_onnx, open_openvino, open_torch
+from cotnet.inference.exporters import INPUT, OPSET, OUTPUT, Exporter, input_shape, other_size
+from cotnet.inference.formats import artefact_files
+from cotnet.inference.parity import Parity, compare
+from cotnet.inference.pictures import PictureReader
+from cotnet.models.weights_file import WeightsCard
+
+NOISE = 16  # pictures of noise where there are no real ones
+_BATCH = 8
+_OPENERS: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {
+    "torch": open_torch,
+    "onnx": open_onnx,
+    "openvino": open_openvino,
+}
+
+
+def export(
+    network: nn.Module,
+    card: WeightsCard,
+    stem: Path,
+    forms: Sequence[str],
+    report: Callable[[str, dict[str, Any], Parity], None],
+    *,
+    pictures: Sequence[str] = (),
+    tolerance: float = 1e-4,
+) -> list[Path]:
+    """Write a network in every format asked for; all of them, or after an error none.
+
+    Args:
+        network: in eval mode, on the CPU.
+        card: its class names and preprocessing.
+        stem: of the files; each format adds its ending.
+        forms: any of torch, onnx, openvino.
+        report: receives each format with its description and its parity, before it is judged.
+        pictures: files to compare the answers on; without any, `NOISE` pictures of noise.
+        tolerance: largest error of a logit, relative to the largest logit.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: the network cannot be exported, or answers differently afterwards.
+    """
+    size = int(card.preprocessing["input_size"][-1])
+    exporter = Exporter(network, size)
+    program = exporter.program
+    sizes = [(size, size), other_size(size)] if "height" in input_shape(program) else [(size, size)]
+    made: list[tuple[Path, Path]] = []
+    with tempfile.TemporaryDirectory(dir=stem.parent, prefix=f".{stem.name}.", suffix=".partial") as folder:
+        for form in forms:
+            description = _describe(card, program, form)
+            paths = artefact_files(form, Path(folder) / stem.name)
+            exporter.write(form, paths[0], description)
+            inputs = _batches(pictures, card) if pictures else _noise(size)
+            parity = compare(network, _OPENERS[form](paths[0]), sizes, inputs, tolerance=tolerance)
+            report(form, description, parity)
+            if parity.fault:
+                raise ValueError(f"the {form} artefact is wrong: {parity.fault}; nothing was written")
+            paths[-1].write_text(json.dumps({**description, "parity": _plain(parity)}, indent=2) + "\n")
+            made += zip(paths, artefact_files(form, stem), strict=True)
+        for partial, final in made:
+            os.replace(partial, final)
+    return [final for _, final in made]
+
+
+def _describe(card: WeightsCard, program: ExportedProgram, form: str) -> dict[str, Any]:
+    """What an artefact says about itself. Where the pictures of training lie is nobody's business."""
+    from cotnet import __version__
+
+    return {
+        "model": card.model,
+        "class_names": card.class_names,
+        "preprocessing": card.preprocessing,
+        "input": {"name": INPUT, "shape": input_shape(program), "dtype": "float32", "order": "RGB"},
+        "output": {"name": OUTPUT, "shape": ["batch", len(card.class_names)], "dtype": "float32"},
+        "written_by": {"cotnet": __version__, "torch": torch.__version__},
+        **({} if form == "torch" else {"opset": OPSET}),
+    }
+
+
+def _batches(paths: Sequence[str], card: WeightsCard) -> Iterator[Tensor]:
+    read = PictureReader(card)
+    for start in range(0, len(paths), _BATCH):
+        batch = []
+        for path in paths[start : start + _BATCH]:
+            x = read(path)
+            if isinstance(x, str):
+                raise ValueError(f"cannot read the picture {path}: {x}; repair or remove it")
+            batch.append(x)
+        yield torch.stack(batch)
+
+
+def _noise(size: int) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(0, NOISE, _BATCH):
+        yield torch.randn(_BATCH, 3, size, size, generator=generator)
+
+
+def _plain(parity: Parity) -> dict[str, Any]:
+    errors = {f"{batch}x3x{height}x{width}": error for (batch, height, width), error in parity.errors.items()}
+    return {
+        "relative_errors": errors,
+        "tolerance": parity.tolerance,
+        "pictures": parity.pictures,
+        "picture_error": parity.picture_error,
+        "top1_agreement": parity.agreeing / parity.pictures,
+    }

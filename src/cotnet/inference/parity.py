@@ -1,0 +1,84 @@
+"""Whether an exported network answers as the network that it was exported from."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+BATCHES = (1, 3)
+
+Case = tuple[int, int, int]  # batch, height, width
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What a comparison found.
+
+    Attributes:
+        errors: by batch, height and width: the largest difference of a logit, relative to the largest logit.
+        picture_error: the same over the pictures.
+        pictures: how many were compared.
+        agreeing: how many of them have the same likeliest class.
+        tolerance: what `errors` may reach.
+    """
+
+    errors: dict[Case, float]
+    picture_error: float
+    pictures: int
+    agreeing: int
+    tolerance: float
+
+    @property
+    def worst(self) -> float:
+        """The largest of all errors."""
+        return max((*self.errors.values(), self.picture_error), key=lambda error: (error != error, error))
+
+    @property
+    def fault(self) -> str | None:
+        """What is not as it must be, or `None`."""
+        if not self.worst <= self.tolerance:  # so that NaN is a fault
+            return f"its answers differ by {self.worst:.1e} of the largest logit, more than {self.tolerance:.1e}"
+        if self.agreeing < self.pictures:
+            return f"it names another class for {self.pictures - self.agreeing} of {self.pictures} pictures"
+        return None
+
+
+@torch.no_grad()
+def compare(
+    network: nn.Module,
+    other: Callable[[Tensor], Tensor],
+    sizes: Iterable[tuple[int, int]],
+    pictures: Iterable[Tensor],
+    *,
+    tolerance: float,
+) -> Parity:
+    """Compare `other` with `network` on noise of every size in two batch sizes, and on pictures.
+
+    Args:
+        network: in eval mode, [N, 3, H, W] to [N, classes].
+        other: to be compared.
+        sizes: heights and widths in pixels.
+        pictures: batches of network input, [N, 3, H, W].
+        tolerance: largest error, relative to the largest logit.
+    """
+    generator = torch.Generator().manual_seed(0)
+    errors = {}
+    for height, width in sizes:
+        for batch in BATCHES:
+            x = torch.randn(batch, 3, height, width, generator=generator)
+            errors[batch, height, width] = relative_error(other(x), network(x))
+    count, agreeing, picture_error = 0, 0, 0.0
+    for x in pictures:
+        actual, expected = other(x), network(x)
+        error = relative_error(actual, expected)
+        picture_error = max(picture_error, error) if error == error else error
+        count += len(x)
+        agreeing += int((actual.argmax(1) == expected.argmax(1)).sum())
+    return Parity(errors, picture_error, count, agreeing, tolerance)
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """Largest difference, relative to the largest magnitude expected; NaN where either holds one."""
+    difference = (actual.double() - expected.double()).abs().max()
+    return float(difference / expected.double().abs().max().clamp_min(torch.finfo(torch.float32).tiny))
