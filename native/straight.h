@@ -13,8 +13,6 @@ namespace {
 
 constexpr int kTaps = 9;
 
-template <class T> using TapPacks = Lanes<sizeof(T)>[kTaps];
-
 // Units that share a pack, a power of two up to 4, or 0 where this way is closed.
 template <class T> int units_together(const Problem& p) {
   const int64_t maps = p.maps / p.blocks, *ws = p.weight_strides;
@@ -24,11 +22,40 @@ template <class T> int units_together(const Problem& p) {
   return maps * 2 == kWidth<T> ? 2 : maps * 4 == kWidth<T> ? 4 : 0;
 }
 
-// Part U of UNITS of a vector, as often as it takes to fill one.
-template <int UNITS, int U, class V, int... R> COTNET_INLINE V repeat_part(V x, std::integer_sequence<int, R...>) {
-  constexpr int part = int(sizeof...(R)) / UNITS;
-  return __builtin_shufflevector(x, x, (R % part + U * part)...);
-}
+// The weights of every tap as a unit's packs of channels meet them. Where units share a pack it is widened once and laid
+// down, so that a unit's part is repeated by the load itself.
+template <class T, int UNITS> class Weights {
+  using A = Accumulator<T>;
+  static constexpr int lanes = kLanes<A>, vectors = int(sizeof(A) / sizeof(T));
+
+ public:
+  COTNET_INLINE void read(const T* from) {
+    load_taps<kTaps, sizeof(T)>(raw_, from);
+    if constexpr (UNITS > 1) {
+      for (int t = 0; t < kTaps; ++t) {
+        const Pack<T> wide = unpack<T>((Words)raw_[t]);
+        for (int i = 0; i < vectors; ++i) store(wide_[t][i], wide.v[i]);
+      }
+      // Else the compiler would repeat parts by shuffles after all, whose execution units are scarce.
+      parts_ = opaque(static_cast<const A*>(&wide_[0][0][0]));
+    }
+  }
+  template <int U> COTNET_INLINE Pack<T> of_unit(int t) const {
+    if constexpr (UNITS == 1) {
+      return unpack<T>((Words)raw_[t]);
+    } else {
+      const A* at = parts_ + t * vectors * lanes + U * lanes / UNITS;
+      Pack<T> part;
+      for (int i = 0; i < vectors; ++i) part.v[i] = load_repeated<A, UNITS>(at + i * lanes).v[0];
+      return part;
+    }
+  }
+
+ private:
+  Lanes<sizeof(T)> raw_[kTaps];
+  alignas(64) A wide_[kTaps][vectors][lanes];
+  const A* parts_;
+};
 
 template <class Work, int... U> COTNET_INLINE void each_of(const Work& work, std::integer_sequence<int, U...>) {
   (work(std::integral_constant<int, U>()), ...);
@@ -36,12 +63,11 @@ template <class Work, int... U> COTNET_INLINE void each_of(const Work& work, std
 
 // COUNT packs of channels, `period` apart, that share their weights.
 template <class T, int UNITS, int U, int COUNT>
-COTNET_INLINE void sum_part(T* out, const T* const* x, int64_t x_at, const TapPacks<T>& w, int64_t period) {
+COTNET_INLINE void sum_part(T* out, const T* const* x, int64_t x_at, const Weights<T, UNITS>& w, int64_t period) {
   Pack<T> sums[COUNT] = {};
 #pragma GCC unroll 9
   for (int t = 0; t < kTaps; ++t) {
-    const auto weights = repeat_part<UNITS, U>(w[t], std::make_integer_sequence<int, kWidth<T>>());
-    const Pack<T> weight = unpack<T>((Words)weights);
+    const Pack<T> weight = w.template of_unit<U>(t);
     const T* from = opaque(x[t] + x_at);
 #pragma GCC unroll 8
     for (int q = 0; q < COUNT; ++q) multiply_add(sums[q], weight, load_pack(from + q * period));
@@ -52,7 +78,7 @@ COTNET_INLINE void sum_part(T* out, const T* const* x, int64_t x_at, const TapPa
 
 // The channels of unit U that use the pack of maps: first, first + period, ... below end.
 template <class T, int UNITS, int U>
-COTNET_INLINE void sum_unit(T* out, const T* const* x, int64_t x_at, const TapPacks<T>& w, int64_t first, int64_t end,
+COTNET_INLINE void sum_unit(T* out, const T* const* x, int64_t x_at, const Weights<T, UNITS>& w, int64_t first, int64_t end,
                             int64_t period) {
   // The channels of CoT come in eights.
   constexpr int width = kWidth<T>, count = 8 / UNITS;
@@ -62,10 +88,7 @@ COTNET_INLINE void sum_unit(T* out, const T* const* x, int64_t x_at, const TapPa
   for (; c + width <= end; c += period) sum_part<T, UNITS, U, 1>(out + c, x, x_at + c, w, period);
   if (const int64_t left = end - c; left > 0) {
     Pack<T> sum = {};
-    for (int t = 0; t < kTaps; ++t) {
-      const auto weights = repeat_part<UNITS, U>(w[t], std::make_integer_sequence<int, width>());
-      multiply_add(sum, unpack<T>((Words)weights), load_some(x[t] + x_at + c, left));
-    }
+    for (int t = 0; t < kTaps; ++t) multiply_add(sum, w.template of_unit<U>(t), load_some(x[t] + x_at + c, left));
     store_some(out + c, sum, left);
   }
 }
@@ -96,8 +119,8 @@ int aggregate_straight(const Problem& p, const T* value, const T* weight, T* out
           memcpy(rest, weights, size_t((units - unit) * maps * kTaps) * sizeof(T));
           from = rest;
         }
-        TapPacks<T> w;
-        load_taps<kTaps, sizeof(T)>(w, from);
+        Weights<T, UNITS> w;
+        w.read(from);
         const auto go = [&](auto u) __attribute__((always_inline)) {
           if (unit + u.value >= units) return;
           window.move_to(j);
