@@ -6,11 +6,15 @@ Each command runs in a process of its own, with decoding workers; the figure is 
 and, apart, the largest of its workers'.
 """
 
+import sys
+
+# As a script, this folder comes first, and its operator.py would hide the standard library's.
+sys.path.pop(0)
+
 import argparse
 import json
 import resource
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
