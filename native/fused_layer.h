@@ -26,7 +26,7 @@ template <class T> class FusedLayer {
         taps_(f.kernel_size * f.kernel_size),
         weights_(taps_ * f.maps),
         pixels_(f.height * f.width),
-        tiles_((pixels_ + kTile - 1) / kTile),
+        tiles_(2 * ((pixels_ + 2 * kTile - 1) / (2 * kTile))),
         p_(window_problem()),
         runs_(Runs::of<T>(p_)) {}
 
@@ -56,17 +56,22 @@ template <class T> class FusedLayer {
       });
     };
     int status = in_parts(tiles_, [&](const Picture& a, int64_t first, int64_t last) { return tiles(a, first, last); });
-    if (status == kDone) status = in_parts(1, [&](const Picture& a, int64_t, int64_t) { return normalisation(a); });
+    if (status == kDone)
+      status = in_parts(f_.maps, [&](const Picture& a, int64_t first, int64_t last) { return normalisation(a, first, last); });
     if (status == kDone)
       status = in_parts(f_.height, [&](const Picture& a, int64_t first, int64_t last) { return rows(a, first, last); });
-    if (status == kDone) status = in_parts(1, [&](const Picture& a, int64_t, int64_t) { return shares(a); });
+    if (status == kDone) status = in_parts(1, [&](const Picture& a, int64_t, int64_t) { return pool(a); });
+    if (status == kDone)
+      status = in_parts(f_.squeezed, [&](const Picture& a, int64_t first, int64_t last) { return squeeze(a, first, last); });
+    if (status == kDone)
+      status = in_parts(f_.channels, [&](const Picture& a, int64_t first, int64_t last) { return excite(a, first, last); });
     if (status == kDone)
       status = in_parts(f_.height, [&](const Picture& a, int64_t first, int64_t last) { return mix(a, first, last); });
     return status;
   }
 
  private:
-  static constexpr int64_t kTile = 96;  // pixels
+  static constexpr int64_t kTile = 96;  // pixels, at the most; an even number of tiles goes round
 
   struct Picture {
     const T *x, *static_context, *attention, *value;
@@ -74,7 +79,8 @@ template <class T> class FusedLayer {
     float *mean, *square;   // moments of the attention: [tiles][weights]
     float *scale, *offset;  // normalise it: [weights]
     float* sums;            // of dynamic and static context over a row: [H][C]
-    float* share;           // of the dynamic context: [C]
+    float *pooled, *squeezed;  // of the fusion: [C], [squeezed]
+    float* share;              // of the dynamic context: [C]
   };
 
   // Of the windows that the aggregation reads: stride 1, dense maps.
@@ -101,6 +107,7 @@ template <class T> class FusedLayer {
     a.mean = carver.take<float>(tiles_ * weights_), a.square = carver.take<float>(tiles_ * weights_);
     a.scale = carver.take<float>(weights_), a.offset = carver.take<float>(weights_);
     a.sums = carver.take<float>(f_.height * f_.channels), a.share = carver.take<float>(f_.channels);
+    a.pooled = carver.take<float>(f_.channels), a.squeezed = carver.take<float>(f_.squeezed);
     return a;
   }
 
@@ -115,18 +122,23 @@ template <class T> class FusedLayer {
     if (carver.base == 0) return kOutOfMemory;
     const Picture a = picture(n, carver);
     int status = tiles(a, 0, tiles_);
-    if (status == kDone) status = normalisation(a);
+    if (status == kDone) status = normalisation(a, 0, f_.maps);
     if (status == kDone) status = rows(a, 0, f_.height);
-    if (status == kDone) status = shares(a);
+    if (status == kDone) status = pool(a);
+    if (status == kDone) status = squeeze(a, 0, f_.squeezed);
+    if (status == kDone) status = excite(a, 0, f_.channels);
     return status == kDone ? mix(a, 0, f_.height) : status;
   }
+
+  int64_t tile_begin(int64_t tile) const { return pixels_ * tile / tiles_; }
 
   int tiles(const Picture& a, int64_t first, int64_t last) const {
     Scratch scratch;
     float* hidden = scratch.take<float>(f_.attention == nullptr ? kTile * f_.hidden / f_.groups : 0);
     if (scratch.failed) return kOutOfMemory;
     for (int64_t t = first; t < last; ++t) {
-      const int64_t begin = t * kTile, left = pixels_ - begin, count = left < kTile ? left : kTile;
+      const int64_t begin = tile_begin(t), count = tile_begin(t + 1) - begin;
+      if (count == 0) continue;
       if constexpr (std::is_same<T, float>::value)
         if (f_.attention == nullptr) project(a, begin, count, hidden);
       moments(a, t, begin, count);
@@ -185,28 +197,29 @@ template <class T> class FusedLayer {
   }
 
   // GroupNorm over the taps and pixels of each map, as a factor and a summand for each channel of the attention.
-  int normalisation(const Picture& a) const {
-    const int64_t maps = f_.maps / f_.groups, all = pixels_ * taps_;
-    for (int64_t b = 0; b < f_.groups; ++b)
-      for (int64_t m = 0; m < maps; ++m) {
-        const int64_t first = b * taps_ * maps + m;
-        const auto over_parts = [&](auto add) {
-          for (int64_t tile = 0; tile < tiles_; ++tile) {
-            const int64_t left = pixels_ - tile * kTile, count = left < kTile ? left : kTile;
-            for (int64_t t = 0; t < taps_; ++t) add(tile * weights_ + first + t * maps, double(count));
-          }
-        };
-        double sum = 0, squares = 0;
-        over_parts([&](int64_t e, double count) { sum += a.mean[e] * count; });
-        const double mean = sum / double(all);
-        over_parts([&](int64_t e, double count) { squares += a.square[e] + count * (a.mean[e] - mean) * (a.mean[e] - mean); });
-        const double factor = 1 / std::sqrt(squares / double(all) + f_.eps);
-        for (int64_t t = 0; t < taps_; ++t) {
-          const int64_t e = first + t * maps;
-          const double scale = widen(at<T>(f_.norm_weight, e)[0]) * factor;
-          a.scale[e] = float(scale), a.offset[e] = float(widen(at<T>(f_.norm_bias, e)[0]) - mean * scale);
+  int normalisation(const Picture& a, int64_t first_map, int64_t last_map) const {
+    const int64_t maps = f_.maps / f_.groups;
+    for (int64_t map = first_map; map < last_map; ++map) {
+      const int64_t first = map / maps * taps_ * maps + map % maps;
+      const auto over_parts = [&](auto add) {
+        for (int64_t tile = 0; tile < tiles_; ++tile) {
+          const int64_t count = tile_begin(tile + 1) - tile_begin(tile);
+          for (int64_t t = 0; count > 0 && t < taps_; ++t) add(tile * weights_ + first + t * maps, double(count));
         }
+      };
+      const double all = double(pixels_ * taps_);
+      double mean = 0, squares = 0;
+      over_parts([&](int64_t e, double count) { mean += a.mean[e] * count / all; });
+      over_parts([&](int64_t e, double count) {
+        squares += a.square[e] + count * (a.mean[e] - mean) * (a.mean[e] - mean);
+      });
+      const double factor = 1 / std::sqrt(squares / all + f_.eps);
+      for (int64_t t = 0; t < taps_; ++t) {
+        const int64_t e = first + t * maps;
+        const double scale = widen(at<T>(f_.norm_weight, e)[0]) * factor;
+        a.scale[e] = float(scale), a.offset[e] = float(widen(at<T>(f_.norm_bias, e)[0]) - mean * scale);
       }
+    }
     return kDone;
   }
 
@@ -264,34 +277,37 @@ template <class T> class FusedLayer {
     });
   }
 
-  int shares(const Picture& a) const {
-    const int64_t c = f_.channels;
-    Scratch scratch;
-    float *pooled = scratch.take<float>(c), *squeezed = scratch.take<float>(f_.squeezed);
-    if (scratch.failed) return kOutOfMemory;
+  int pool(const Picture& a) const {
+    for (int64_t e = 0; e < f_.channels; ++e) a.pooled[e] = 0;
     for (int64_t i = 0; i < f_.height; ++i)
-      for (int64_t e = 0; e < c; ++e) pooled[e] += a.sums[i * c + e];
-    for (int64_t e = 0; e < c; ++e) pooled[e] /= float(pixels_);
-    multiply_vector(f_.squeeze, f_.squeeze_bias, pooled, f_.squeezed, c, squeezed);
-    for (int64_t e = 0; e < f_.squeezed; ++e) squeezed[e] = squeezed[e] > 0 ? squeezed[e] : 0;
-    multiply_vector(f_.excite, f_.excite_bias, squeezed, c, f_.squeezed, a.share);
-    over_vectors(c, [&](int64_t e, const auto& get, const auto& put) __attribute__((always_inline)) {
-      put(a.share + e, sigmoid(get(a.share + e)));
-    });
+      for (int64_t e = 0; e < f_.channels; ++e) a.pooled[e] += a.sums[i * f_.channels + e];
+    for (int64_t e = 0; e < f_.channels; ++e) a.pooled[e] /= float(pixels_);
     return kDone;
   }
 
-  // y = matrix x + bias, the matrix [rows][columns].
-  static void multiply_vector(const void* matrix, const void* bias, const float* x, int64_t rows, int64_t columns,
-                              float* y) {
-    for (int64_t r = 0; r < rows; ++r) {
-      const T* row = at<T>(matrix, r * columns);
-      Floats sum{};
-      over_vectors(columns, [&](int64_t e, const auto& get, const auto&) __attribute__((always_inline)) {
-        sum += get(row + e) * get(x + e);
-      });
-      y[r] = widen(at<T>(bias, r)[0]) + sum_lanes(sum);
+  // Rows first to last of each of the fusion's two convolutions.
+  int squeeze(const Picture& a, int64_t first, int64_t last) const {
+    for (int64_t r = first; r < last; ++r) {
+      const float y = row_times(f_.squeeze, f_.squeeze_bias, r, a.pooled, f_.channels);
+      a.squeezed[r] = y > 0 ? y : 0;
     }
+    return kDone;
+  }
+  int excite(const Picture& a, int64_t first, int64_t last) const {
+    for (int64_t r = first; r < last; ++r)
+      a.share[r] = row_times(f_.excite, f_.excite_bias, r, a.squeezed, f_.squeezed);
+    over_vectors(last - first, [&](int64_t e, const auto& get, const auto& put) __attribute__((always_inline)) {
+      put(a.share + first + e, sigmoid(get(a.share + first + e)));
+    });
+    return kDone;
+  }
+  static float row_times(const void* matrix, const void* bias, int64_t row, const float* x, int64_t columns) {
+    const T* weights = at<T>(matrix, row * columns);
+    Floats sum{};
+    over_vectors(columns, [&](int64_t e, const auto& get, const auto&) __attribute__((always_inline)) {
+      sum += get(weights + e) * get(x + e);
+    });
+    return widen(at<T>(bias, row)[0]) + sum_lanes(sum);
   }
 
   int mix(const Picture& a, int64_t first, int64_t last) const {

@@ -44,7 +44,7 @@ COTNET_INLINE void multiply(Floats (&sums)[PIXELS][VECTORS], const float* x, int
 }
 
 struct Columns {
-  const float *weights, *bias;
+  const float *weights, *bias;  // no bias: null
   int64_t count;  // valid ones
   bool relu;
 };
@@ -63,7 +63,8 @@ void multiply_block(const Input* inputs, int input_count, int64_t at, const Colu
   for (int v = 0; v < VECTORS; ++v) {
     const int64_t first = v * kLanes<float>, left = columns.count - first;
     const bool whole = left >= kLanes<float>;
-    const Floats bias = whole ? load(columns.bias + first) : load_first(columns.bias + first, left);
+    Floats bias{};
+    if (columns.bias != nullptr) bias = whole ? load(columns.bias + first) : load_first(columns.bias + first, left);
 #pragma GCC unroll 16
     for (int p = 0; p < PIXELS; ++p) {
       Floats y = sums[p][v] + bias;
@@ -90,7 +91,7 @@ inline void multiply_tile(const Input* inputs, int input_count, int64_t pixels, 
   for (int i = 0; i < input_count; ++i) channels += inputs[i].channels;
   const int64_t blocks = (pixels + kBlock - 1) / kBlock;
   for (int64_t n = 0; n < columns; n += kColumns) {
-    const Columns some{panels + n / kPanel * kPanel * channels + n % kPanel, bias + n,
+    const Columns some{panels + n / kPanel * kPanel * channels + n % kPanel, bias == nullptr ? bias : bias + n,
                        columns - n < kColumns ? columns - n : kColumns, relu};
     for (int64_t b = 0; b < blocks; ++b) {
       const int64_t at = pixels * b / blocks, count = pixels * (b + 1) / blocks - at;

@@ -3,6 +3,7 @@
 
 #include "fused.h"
 #include "problem.h"
+#include "winograd.h"
 
 #if defined(_WIN32)
 #define COTNET_EXPORT extern "C" __declspec(dllexport)
@@ -13,6 +14,7 @@
 struct Kernels {
   Kernel aggregate, grad_value, grad_weight;
   FusedKernel fused_cot;
+  WinogradKernel winograd_conv;
 };
 
 #define COTNET_DECLARE(isa)                                              \
@@ -21,7 +23,8 @@ struct Kernels {
   int grad_value(const Problem*, const void*, const void*, void*);       \
   int grad_weight(const Problem*, const void*, const void*, void*);      \
   int fused_cot(const FusedProblem*);                                    \
-  constexpr Kernels kernels{aggregate, grad_value, grad_weight, fused_cot}; \
+  int winograd_conv(const WinogradProblem*);                             \
+  constexpr Kernels kernels{aggregate, grad_value, grad_weight, fused_cot, winograd_conv}; \
   }
 
 COTNET_DECLARE(baseline)
@@ -84,3 +87,5 @@ COTNET_EXPORT int cotnet_grad_weight(const Problem* p, const void* grad_out, con
 }
 
 COTNET_EXPORT int cotnet_fused_cot(const FusedProblem* f) { return chosen->fused_cot(f); }
+
+COTNET_EXPORT int cotnet_winograd_conv(const WinogradProblem* p) { return chosen->winograd_conv(p); }

@@ -48,7 +48,7 @@ COTNET_INLINE float sum_lanes(Floats x) {
   return sum;
 }
 
-// The first `count` of at most a vector, then zeros.
+// The first `count` of less than a vector, then zeros.
 template <class T> COTNET_INLINE Floats load_first(const T* from, int64_t count) {
   T all[kLanes<float>] = {};
   memcpy(all, from, size_t(count) * sizeof(T));
@@ -59,6 +59,14 @@ template <class T> COTNET_INLINE void store_first(T* to, Floats x, int64_t count
   store(all, x);
   memcpy(to, all, size_t(count) * sizeof(T));
 }
+#if defined(__AVX512F__)
+template <> COTNET_INLINE Floats load_first<float>(const float* from, int64_t count) {
+  return (Floats)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
+}
+template <> COTNET_INLINE void store_first<float>(float* to, Floats x, int64_t count) {
+  _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)x);
+}
+#endif
 
 constexpr auto whole_load = [](const auto* from) __attribute__((always_inline)) { return load(from); };
 constexpr auto whole_store = [](auto* to, Floats x) __attribute__((always_inline)) { store(to, x); };

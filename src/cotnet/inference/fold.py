@@ -10,6 +10,8 @@ from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cotnet.inference.winograd import WinogradConv
+
 
 class FoldedNorm(nn.Identity):
     """What is left of a BatchNorm that has been folded into the convolution before it."""
@@ -75,7 +77,9 @@ def fold_batchnorms(model: nn.Module, leaves: type[nn.Module] | tuple[type[nn.Mo
     for conv_name, norm_name in _pairs(model, leaves):
         conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
         assert isinstance(conv, nn.Conv2d)
-        folded[conv_name], folded[norm_name] = folded_conv(conv, norm), _rest(norm)
+        plain = folded_conv(conv, norm)
+        folded[conv_name] = WinogradConv(plain) if WinogradConv.suits(plain) else plain
+        folded[norm_name] = _rest(norm)
     for name, module in folded.items():
         model.set_submodule(name, module)
 

@@ -1,10 +1,10 @@
 """A CoT or CoXt layer for inference: the same answers from folded norms and one operator."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotnet.inference.fold import fold_norm, folded_conv, refuse_training
+from cotnet.inference.winograd import WinogradConv
 from cotnet.layers import CoTLayer, CoXtLayer
 from cotnet.ops.fused_cot import ContextParameters, Projections, fused_cot, pack
 
@@ -26,7 +26,10 @@ class FusedCoT(nn.Module):
         attention, fusion = layer.attention, layer.fusion
         self.kernel_size, self.dilation, self.groups = layer.kernel_size, layer.dilation, attention.groups
         self.eps = attention.norm.eps
-        self.static_context = folded_conv(layer.static_context.conv, layer.static_context.norm)
+        static = folded_conv(layer.static_context.conv, layer.static_context.norm)
+        self.static_context: nn.Module = (
+            WinogradConv(static, relu=True) if WinogradConv.suits(static) else nn.Sequential(static, nn.ReLU(inplace=True))
+        )
 
         reduce, reduce_bias = fold_norm(attention.reduce.conv, attention.reduce.norm)
         if self.groups > 1:  # the input's and the static context's channels interleave
@@ -70,7 +73,7 @@ class FusedCoT(nn.Module):
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.excite_bias.dtype
         x = x.to(dtype).contiguous(memory_format=torch.channels_last)
-        static = F.relu(self.static_context(x), inplace=True)
+        static = self.static_context(x)
         projections = Projections(*(getattr(self, name).to(dtype) for name in Projections._fields))
         parameters = ContextParameters(*(getattr(self, name).to(dtype) for name in ContextParameters._fields))
         return fused_cot(

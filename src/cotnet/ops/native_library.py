@@ -36,8 +36,8 @@ class NativeLibrary:
         self.aggregate = _kernel(library.cotnet_aggregate)
         self.grad_value = _kernel(library.cotnet_grad_value)
         self.grad_weight = _kernel(library.cotnet_grad_weight)
-        self.fused_cot: Callable[[bytes], int] = library.cotnet_fused_cot
-        library.cotnet_fused_cot.argtypes = [ctypes.c_char_p]
+        self.fused_cot = _packed_kernel(library.cotnet_fused_cot)
+        self.winograd_conv = _packed_kernel(library.cotnet_winograd_conv)
 
     def choose(self, isa: str) -> None:
         """Use this instruction set from now on, in the whole process, or the best for an empty name.
@@ -55,6 +55,12 @@ class NativeLibrary:
 def _kernel(function: Any) -> Kernel:
     function.restype = ctypes.c_int
     function.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    return function
+
+
+def _packed_kernel(function: Any) -> Callable[[bytes], int]:
+    """A kernel whose packed problem holds the addresses, too."""
+    function.restype, function.argtypes = ctypes.c_int, [ctypes.c_char_p]
     return function
 
 

@@ -166,9 +166,10 @@ def _check_types(x: Tensor, *others: Tensor) -> None:
         raise TypeError(f"expected one float dtype on one device, got {', '.join(kinds)}")
 
 
-def empty_output(like: Tensor) -> Tensor:
-    """An uninitialised channels_last map of the size of `like`."""
-    return torch.empty(like.shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+def empty_output(like: Tensor, channels: int | None = None) -> Tensor:
+    """An uninitialised channels_last map of the size of `like`, perhaps with other channels."""
+    shape = (like.shape[0], channels or like.shape[1], *like.shape[2:])
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 @torch.library.register_fake("cotnet::fused_context", lib=LIBRARY)

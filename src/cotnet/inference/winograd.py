@@ -1,0 +1,57 @@
+"""3x3 convolutions by minimal filtering, where a CPU is faster so."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cotnet.ops.local_aggregation.interface import exporting
+from cotnet.ops.winograd_conv import transform, winograd_conv
+
+# Narrower groups are mostly transforms; for fewer pixels the weights, 16 / 9 as many, take longer to read.
+_NARROWEST, _FEWEST = 32, 256
+
+
+class WinogradConv(nn.Conv2d):
+    """A 3x3 convolution for inference, and ReLU if asked for: [N, C, H, W] to [N, C_out, H, W].
+
+    Args:
+        conv: the convolution, with a bias; see `suits`.
+        relu: apply ReLU.
+    """
+
+    transformed: Tensor
+
+    def __init__(self, conv: nn.Conv2d, *, relu: bool = False):
+        super().__init__(conv.in_channels, conv.out_channels, 3, padding=1, groups=conv.groups, device="meta")
+        assert conv.bias is not None
+        self.weight, self.bias, self.relu = conv.weight, conv.bias, relu
+        self.register_buffer("transformed", transform(conv.weight.detach(), conv.groups), persistent=False)
+        self.register_load_state_dict_post_hook(WinogradConv._refresh)
+        self.eval()
+
+    @staticmethod
+    def suits(conv: nn.Module) -> bool:
+        """Whether a convolution can be made this way, and gains by it."""
+        return (
+            isinstance(conv, nn.Conv2d)
+            and conv.kernel_size == (3, 3)
+            and conv.stride == conv.dilation == (1, 1)
+            and conv.padding in ((1, 1), "same")
+            and conv.padding_mode == "zeros"
+            and min(conv.in_channels, conv.out_channels) >= _NARROWEST * conv.groups
+        )
+
+    def _refresh(self, incompatible_keys: object) -> None:
+        self.transformed.copy_(transform(self.weight.detach(), self.groups))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, C_out, H, W]."""
+        assert self.bias is not None
+        few = not exporting() and input.shape[0] * input.shape[2] * input.shape[3] < _FEWEST
+        if few or input.dtype != self.weight.dtype:  # under autocast, which chooses the type
+            y = super().forward(input)
+            return F.relu(y) if self.relu else y
+        return winograd_conv(input, self.weight, self.transformed, self.bias, groups=self.groups, relu=self.relu)
+
+    def extra_repr(self) -> str:
+        """As a convolution's, with the ReLU."""
+        return super().extra_repr() + (", relu=True" if self.relu else "")

@@ -1,0 +1,50 @@
+"""The contract of the 3x3 convolution by minimal filtering: one named op for inference, without a gradient.
+
+`cotnet::winograd_conv` is `conv2d` of stride 1 with zero padding of 1, then ReLU if asked for; [N, C, H, W] to
+[N, C_out, H, W], channels_last. It is given the weight both plain and transformed; an implementation uses one of them.
+F(2x2, 3x3) of Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, arXiv 1509.09308: a tile of 2 x 2
+outputs takes 16 multiplications instead of 36, and float32 results differ from a plain convolution's by roundings.
+"""
+
+import torch
+from torch import Tensor
+
+from cotnet.ops.fused_cot.contract import empty_output, pack
+from cotnet.ops.local_aggregation.contract import LIBRARY, TAGS
+
+LIBRARY.define(
+    "winograd_conv(Tensor x, Tensor weight, Tensor transformed, Tensor bias, int groups, bool relu) -> Tensor", tags=TAGS
+)
+conv = torch.ops.cotnet.winograd_conv
+
+
+def transform(weight: Tensor, groups: int) -> Tensor:
+    """A convolution's weight [C_out, C / groups, 3, 3] as [groups * 16 * panels, C / groups, 32], its transform in panels."""
+    basis = weight.new_tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
+    spread = torch.einsum("pu,ncuv,qv->pqnc", basis, weight.double(), basis).flatten(0, 1)
+    by_group = spread.unflatten(1, (groups, -1)).transpose(0, 1).flatten(0, 2)
+    return pack(by_group, groups * 16).to(weight.dtype)
+
+
+def check(x: Tensor, weight: Tensor, transformed: Tensor, bias: Tensor, groups: int) -> None:
+    """Raise `ValueError` or `TypeError` that shows what does not fit."""
+    tensors = (weight, transformed, bias)
+    if not x.is_floating_point() or any(t.dtype != x.dtype or t.device != x.device for t in tensors):
+        kinds = sorted({f"{t.dtype} on {t.device}" for t in (x, *tensors)})
+        raise TypeError(f"expected one float dtype on one device, got {', '.join(kinds)}")
+    if x.ndim != 4 or 0 in x.shape[1:]:
+        raise ValueError(f"expected x [N, C, H, W] of at least one channel and pixel, got {list(x.shape)}")
+    channels, outputs = x.shape[1], weight.shape[0]
+    if groups < 1 or channels % groups or outputs % groups or tuple(weight.shape[1:]) != (channels // groups, 3, 3):
+        raise ValueError(f"expected weight [C_out, C / groups, 3, 3] for {channels=}, {groups=}, got {list(weight.shape)}")
+    panels = (groups * 16 * -(-outputs // groups // 32), channels // groups, 32)
+    if tuple(transformed.shape) != panels or tuple(bias.shape) != (outputs,):
+        raise ValueError(
+            f"expected transformed {list(panels)} and bias [{outputs}], "
+            f"got {list(transformed.shape)} and {list(bias.shape)}"
+        )
+
+
+@torch.library.register_fake("cotnet::winograd_conv", lib=LIBRARY)
+def _(x: Tensor, weight: Tensor, transformed: Tensor, bias: Tensor, groups: int, relu: bool) -> Tensor:
+    return empty_output(x, len(weight))
