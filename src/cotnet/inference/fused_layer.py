@@ -28,7 +28,9 @@ class FusedCoT(nn.Module):
         self.eps = attention.norm.eps
         static = folded_conv(layer.static_context.conv, layer.static_context.norm)
         self.static_context: nn.Module = (
-            WinogradConv(static, relu=True) if WinogradConv.suits(static) else nn.Sequential(static, nn.ReLU(inplace=True))
+            WinogradConv(static, relu=True)
+            if WinogradConv.suits(static)
+            else nn.Sequential(static, nn.ReLU(inplace=True))
         )
 
         reduce, reduce_bias = fold_norm(attention.reduce.conv, attention.reduce.norm)

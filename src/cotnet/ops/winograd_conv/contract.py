@@ -13,13 +13,14 @@ from cotnet.ops.fused_cot.contract import empty_output, pack
 from cotnet.ops.local_aggregation.contract import LIBRARY, TAGS
 
 LIBRARY.define(
-    "winograd_conv(Tensor x, Tensor weight, Tensor transformed, Tensor bias, int groups, bool relu) -> Tensor", tags=TAGS
+    "winograd_conv(Tensor x, Tensor weight, Tensor transformed, Tensor bias, int groups, bool relu) -> Tensor",
+    tags=TAGS,
 )
 conv = torch.ops.cotnet.winograd_conv
 
 
 def transform(weight: Tensor, groups: int) -> Tensor:
-    """A convolution's weight [C_out, C / groups, 3, 3] as [groups * 16 * panels, C / groups, 32], its transform in panels."""
+    """A weight [C_out, C / groups, 3, 3] transformed and in panels, [groups * 16 * panels, C / groups, 32]."""
     basis = weight.new_tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
     spread = torch.einsum("pu,ncuv,qv->pqnc", basis, weight.double(), basis).flatten(0, 1)
     by_group = spread.unflatten(1, (groups, -1)).transpose(0, 1).flatten(0, 2)
@@ -36,7 +37,9 @@ def check(x: Tensor, weight: Tensor, transformed: Tensor, bias: Tensor, groups: 
         raise ValueError(f"expected x [N, C, H, W] of at least one channel and pixel, got {list(x.shape)}")
     channels, outputs = x.shape[1], weight.shape[0]
     if groups < 1 or channels % groups or outputs % groups or tuple(weight.shape[1:]) != (channels // groups, 3, 3):
-        raise ValueError(f"expected weight [C_out, C / groups, 3, 3] for {channels=}, {groups=}, got {list(weight.shape)}")
+        raise ValueError(
+            f"expected weight [C_out, C / groups, 3, 3] for {channels=}, {groups=}, got {list(weight.shape)}"
+        )
     panels = (groups * 16 * -(-outputs // groups // 32), channels // groups, 32)
     if tuple(transformed.shape) != panels or tuple(bias.shape) != (outputs,):
         raise ValueError(
