@@ -161,3 +161,13 @@ def test_semantic_segmentation_trains(folder, tmp_path):
     assert 0 < float(row["val_miou"]) < 1
     assert {"confusion.png", "samples.jpg", "weights.safetensors"} <= {path.name for path in left.iterdir()}
     assert read_weights(left / "weights.safetensors")[1].task == "segmentation"
+
+
+def test_help_lists_the_fields_of_detection(capsys):
+    from cotnet.cli.train_parser import print_fields
+
+    for group, kind, field in (("model", "Detector", "precise_norm"), ("data", "CocoData", "epoch_pictures")):
+        print_fields(group)
+        out = capsys.readouterr().out
+        assert f"--{group} cotnet.detection.{kind}" in out
+        assert f"--{group}.{field}" in out

@@ -33,11 +33,14 @@ Every field of a recipe can be overridden:
   cotnet train                                                    pictures that are already on this machine
   cotnet train cifar10 --data cotnet.data.NpzPack --data.path FILE --trainer.max_epochs 2
   cotnet train finetune --data.root FOLDER --model.init_from WEIGHTS
+  cotnet train detect_small --data.path SET                       boxes; SET is a folder or zip in COCO's format
   cotnet train RECIPE --ckpt_path runs/RECIPE/1/last.ckpt         resume, with the same recipe and fields
 
   --model.FIELD, --data.FIELD, --trainer.FIELD   e.g. --model.base_lr 0.1 --data.batch_size 32 --trainer.max_epochs 5
   --config FILE       further YAML over the recipe's
-  --data CLASS        cotnet.data.EmbeddedPictures, CIFAR, NpzPack, ImageFolder, HuggingFace or WebShards
+  --data CLASS        cotnet.data.EmbeddedPictures, CIFAR, NpzPack, ImageFolder, HuggingFace, WebShards
+                      or cotnet.detection.CocoData
+  --model CLASS       cotnet.train.Classifier, cotnet.detection.Detector or cotnet.detection.Segmenter
   --ckpt_path FILE    checkpoint to resume from
   --find_lr FILE.png  instead of training, a learning-rate range test and its picture
   --runs FOLDER       where run folders RECIPE/NUMBER are made; default runs

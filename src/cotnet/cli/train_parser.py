@@ -3,6 +3,7 @@
 import logging
 import re
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,15 +113,24 @@ def _check_validation(trainer: Trainer, epochs: int) -> None:
 
 def print_fields(group: str) -> None:
     """Print the fields of a group with their types and defaults."""
-    if group == "data":
-        for kind in _FIELDS["data"]:
-            parser = LightningArgumentParser()
-            parser.add_class_arguments(kind, "data", fail_untyped=False)
-            print(f"--data cotnet.data.{kind.__name__}\n{_fields(parser)}\n")
-        return
-    parser = LightningArgumentParser()
-    parser.add_class_arguments(_FIELDS[group][0], group, fail_untyped=False)
-    print(_fields(parser))
+    for kind in _classes(group):
+        parser = LightningArgumentParser()
+        parser.add_class_arguments(kind, group, fail_untyped=False)
+        head = "" if kind is Trainer else f"--{group} {'.'.join(kind.__module__.split('.')[:2])}.{kind.__name__}\n"
+        print(f"{head}{_fields(parser)}\n")
+
+
+def _classes(group: str) -> list[type]:
+    """The classes of a group, those of detection where what it needs is installed."""
+    with suppress(ModuleNotFoundError):
+        from cotnet import detection
+
+        ours: dict[str, list[type]] = {
+            "model": [detection.Detector, detection.Segmenter],
+            "data": [detection.CocoData],
+        }
+        return _FIELDS[group] + ours.get(group, [])
+    return _FIELDS[group]
 
 
 def _fields(parser: LightningArgumentParser) -> str:
