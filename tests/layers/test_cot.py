@@ -1,5 +1,8 @@
 """The CoT and CoXt layers against the published computation, and in places where they get dropped."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -143,3 +146,10 @@ def test_gradients_by_finite_differences(layer):
     layer = layer(16).double()
     x = torch.randn(2, 16, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(layer, (x,))
+
+
+@pytest.mark.parametrize("layer", [CoTLayer, CoXtLayer])
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_a_copy_computes_the_same(layer, again):
+    module, x = layer(16).eval(), torch.randn(2, 16, 5, 4)
+    assert torch.equal(again(module)(x), module(x))
