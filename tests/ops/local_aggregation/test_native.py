@@ -160,6 +160,7 @@ def wide(like: Tensor, kernel_size: int) -> Tensor:
         (lambda v, w: contract.grad_weight(v, v.double(), 3, 1, 1, 1, 4), "float64"),
         (lambda v, w: contract.grad_weight(v, v, 3, 1, 1, 1, 3), "maps=3"),
         (lambda v, w: contract.grad_weight(v, v, 3, 1, 1, 1, 0), "maps=0"),
+        (lambda v, w: contract.grad_weight(v, v, 3, 1, 1, 1, -4), "maps=-4"),
         (lambda v, w: contract.grad_weight(v, v, 2, 1, 1, 1, 4), "kernel_size=2"),
         (lambda v, w: contract.grad_weight(v[0], v, 3, 1, 1, 1, 4), r"\[8, 5, 4\]"),
         (lambda v, w: contract.aggregate(v[..., :0], w, 3, 1, 1, 1), r"\[2, 8, 5, 0\]"),

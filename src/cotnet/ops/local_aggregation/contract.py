@@ -127,6 +127,8 @@ def check_grad_weight(
         raise TypeError(f"expected grad_out and value of one dtype, got {grad_out.dtype} and {value.dtype}")
     if grad_out.device != value.device:
         raise ValueError(f"expected grad_out and value on one device, got {grad_out.device} and {value.device}")
+    if maps < 1:
+        raise ValueError(f"expected at least one weight map, got {maps=}")
     _representable(value.shape)
     weight = value.new_empty(1).expand(
         _representable((value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:]))
