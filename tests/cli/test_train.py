@@ -38,6 +38,8 @@ def test_a_run_leaves_everything(finished):
         "metrics.csv",
         "curves.png",
         "confusion.png",
+        "confused.png",
+        "report.md",
         "best.ckpt",
         "last.ckpt",
         "weights.safetensors",
@@ -45,7 +47,7 @@ def test_a_run_leaves_everything(finished):
     assert left == files | {"tensorboard"}
     assert list((finished / "tensorboard").glob("events*"))
     assert [row["epoch"] for row in rows(finished)] == ["1"]
-    for name in ("curves.png", "confusion.png"):
+    for name in ("curves.png", "confusion.png", "confused.png"):
         with Image.open(finished / name) as picture:
             assert picture.width > 300
 
@@ -57,6 +59,25 @@ def test_the_weights_describe_themselves(finished):
     assert card.preprocessing["input_size"] == [3, 8, 8]
     assert card.data["class_path"] == "cotnet.data.EmbeddedPictures"
     assert card.scores["val_top1"] == pytest.approx(float(rows(finished)[0]["val_top1"]), abs=1e-5)
+
+
+def test_the_report_tells_of_the_run(finished):
+    report = (finished / "report.md").read_text()
+    assert "Complete: 1 epochs." in report
+    top1 = float(rows(finished)[0]["val_top1"])
+    assert f"| best val top-1 | {top1:.2%} (epoch 1) |" in report
+    for name in ("brick", "curves.png", "confusion.png", "confused.png", "config.yaml", "torch 2", "--data.size 8"):
+        assert name in report
+    classes = report.split("## Classes")[1].split("## Most confused")[0]
+    assert classes.count("| 1 |") == 14  # one validation picture of each class
+
+
+def test_loggers_of_the_user_work_beside_ours(tmp_path):
+    logger = ["--trainer.logger=lightning.pytorch.loggers.CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'logs'}"]
+    tiny(tmp_path / "runs", *logger)
+    [table] = (tmp_path / "logs").rglob("metrics.csv")
+    assert "val_top1" in table.read_text()
+    assert list((tmp_path / "runs" / "embedded" / "1" / "tensorboard").glob("events*"))
 
 
 def test_a_second_run_leaves_the_first_alone(tmp_path, capsys):
@@ -134,6 +155,19 @@ def test_an_unreadable_picture_is_named_before_anything_is_made(split, tmp_path)
     with pytest.raises(ValueError, match=r"^cannot read the picture [^\n]*2.png[^\n]*$"):
         on_folder(root, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_unreadable_pictures_within_the_budget_are_passed_over_and_reported(tmp_path):
+    root = folder_of_pictures(tmp_path / "pictures")
+    for split in ("train", "val"):
+        (root / split / "ash" / "2.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"cannot read the picture .*2.png"):
+        on_folder(root, tmp_path / "runs")
+    on_folder(root, tmp_path / "runs", "--data.skip_unreadable", "1")
+    report = (tmp_path / "runs" / "finetune" / "1" / "report.md").read_text()
+    assert "## Passed over: 2 unreadable pictures" in report
+    assert str(root / "val" / "ash" / "2.png") in report
+    assert "| ash | 3 |" in report  # every readable picture of validation once
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])

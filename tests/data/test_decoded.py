@@ -59,6 +59,7 @@ def test_the_seed_decides_the_changes():
     pictures = DecodedPictures(
         torch.randint(256, (8, 3, 8, 8), dtype=torch.uint8),
         range(8),
+        name=str,
         augment="pad_crop",
         mean=(0.5,) * 3,
         std=(0.2,) * 3,

@@ -1,7 +1,4 @@
-import pytest
-
-from cotnet.data import pictures
-from cotnet.data.pictures import check_pictures
+from cotnet.data.pictures import UnreadableError, unreadable_pictures
 
 
 class Reader:
@@ -11,19 +8,19 @@ class Reader:
     def check(self, index):
         self.seen.append(index)
         if index == 8:
-            raise ValueError("8 is broken")
+            raise UnreadableError("8 is broken")
 
 
 def test_every_picture_of_a_small_collection_is_checked():
     reader = Reader()
-    check_pictures(reader, 8)
+    assert not list(unreadable_pictures(reader, 8))
     assert sorted(reader.seen) == list(range(8))
-    with pytest.raises(ValueError, match="8 is broken"):
-        check_pictures(reader, 9)
+    [(index, error)] = unreadable_pictures(reader, 9)
+    assert index == 8
+    assert "8 is broken" in str(error)
 
 
-def test_of_a_large_collection_a_part_that_is_spread_over_it(monkeypatch):
-    monkeypatch.setattr(pictures, "_CHECKED", 4)
+def test_of_a_large_collection_a_part_that_is_spread_over_it():
     reader = Reader()
-    check_pictures(reader, 21)
+    assert not list(unreadable_pictures(reader, 21, most=4))
     assert sorted(reader.seen) == [0, 6, 12, 18]

@@ -104,7 +104,9 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     # What a loader process raised comes with that process's traceback around it.
-    raised = re.findall(r"^\w*Error: (.+)$", str(error), flags=re.MULTILINE) if str(error).startswith("Caught ") else []
+    raised = (
+        re.findall(r"^[\w.]*Error: (.+)$", str(error), flags=re.MULTILINE) if str(error).startswith("Caught ") else []
+    )
     return raised[-1] if raised else " ".join(str(error).split()) or type(error).__name__
 
 

@@ -1,6 +1,7 @@
 """`cotnet train [RECIPE] [--field value ...]`: what can be checked before Lightning is loaded."""
 
 import difflib
+import shlex
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,8 @@ GROUPS = (
     "ckpt_path",
     "runs",
     "find_lr",
+    "save_every_n_steps",
+    "save_every_n_minutes",
 )
 
 HELP = """usage: cotnet train [RECIPE] [--field value ...]
@@ -34,14 +37,17 @@ Every field of a recipe can be overridden:
   cotnet train cifar10 --data cotnet.data.NpzPack --data.path FILE --trainer.max_epochs 2
   cotnet train finetune --data.root FOLDER --model.init_from WEIGHTS
   cotnet train detect_small --data.path SET                       boxes; SET is a folder or zip in COCO's format
-  cotnet train RECIPE --ckpt_path runs/RECIPE/1/last.ckpt         resume, with the same recipe and fields
+  cotnet train RECIPE --ckpt_path runs/RECIPE/1/last.ckpt         go on in a new folder, with the same recipe and fields
+  cotnet train RECIPE --ckpt_path last                            go on with the newest run, or begin one
 
   --model.FIELD, --data.FIELD, --trainer.FIELD   e.g. --model.base_lr 0.1 --data.batch_size 32 --trainer.max_epochs 5
   --config FILE       further YAML over the recipe's
   --data CLASS        cotnet.data.EmbeddedPictures, CIFAR, NpzPack, ImageFolder, HuggingFace, WebShards
                       or cotnet.detection.CocoData
   --model CLASS       cotnet.train.Classifier, cotnet.detection.Detector or cotnet.detection.Segmenter
-  --ckpt_path FILE    checkpoint to resume from
+  --ckpt_path FILE    checkpoint to resume from, or the word last
+  --save_every_n_steps N, --save_every_n_minutes M
+                      checkpoints inside an epoch; by default every 15 minutes
   --find_lr FILE.png  instead of training, a learning-rate range test and its picture
   --runs FOLDER       where run folders RECIPE/NUMBER are made; default runs
   --seed_everything N seed
@@ -82,7 +88,7 @@ def run(arguments: list[str]) -> None:
 
     from cotnet.cli.train_parser import train
 
-    train(recipe_name(path), recipe, fields)
+    train(recipe_name(path), recipe, fields, command=shlex.join(["cotnet", "train", *arguments]))
 
 
 def _check_groups(fields: list[str]) -> None:
@@ -103,6 +109,8 @@ def _check_file(fields: list[str], flag: str) -> None:
             value = fields[index + 1] if index + 1 < len(fields) else ""
         elif word.startswith(f"--{flag}="):
             value = word.split("=", 1)[1]
+        if flag == "ckpt_path" and value and (value == "last" or Path(value).with_name("previous.ckpt").is_file()):
+            continue  # train decides
         if value is not None and not Path(value).is_file():
             raise FileNotFoundError(f"--{flag} {value!r} is not a file")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, Namespace
+from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -17,7 +18,7 @@ import cotnet.data as data_modules
 from cotnet.cli.fields import named_classes
 from cotnet.cli.parser_errors import sentence
 from cotnet.cli.recipes import read_recipe
-from cotnet.train import Classifier, TrainingModule, fit, next_folder, prepare
+from cotnet.train import Classifier, TrainingModule, find_start, fit, prepare
 from cotnet.train.lr_finder import find_learning_rate
 from cotnet.train.processes import name_strategies, rank_zero_print
 
@@ -42,19 +43,31 @@ class TrainCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Where to write, what to resume, and the number of classes from the data."""
         parser.add_argument("--runs", type=str, default="runs", help="Folder of the run folders.")
-        parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to resume from.")
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="Checkpoint to resume from, or last.",
+        )
+        parser.add_argument(
+            "--save_every_n_steps", type=PositiveInt | None, default=None, help="Steps between checkpoints in an epoch."
+        )
+        parser.add_argument(
+            "--save_every_n_minutes", type=PositiveFloat | None, default=15.0, help="Minutes between them."
+        )
         parser.add_argument("--find_lr", type=str | None, default=None, help="PNG of a learning-rate range test.")
         target = "model.init_args.num_classes" if self.subclass_mode_model else "model.num_classes"
         parser.link_arguments("data", target, compute_fn=_num_classes, apply_on="instantiate")
 
 
-def train(name: str, recipe: list[dict[str, Any]], fields: list[str]) -> None:
+def train(name: str, recipe: list[dict[str, Any]], fields: list[str], *, command: str) -> None:
     """Train as a recipe and the fields that override it say.
 
     Args:
         name: The recipe's name, for the run's folder.
         recipe: Its fields, see `cotnet.cli.recipes.read_recipe`.
         fields: The words of the command line after it.
+        command: The whole command, for the report.
 
     Raises:
         ValueError: Something is wrong with them, the data or the checkpoint.
@@ -67,12 +80,12 @@ def train(name: str, recipe: list[dict[str, Any]], fields: list[str]) -> None:
     if epochs is None:
         raise ValueError("the recipe does not say how long to train; pass --trainer.max_epochs")
     _check_validation(trainer, epochs)
-    resume = Path(cli.config.ckpt_path) if cli.config.ckpt_path else None
-    prepare(model, data, resume=resume, epochs=epochs)
+    seed = _seed(cli.config)
+    folder, resume = find_start(cli.config.ckpt_path, Path(cli.config.runs), name, epochs=epochs)
+    prepare(model, data, trainer, seed=seed, resume=resume, epochs=epochs)
     if cli.config.find_lr is not None:
         _find_lr(model, data, trainer, Path(cli.config.find_lr))
         return
-    folder = next_folder(Path(cli.config.runs), name)
     rank_zero_print(
         f"training {model.name} ({sum(p.numel() for p in model.network.parameters()) / 1e6:.2f} M parameters) on "
         f"{len(data.train_set)} pictures of {data.num_classes} classes, validating on {len(data.val_set)}"
@@ -83,7 +96,18 @@ def train(name: str, recipe: list[dict[str, Any]], fields: list[str]) -> None:
         path.write_text(f"# cotnet train {path.name}\n{text}")
 
     try:
-        fit(model, data, trainer, folder=folder, seed=_seed(cli.config), resume=resume, write_config=write_config)
+        fit(
+            model,
+            data,
+            trainer,
+            folder=folder,
+            seed=seed,
+            resume=resume,
+            write_config=write_config,
+            command=command,
+            every_n_steps=cli.config.save_every_n_steps,
+            every_n_minutes=cli.config.save_every_n_minutes,
+        )
     except ValueError as error:
         raise ValueError(_from_worker(error)) from error
 
@@ -194,5 +218,5 @@ def _silence() -> None:
 
 def _from_worker(error: ValueError) -> str:
     """The message itself, out of the traceback that a loader process sends along."""
-    found = re.findall(r"^ValueError: (.+)$", str(error), flags=re.MULTILINE)
+    found = re.findall(r"^[\w.]*Error: (.+)$", str(error), flags=re.MULTILINE)
     return found[-1] if found and str(error).startswith("Caught ") else str(error)

@@ -1,17 +1,19 @@
 """What every data module of this package shares: sizes, normalisation, transforms and seeded loaders."""
 
 import re
+import signal
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import InterpolationMode, v2
 
 from cotnet.data.decoded import DecodedPictures, decode_all
-from cotnet.data.pictures import PictureReader, Pictures, check_pictures
+from cotnet.data.order import EpochOrder
+from cotnet.data.pictures import PictureReader, Pictures, unreadable_pictures
 from cotnet.data.rand_augment import check_policy
 from cotnet.data.share import Share
 from cotnet.data.transforms import Augment, Interpolation, Transform, eval_crop, eval_transform, train_transform
@@ -40,6 +42,12 @@ class PictureData(LightningDataModule):
         crop_pct: Fraction of the resized shorter side that the validation crop keeps, above 0 and at most 1.
         in_memory: Decode every picture once, before training: ``3 * size ** 2`` bytes for each. Much faster for small
             pictures; they can be flipped and shifted then, but neither resized at random nor changed by a policy.
+        skip_unreadable: So many pictures of a split may be unreadable, and are passed over; with 0 the first one stops
+            the run.
+
+    Attributes:
+        seed: Of the order of the training pictures and of their augmentation.
+        position: The epoch to start with, and the number of its batches to pass over.
 
     Raises:
         ValueError: A number is outside its range, or `in_memory` is asked for with what it cannot do.
@@ -58,9 +66,15 @@ class PictureData(LightningDataModule):
         interpolation: Interpolation,
         crop_pct: float,
         in_memory: bool = False,
+        skip_unreadable: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, least in (("size", size, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
+        for name, value, least in (
+            ("size", size, 1),
+            ("batch_size", batch_size, 1),
+            ("workers", workers, 0),
+            ("skip_unreadable", skip_unreadable, 0),
+        ):
             if value < least:
                 raise ValueError(f"data.{name} must be at least {least}, got {value}")
         if not 0 < crop_pct <= 1:
@@ -72,6 +86,8 @@ class PictureData(LightningDataModule):
         if in_memory and (augment == "resized_crop" or auto_augment is not None):
             asked = f"data.augment {augment}" if auto_augment is None else f"data.auto_augment {auto_augment}"
             raise ValueError(f"data.in_memory does not go with {asked}; use --data.in_memory false")
+        if in_memory and skip_unreadable:
+            raise ValueError("data.in_memory does not go with data.skip_unreadable; use --data.in_memory false")
         self.size = size
         self.batch_size = batch_size
         self.workers = workers
@@ -82,6 +98,11 @@ class PictureData(LightningDataModule):
         self.interpolation = interpolation
         self.crop_pct = crop_pct
         self.in_memory = in_memory
+        self.skip_unreadable = skip_unreadable
+        self.seed = 0
+        self.position = (0, 0)
+
+    order_follows_workers = False  # whether another number of loader processes makes another order
 
     @property
     @abstractmethod
@@ -139,24 +160,49 @@ class PictureData(LightningDataModule):
             self.val_set = self._val_set()
 
     def check_pictures(self) -> None:
-        """Find an unreadable picture before training does.
+        """Find unreadable pictures before training does.
 
         Raises:
-            ValueError: A picture of either split cannot be read; the message names it.
+            ValueError: A picture of either split cannot be read; the message names it. Or, where some are tolerated,
+                one more than that.
         """
         for pictures in (self.train_set, self.val_set):
-            if isinstance(pictures, Pictures):  # others have been decoded already
-                check_pictures(pictures.read, len(pictures))
+            if not isinstance(pictures, Pictures):  # others have been decoded already
+                continue
+            # What is not found here stops validation, which has no other picture to take in its place.
+            every = {"most": len(pictures)} if pictures is self.val_set and self.skip_unreadable else {}
+            for index, error in unreadable_pictures(pictures.read, len(pictures), **every):
+                pictures.pass_over(index, error)
+
+    def passed_over(self) -> list[str]:
+        """Names of the pictures that were passed over so far."""
+        return [
+            pictures.name(index)
+            for pictures in (self.train_set, self.val_set)
+            if isinstance(pictures, Pictures)
+            for index in pictures.unreadable.nonzero().flatten().tolist()
+        ]
 
     def train_dataloader(self) -> Loader:
         """Shuffled training batches; the last, incomplete one is dropped.
 
-        The order depends on the seed and the epoch alone, so that a resumed run sees what an unbroken one sees.
+        What a batch holds is a function of `seed`, epoch and batch alone, so that a resumed run sees what an unbroken
+        one sees, from whatever `position` it goes on.
         """
-        world, rank = self._processes()
-        seed = torch.initial_seed() % 2**31
-        order: Sampler[int] = DistributedSampler(self.train_set, world, rank, shuffle=True, seed=seed, drop_last=True)
-        return self._loader(self.train_set, order, drop_last=True)
+        return self._loader(self.train_set, self._order(), drop_last=True)
+
+    def batch_names(self, epoch: int, batch: int) -> list[str]:
+        """What the pictures of a training batch of this process are called."""
+        order = self._order()
+        order.set_epoch(epoch)
+        indices = order.indices()[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return [self.train_set.name(index) for index in indices]
+
+    def _order(self) -> EpochOrder:
+        processes, rank = self._processes()
+        epoch, batches = self.position
+        start = epoch, batches * self.batch_size
+        return EpochOrder(self.train_set, seed=self.seed, processes=processes, rank=rank, start=start)
 
     def val_dataloader(self) -> Loader:
         """Validation batches, every picture once over all processes, in one mixed order for ever.
@@ -164,22 +210,25 @@ class PictureData(LightningDataModule):
         Pictures mostly lie sorted by class; mixed, the first batches alone are a fair sample of all.
         """
         world, rank = self._processes()
-        order = torch.randperm(len(self.val_set), generator=torch.Generator().manual_seed(0)).tolist()
-        return self._loader(self.val_set, Share(self.val_set, order, world=world, rank=rank), drop_last=False)
+        order = torch.randperm(len(self.val_set), generator=torch.Generator().manual_seed(0))
+        if isinstance(self.val_set, Pictures):
+            order = order[~self.val_set.unreadable[order]]
+        return self._loader(self.val_set, Share(self.val_set, order.tolist(), world=world, rank=rank), drop_last=False)
 
     def _processes(self) -> tuple[int, int]:
         """Number of processes, and which one this is."""
         return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
 
-    def _loader(self, pictures: Dataset[Any], order: Sampler[int], *, drop_last: bool) -> Loader:
+    def _loader(self, pictures: Dataset[Any], order: Sampler[Any], *, drop_last: bool) -> Loader:
         return DataLoader(
             pictures,
             batch_size=self.batch_size,
             sampler=order,
             drop_last=drop_last,
             # Its own, so that starting an epoch draws nothing from the global one.
-            generator=torch.Generator().manual_seed(torch.initial_seed()),
+            generator=torch.Generator().manual_seed(self.seed),
             num_workers=self.workers,
+            worker_init_fn=leave_signals_to_the_run,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
@@ -187,18 +236,18 @@ class PictureData(LightningDataModule):
     def _train_set(self) -> Pictures | DecodedPictures:
         read, labels = self.train_pictures()
         if not self.in_memory:
-            return Pictures(read, labels, self._train_transform())
+            return Pictures(read, labels, self._train_transform(), tolerated=self.skip_unreadable)
         resize = v2.Resize((self.size, self.size), interpolation=InterpolationMode(self.interpolation))
         pixels = decode_all(read, len(labels), resize, self.size)
-        return DecodedPictures(pixels, labels, augment=self.augment, mean=self.mean, std=self.std)
+        return DecodedPictures(pixels, labels, name=read.name, augment=self.augment, mean=self.mean, std=self.std)
 
     def _val_set(self) -> Pictures | DecodedPictures:
         read, labels = self.val_pictures()
         if not self.in_memory:
-            return Pictures(read, labels, self._eval_transform())
+            return Pictures(read, labels, self._eval_transform(), tolerated=self.skip_unreadable)
         crop = eval_crop(size=self.size, interpolation=self.interpolation, crop_pct=self.crop_pct)
         pixels = decode_all(read, len(labels), crop, self.size)
-        return DecodedPictures(pixels, labels, augment="none", mean=self.mean, std=self.std)
+        return DecodedPictures(pixels, labels, name=read.name, augment="none", mean=self.mean, std=self.std)
 
     def _eval_transform(self) -> Transform:
         return eval_transform(
@@ -214,3 +263,15 @@ class PictureData(LightningDataModule):
             augment=self.augment,
             auto_augment=self.auto_augment,
         )
+
+
+def leave_signals_to_the_run(worker: int) -> None:
+    """A signal to the whole process group must not take the loader away before the run has saved its state."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_later)
+
+
+def _end_later(number: int, frame: Any) -> None:
+    # A run that does not end its loaders by itself, or ends them by this signal, does not wait for them for ever.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.alarm(60)

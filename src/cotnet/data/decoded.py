@@ -1,6 +1,7 @@
 """Small pictures held in memory, read and augmented a batch at a time: a fraction of the time of one by one."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cotnet.data.order import Draw, random_numbers
 from cotnet.data.pictures import PictureReader
 from cotnet.data.transforms import Augment
 
@@ -19,6 +21,7 @@ class DecodedPictures(Dataset[tuple[Tensor, int]]):
     Args:
         pixels: uint8 [n, 3, H, W].
         labels: Class index of every picture.
+        name: What to call the picture of an index.
         augment: ``pad_crop``, ``flip`` or ``none``, see `cotnet.data.transforms.train_transform`.
         mean: Mean of each channel, of values in 0..1.
         std: Standard deviation of each channel.
@@ -29,23 +32,32 @@ class DecodedPictures(Dataset[tuple[Tensor, int]]):
         pixels: Tensor,
         labels: Sequence[int],
         *,
+        name: Callable[[int], str],
         augment: Augment,
         mean: Sequence[float],
         std: Sequence[float],
     ) -> None:
         assert augment != "resized_crop"
-        self.pixels, self.labels, self.augment = pixels, labels, augment
+        self.pixels, self.labels, self.name, self.augment = pixels, labels, name, augment
         self.scale = 1 / (255 * torch.tensor(std)).view(3, 1, 1)
         self.offset = -(torch.tensor(mean) / torch.tensor(std)).view(3, 1, 1)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.__getitems__([index])[0]
+    def __getitem__(self, draw: int | Draw) -> tuple[Tensor, int]:
+        return self.__getitems__([draw])[0]
 
-    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, int]]:
-        """A whole batch, which torch's loaders ask for where a data set has this method."""
+    def __getitems__(self, draws: Sequence[int | Draw]) -> list[tuple[Tensor, int]]:
+        """A whole batch, which torch's loaders ask for where a data set has this method.
+
+        A `Draw` in the first place brings the random numbers of the batch with it.
+        """
+        indices = [draw.picture if isinstance(draw, Draw) else draw for draw in draws]
+        with random_numbers(draws[0]) if isinstance(draws[0], Draw) else nullcontext():
+            return self._get(indices)
+
+    def _get(self, indices: list[int]) -> list[tuple[Tensor, int]]:
         batch = self.pixels[torch.tensor(indices)]
         if self.augment == "pad_crop":
             batch = flip(shift(batch, max(1, batch.shape[-1] // 8)), -1)

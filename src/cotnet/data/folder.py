@@ -28,6 +28,7 @@ class ImageFolder(PictureData):
         std: Standard deviation of each channel.
         interpolation: Resampling filter.
         crop_pct: Fraction that the validation crop keeps.
+        skip_unreadable: So many pictures of a split may be unreadable and are passed over; 0 stops at the first one.
 
     Raises:
         ValueError: A number is outside its range; on use: a folder is missing or empty, or class folders differ.
@@ -46,6 +47,7 @@ class ImageFolder(PictureData):
         std: tuple[float, float, float] = IMAGENET_STD,
         interpolation: Interpolation = "bicubic",
         crop_pct: float = 0.875,
+        skip_unreadable: int = 0,
     ) -> None:
         super().__init__(
             size=size,
@@ -57,6 +59,7 @@ class ImageFolder(PictureData):
             std=std,
             interpolation=interpolation,
             crop_pct=crop_pct,
+            skip_unreadable=skip_unreadable,
         )
         self.root = Path(root)
 

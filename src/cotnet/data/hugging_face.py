@@ -169,13 +169,16 @@ class _RowReader:
     """Reads the pictures of a column, which stay encoded until then."""
 
     def __init__(self, rows: Any, column: str, name: str) -> None:
-        self.rows, self.column, self.name = rows, column, name
+        self.rows, self.column, self._name = rows, column, name
 
     def __call__(self, index: int) -> Image.Image:
-        return decode(self._bytes(index), f"{index} of {self.name}")
+        return decode(self._bytes(index), self.name(index))
 
     def check(self, index: int) -> None:
-        decode(self._bytes(index), f"{index} of {self.name}", reduced=True)
+        decode(self._bytes(index), self.name(index), reduced=True)
+
+    def name(self, index: int) -> str:
+        return f"{index} of {self._name}"
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         content = self._bytes(index)

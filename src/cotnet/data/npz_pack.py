@@ -34,6 +34,7 @@ class NpzPack(PictureData):
         interpolation: Resampling filter.
         crop_pct: Fraction that the validation crop keeps.
         in_memory: Decode every picture once, before training; see `PictureData`.
+        skip_unreadable: So many pictures of a split may be unreadable and are passed over; 0 stops at the first one.
 
     Raises:
         ValueError: A number is outside its range; on use: the file is missing, damaged or inconsistent.
@@ -53,6 +54,7 @@ class NpzPack(PictureData):
         interpolation: Interpolation = "bicubic",
         crop_pct: float = 1.0,
         in_memory: bool = False,
+        skip_unreadable: int = 0,
     ) -> None:
         super().__init__(
             size=size,
@@ -65,6 +67,7 @@ class NpzPack(PictureData):
             interpolation=interpolation,
             crop_pct=crop_pct,
             in_memory=in_memory,
+            skip_unreadable=skip_unreadable,
         )
         self.path = Path(path)
 
@@ -148,7 +151,7 @@ def _fault(jpeg: np.ndarray, offset: np.ndarray, label: np.ndarray, num_classes:
 
 class _PackReader:
     def __init__(self, jpeg: np.ndarray, offset: np.ndarray, name: str) -> None:
-        self.jpeg, self.offset, self.name = jpeg, offset, name
+        self.jpeg, self.offset, self._name = jpeg, offset, name
 
     def __call__(self, index: int) -> Image.Image:
         return self._decode(index)
@@ -160,6 +163,9 @@ class _PackReader:
         content = self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()
         return content, suffix_of(content)
 
+    def name(self, index: int) -> str:
+        return f"{index} of {self._name}"
+
     def _decode(self, index: int, *, reduced: bool = False) -> Image.Image:
         content = self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()
-        return decode(content, f"{index} of {self.name}", reduced=reduced)
+        return decode(content, self.name(index), reduced=reduced)

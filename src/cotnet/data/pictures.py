@@ -2,20 +2,26 @@
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cotnet.data.order import Draw, random_numbers
 from cotnet.models.rgb import to_rgb
 
-# Pictures of a split that `check_pictures` decodes: seconds for photographs, and most collections are smaller.
+# Pictures of a split that are decoded before a run: seconds for photographs, and most collections are smaller.
 _CHECKED = 20_000
+
+
+class UnreadableError(ValueError):
+    """A picture cannot be decoded; the message names it."""
 
 
 class PictureReader(Protocol):
@@ -24,22 +30,37 @@ class PictureReader(Protocol):
     def __call__(self, index: int) -> Image.Image: ...
 
     def check(self, index: int) -> None:
-        """Raise `ValueError` where picture ``index`` cannot be read; cheaper than reading it."""
+        """Raise `UnreadableError` where picture ``index`` cannot be read; cheaper than reading it."""
+
+    def name(self, index: int) -> str:
+        """What to call picture ``index``: its file, or its number and where it lies."""
 
 
-def check_pictures(read: PictureReader, count: int) -> None:
-    """Find an unreadable picture before any work is done; of a large collection a part, evenly spread.
+def unreadable_pictures(
+    read: PictureReader, count: int, *, most: int = _CHECKED
+) -> Iterator[tuple[int, UnreadableError]]:
+    """Find unreadable pictures before any work is done.
 
     Args:
         read: Reads the pictures.
         count: Number of pictures.
+        most: Of a larger collection so many are checked, evenly spread.
 
-    Raises:
-        ValueError: A picture cannot be read; the message names it.
+    Yields:
+        The index of a picture that cannot be read, and the error that names it.
     """
+
+    def check(index: int) -> tuple[int, UnreadableError] | None:
+        try:
+            read.check(index)
+        except UnreadableError as error:
+            return index, error
+        return None
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # the decoders let go of the interpreter lock
-        for _ in pool.map(read.check, range(0, count, -(-count // _CHECKED))):
-            pass
+        for found in pool.map(check, range(0, count, -(-count // most))):
+            if found:
+                yield found
 
 
 def decode(source: Path | bytes, name: str, *, reduced: bool = False) -> Image.Image:
@@ -54,7 +75,7 @@ def decode(source: Path | bytes, name: str, *, reduced: bool = False) -> Image.I
         The picture in RGB.
 
     Raises:
-        ValueError: The source is no picture, or is damaged; the message holds `name`.
+        UnreadableError: The source is no picture, or is damaged; the message holds `name`.
     """
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
@@ -64,7 +85,7 @@ def decode(source: Path | bytes, name: str, *, reduced: bool = False) -> Image.I
     # Decoders raise whatever their format makes them stumble over: OSError, SyntaxError, struct.error, zlib.error ...
     except Exception as error:
         reason = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise ValueError(f"cannot read the picture {name}: {reason}; repair or remove it") from error
+        raise UnreadableError(f"cannot read the picture {name}: {reason}; repair or remove it") from error
 
 
 class FileReader:
@@ -90,6 +111,9 @@ class FileReader:
         path = self._path(index)
         return path.read_bytes(), path.suffix.lower().removeprefix(".")
 
+    def name(self, index: int) -> str:
+        return str(self._path(index))
+
     def _path(self, index: int) -> Path:
         return Path(os.fsdecode(self._encoded[index]))
 
@@ -110,6 +134,9 @@ class ArrayReader:
     def check(self, index: int) -> None:
         """Nothing can be wrong with it."""
 
+    def name(self, index: int) -> str:
+        return f"number {index}"
+
 
 class Pictures(Dataset[tuple[Tensor, int]]):
     """Labelled pictures.
@@ -118,15 +145,58 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         read: Gives the picture of an index.
         labels: Class index of every picture.
         transform: Makes the network's input [3, H, W] of a picture.
+        tolerated: So many pictures may be unreadable. In training the next readable one, with its own label, takes the
+            place of such a picture. `unreadable` marks it, in memory that the loader processes share.
     """
 
-    def __init__(self, read: PictureReader, labels: Sequence[int], transform: Callable[[Any], Tensor]) -> None:
+    def __init__(
+        self,
+        read: PictureReader,
+        labels: Sequence[int],
+        transform: Callable[[Any], Tensor],
+        *,
+        tolerated: int = 0,
+    ) -> None:
         self.read = read
         self.labels = labels
         self.transform = transform
+        self.tolerated = tolerated
+        self.unreadable = torch.zeros(len(labels), dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, draw: int | Draw) -> tuple[Tensor, int]:
+        """A picture and its label; a `Draw` brings the random numbers with it."""
+        if isinstance(draw, Draw):
+            with random_numbers(draw):
+                return self._get_or_next(draw.picture)
+        return self._get(draw)
+
+    def name(self, index: int) -> str:
+        """What to call a picture."""
+        return self.read.name(index)
+
+    def pass_over(self, index: int, error: UnreadableError) -> None:
+        """Mark an unreadable picture.
+
+        Raises:
+            ValueError: It is one more than are tolerated.
+        """
+        if self.tolerated == 0:
+            raise error
+        self.unreadable[index] = True
+        if int(self.unreadable.sum()) > min(self.tolerated, len(self) - 1):
+            raise ValueError(f"{error}; data.skip_unreadable {self.tolerated} allows no more") from error
+
+    def _get(self, index: int) -> tuple[Tensor, int]:
         return self.transform(self.read(index)), int(self.labels[index])
+
+    def _get_or_next(self, index: int) -> tuple[Tensor, int]:
+        while True:
+            if not self.unreadable[index]:
+                try:
+                    return self._get(index)
+                except UnreadableError as error:
+                    self.pass_over(index, error)
+            index = (index + 1) % len(self)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from cotnet.data.order import Draw, random_numbers
 from cotnet.data.pictures import decode
 from cotnet.data.shard_index import Shard, portion
 
@@ -76,13 +77,16 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
         worker = (worker + passed) % workers
         own = len(range(worker, self.batches, workers)) * self.batch_size
         served = len(range(worker, passed, workers)) * self.batch_size
+        first = (self.rank * workers + worker) * self.batches * self.batch_size  # of numbers that no other reader has
         draw = random.Random(f"{self.seed} {epoch} {self.rank} {worker}")
         samples = self._endless(epoch, workers, worker, draw)
         for number, sample in enumerate(samples):
             if number >= own:
                 return
             if number >= served:  # what a resumed run has had already is read, not decoded
-                yield self._labelled(sample)
+                with random_numbers(Draw(first + number, self.seed, epoch)):
+                    labelled = self._labelled(sample)
+                yield labelled
 
     def _endless(self, epoch: int, workers: int, worker: int, draw: random.Random) -> Iterator[dict[str, Any]]:
         while True:  # every picture of the reader's own before any of them again

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from cotnet.data.base import IMAGENET_MEAN, IMAGENET_STD, Labelled, PictureData
+from cotnet.data.base import IMAGENET_MEAN, IMAGENET_STD, Labelled, PictureData, leave_signals_to_the_run
 from cotnet.data.shard_index import INDEX, ShardIndex
 from cotnet.data.shard_stream import ShardStream, open_url
 from cotnet.data.transforms import Augment, Interpolation, Transform
@@ -72,6 +72,8 @@ class WebShards(PictureData):
         self.url = url
         self.shuffle = shuffle
 
+    order_follows_workers = True
+
     @property
     def source(self) -> dict[str, str | int | bool]:
         root = self.root if ":" in self.root else str(Path(self.root).absolute())
@@ -129,9 +131,12 @@ class WebShards(PictureData):
     def train_dataloader(self) -> "StreamLoader":
         world, rank = self._processes()
         batches = len(self._train) // (self.batch_size * world)
-        seed = torch.initial_seed() % 2**31
-        stream = self._train.stream(batches=batches, world=world, rank=rank, shuffle=self.shuffle, seed=seed)
+        stream = self._train.stream(batches=batches, world=world, rank=rank, shuffle=self.shuffle, seed=self.seed)
         return self._stream_loader(stream, lambda: 0 if self.trainer is None else self.trainer.current_epoch)
+
+    def batch_names(self, epoch: int, batch: int) -> list[str]:
+        """Nothing: what a batch holds is known when it has been streamed."""
+        return []
 
     def val_dataloader(self) -> "StreamLoader":
         """Every picture once over all processes, in the order of the shards."""
@@ -151,7 +156,8 @@ class WebShards(PictureData):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(torch.initial_seed()),
+            generator=torch.Generator().manual_seed(self.seed),
+            worker_init_fn=leave_signals_to_the_run,
         )
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cotnet.models.checkpoint import check_expansion, why_unreadable
+from cotnet.models.seal import check_seal
 
 _KEY = "cotnet"
 
@@ -169,6 +170,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ValueError(f"checkpoint {str(path)!r} does not exist")
+    check_seal(path)
     check_expansion(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

@@ -5,18 +5,20 @@ from cotnet.train.classifier import Classifier
 from cotnet.train.module import TrainingModule, class_path
 from cotnet.train.progress import Progress
 from cotnet.train.record import Record
-from cotnet.train.run import fit, next_folder, prepare
-from cotnet.train.seeds import EpochSeeds
+from cotnet.train.resume import find_start, next_folder
+from cotnet.train.run import fit, prepare
+from cotnet.train.seeds import StepSeeds
 
 __all__ = [
     "BestCheckpoint",
     "Classifier",
-    "EpochSeeds",
     "LastCheckpoint",
     "Progress",
     "Record",
+    "StepSeeds",
     "TrainingModule",
     "class_path",
+    "find_start",
     "fit",
     "next_folder",
     "prepare",

@@ -1,13 +1,17 @@
-"""The two checkpoints of a run: the best epoch by validation, and the last."""
+"""The checkpoints of a run: the best epoch by validation, the last state, and the one before it."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
-_AT_EPOCH_END: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+from cotnet.models.weights_file import load_checkpoint
+from cotnet.train.checkpoint_io import LAST
+from cotnet.train.guards import FiniteLoss, StopSignals
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -19,33 +23,107 @@ class BestCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, folder: Path, monitor: str) -> None:
-        super().__init__(folder, filename="best", monitor=monitor, mode="max", **_AT_EPOCH_END)
+        super().__init__(
+            folder,
+            filename="best",
+            monitor=monitor,
+            mode="max",
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """After a resume: take over the best epoch so far, where its file lies beside the checkpoint.
 
-        Without that file the best is sought among the epochs from here on.
+        Without a sound file the best is sought among the epochs from here on. The file may be of a later epoch than the
+        checkpoint, so it says itself what it scored.
         """
-        earlier, score = Path(state_dict["best_model_path"]), state_dict["best_model_score"]
-        if score is None or self.dirpath is None or not earlier.is_file():
+        earlier = Path(state_dict["best_model_path"])
+        if self.dirpath is None or not state_dict["best_model_path"]:
             return
-        path = str(Path(self.dirpath) / earlier.name)
-        Path(self.dirpath).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(earlier, path)
-        self.best_model_path = self.kth_best_model_path = path
+        try:
+            score = load_checkpoint(earlier)["callbacks"][self.state_key]["best_model_score"]
+        except (ValueError, KeyError) as error:
+            print(f"note: the best epoch so far cannot be taken over: {error}", flush=True)
+            return
+        path = Path(self.dirpath) / earlier.name
+        if not (path.exists() and path.samefile(earlier)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(earlier, path)
+        self.best_model_path = self.kth_best_model_path = str(path)
         self.best_model_score = self.kth_value = score.detach().to(torch.device("cpu"))
-        self.best_k_models = {path: self.best_model_score}
+        self.best_k_models = {str(path): self.best_model_score}
 
 
-class LastCheckpoint(ModelCheckpoint):
-    """Keeps ``last.ckpt``, from which a run resumes.
+class LastCheckpoint(Checkpoint):
+    """Keeps ``last.ckpt``, from which a run resumes: at the end of every epoch, and inside of one.
+
+    Inside an epoch it is written after optimizer steps alone, so that no accumulated gradient is lost.
 
     Args:
         folder: The run folder.
+        every_n_steps: Optimizer steps between two checkpoints, or None.
+        every_n_minutes: Minutes between two, or None.
+        guard: Looks at the state before it is saved.
+        signals: Ask for a checkpoint and the end of the run.
+
+    Raises:
+        ValueError: A number is not above 0.
+        SystemExit: After the checkpoint that a signal asked for; the code is 128 and the signal's number.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, filename="last", **_AT_EPOCH_END)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        every_n_steps: int | None,
+        every_n_minutes: float | None,
+        guard: FiniteLoss,
+        signals: StopSignals,
+    ) -> None:
+        self.path = folder / LAST
+        self.every_n_steps = every_n_steps
+        self.every_n_minutes = every_n_minutes
+        self.guard = guard
+        self.signals = signals
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """A resumed run has its own last epoch, in its own folder."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._saved_s = time.monotonic()
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where it is time to."""
+        loop = trainer.fit_loop.epoch_loop
+        validates = trainer.val_check_batch and (batch_idx + 1) % trainer.val_check_batch == 0
+        # After the last batch, and before a validation, the state is saved when that is done: a resume would skip it.
+        if loop.batch_progress.is_last_batch or validates or trainer.global_step == self._saved_step:
+            return
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        counted = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+        timed = self.every_n_minutes is not None and time.monotonic() - self._saved_s >= 60 * self.every_n_minutes
+        # The processes' clocks and signals differ, and all must save together.
+        wanted = trainer.strategy.reduce_boolean_decision(timed or self.signals.received is not None, all=False)
+        if wanted or counted:
+            self._save(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the complete epoch."""
+        self._save(trainer, pl_module)
+
+    def _save(self, trainer: Trainer, module: LightningModule) -> None:
+        self.guard.check_state(trainer, module)
+        trainer.save_checkpoint(self.path)
+        self._saved_s = time.monotonic()
+        self._saved_step = trainer.global_step
+        if trainer.strategy.reduce_boolean_decision(self.signals.received is not None, all=False):
+            if trainer.is_global_zero:
+                print(
+                    f"stopped by a signal; the state after step {trainer.global_step} is in {self.path}, resume with "
+                    f"--ckpt_path {self.path}",
+                    flush=True,
+                )
+            raise SystemExit(128 + (self.signals.received or 15))

@@ -18,7 +18,7 @@ from cotnet.models.weights_file import WeightsCard
 from cotnet.train.distill import Distillation, Teacher
 from cotnet.train.module import TrainingModule, class_path
 from cotnet.train.optimizer import cosine_schedule, scaled_learning_rate, sgd
-from cotnet.train.plots import draw_confusion
+from cotnet.train.plots import draw_confused, draw_confusion
 from cotnet.train.processes import rank_zero_print, shard
 from cotnet.train.shapes import largest_output, memory_bytes
 
@@ -205,8 +205,8 @@ class Classifier(TrainingModule):
         self.confusion.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Add up the confusion over the processes, all of which have to take part."""
-        self._counts = self.confusion.compute().cpu().numpy()
+        """Count over all devices, which only works where all of them do it."""
+        self.counts = self.confusion.compute().cpu().numpy()
 
     def create_optimizer(self) -> tuple[Optimizer, Scheduler]:
         """SGD at the scaled learning rate, and a cosine."""
@@ -245,9 +245,11 @@ class Classifier(TrainingModule):
         )
 
     def draw(self, folder: Path) -> None:
-        """The confusion matrix."""
+        """The confusion matrix and its worst pairs."""
         assert self.card is not None
-        draw_confusion(self._counts, self.card.class_names, folder / "confusion.png")
+        assert self.counts is not None
+        draw_confusion(self.counts, self.card.class_names, folder / "confusion.png")
+        draw_confused(self.counts, self.card.class_names, folder / "confused.png")
 
     def check_data(self, data: Any) -> None:
         """Run shapes alone through a copy of the network."""

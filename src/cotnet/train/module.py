@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -39,6 +40,7 @@ class TrainingModule(LightningModule):
         lr_update: change the learning rate at every step, or once per epoch.
         network: what is trained.
         card: describes it in every file that the run writes.
+        counts: pictures by true class and answer in the last validation, over all devices, or None.
     """
 
     monitor: str
@@ -54,6 +56,7 @@ class TrainingModule(LightningModule):
     lr_update: Literal["step", "epoch"] = "step"
     network: nn.Module
     card: WeightsCard | None = None
+    counts: np.ndarray | None = None
 
     def create_optimizer(self) -> tuple[Optimizer, Scheduler]:
         """The optimizer at its peak learning rates, and a schedule that steps by fractions of an epoch."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from cotnet.train.meter import EpochMeter
 from cotnet.train.module import TrainingModule
 
 # Seconds between plain lines inside a long epoch.
@@ -13,13 +14,15 @@ _QUIET_S = 30.0
 
 
 class Progress(Callback):
-    """Shows loss, accuracy, images per second and the time left.
+    """Shows loss, accuracy, images per second, the share of time spent waiting for the loader, and the time left.
 
     Args:
+        meter: Measures the epoch.
         terminal: Draw a live bar; None asks standard output whether it is a terminal.
     """
 
-    def __init__(self, terminal: bool | None = None) -> None:
+    def __init__(self, meter: EpochMeter, terminal: bool | None = None) -> None:
+        self.meter = meter
         self.terminal = sys.stdout.isatty() if terminal is None else terminal
         self._bar: Any = None
 
@@ -27,9 +30,10 @@ class Progress(Callback):
         """Start the clock and, on a terminal, the bar."""
         assert trainer.max_epochs is not None
         self._per_epoch = int(trainer.num_training_batches)
-        self._batch: int = trainer.datamodule.batch_size * trainer.world_size  # type: ignore[attr-defined]
         self._steps = self._per_epoch * (trainer.max_epochs - trainer.current_epoch)
-        self._done, self._in_steps_s = 0, 0.0
+        if self.meter.batches < self._per_epoch:  # resumed inside an epoch
+            self._steps -= self.meter.batches
+        self._done = 0
         self._start = self._spoken = time.perf_counter()
         if self.terminal and trainer.is_global_zero:
             from rich.progress import BarColumn, Progress, TextColumn
@@ -38,53 +42,44 @@ class Progress(Callback):
             self._bar.start()
             self._task = self._bar.add_task("", total=self._steps, state="")
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the epoch's clock."""
-        self._epoch_start = time.perf_counter()
-        self._top1_sum: Any = 0.0
-
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar, or say something when nothing was said for a while."""
         self._done += 1
-        self._top1_sum += outputs.get("top1", 0.0)  # stays on its device
         now = time.perf_counter()
         if self._bar is None and now - self._spoken < _QUIET_S:
             return
-        top1 = f"train {float(self._top1_sum) / (batch_idx + 1):.1%}  " if "top1" in outputs else ""
-        rate = (batch_idx + 1) * self._batch / (now - self._epoch_start)
-        state = f"loss {float(outputs['loss']):.3f}  {top1}{_rate(rate)}  {self._left(now)} left"
+        top1 = f"train {self.meter.top1:.1%}  " if "top1" in outputs else ""
+        state = f"loss {float(outputs['loss']):.3f}  {top1}{self._speed()}  {self._left(now)} left"
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, description=epoch, state=state)
         elif trainer.is_global_zero:
             self._say(f"{epoch}  step {batch_idx + 1}/{self._per_epoch}  {state}")
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock of the training steps."""
-        if not trainer.sanity_checking:
-            self._in_steps_s = time.perf_counter() - self._epoch_start
-
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """One line for the epoch."""
         if not trainer.is_global_zero:
             return
-        metrics = trainer.callback_metrics
+        metrics: dict[str, Any] = {**trainer.callback_metrics, **self.meter.means}
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
         assert isinstance(pl_module, TrainingModule)
-        for label, name, form in (("loss", "train_loss_epoch", "{:.3f}"), *pl_module.progress):
+        for label, name, form in (("loss", "train_loss", "{:.3f}"), *pl_module.progress):
             if name in metrics:
                 parts.append(f"{label} {form.format(float(metrics[name]))}")
-        parts.append(_rate(self._per_epoch * self._batch / self._in_steps_s) if self._in_steps_s else "")
+        parts.append(self._speed())
         parts.append(f"{self._left(time.perf_counter())} left")
-        self._say("  ".join(part for part in parts if part))
+        self._say("  ".join(parts))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the bar away, however the run ended."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def _speed(self) -> str:
+        return f"{_rate(self.meter.images_per_s)}, {self.meter.loader_share:.0%} loading"
 
     def _left(self, now: float) -> str:
         return duration((now - self._start) / max(self._done, 1) * (self._steps - self._done))

@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cotnet.models.weights_file import read_checkpoint, write_weights
 from cotnet.train.checkpoints import BestCheckpoint
+from cotnet.train.meter import EpochMeter
 from cotnet.train.module import TrainingModule
 from cotnet.train.plots import draw_curves
 
-_LOGGED = {"train_loss": "train_loss_epoch"}
+_MEASURED = ("images_per_s", "loader_share", "seconds")
 
 
 class Record(Callback):
@@ -25,50 +28,67 @@ class Record(Callback):
     Args:
         folder: The run folder.
         best: Says which checkpoint to take the weights from.
+        meter: Measures the epoch.
+
+    Attributes:
+        history: One row per complete epoch.
+        confusion: `TrainingModule.counts` of the best epoch, or None.
+        sessions: Each start of the run: when and where, and the epoch and batch it started at.
     """
 
-    def __init__(self, folder: Path, best: BestCheckpoint) -> None:
+    def __init__(self, folder: Path, best: BestCheckpoint, meter: EpochMeter) -> None:
         self.folder = folder
         self.best = best
+        self.meter = meter
         self.history: list[dict[str, float]] = []
+        self.confusion: np.ndarray | None = None
+        self.sessions: list[dict[str, Any]] = []
         self._written_score: float | None = None
+        self._start = time.perf_counter()
+        self._before_s = 0.0  # of the epoch, in the run before
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far."""
-        return {"history": self.history}
+        """The run so far."""
+        counts = None if self.confusion is None else torch.from_numpy(self.confusion).int()
+        elapsed_s = self._before_s + time.perf_counter() - self._start
+        return {"history": self.history, "confusion": counts, "sessions": self.sessions, "elapsed_s": elapsed_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the rows of the run before."""
+        """Take over the run before."""
         self.history = list(state_dict["history"])
+        counts = state_dict["confusion"]
+        self.confusion = None if counts is None else counts.numpy()
+        self.sessions = state_dict["sessions"] + self.sessions
+        self._before_s = state_dict["elapsed_s"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's clock, for an epoch that is gone on with."""
+        self._start = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
-        self._start = time.perf_counter()
-        self._training_s: float | None = None
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock of the training steps; validation is not part of images per second."""
-        if not trainer.sanity_checking:
-            self._training_s = time.perf_counter() - self._start
+        self._start, self._before_s = time.perf_counter(), 0.0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row; runs before the checkpoints are saved, so that they hold it."""
-        seconds = time.perf_counter() - self._start
-        images = int(trainer.num_training_batches) * trainer.datamodule.batch_size * trainer.world_size  # type: ignore[attr-defined]
         assert isinstance(pl_module, TrainingModule)
         row = {"epoch": float(trainer.current_epoch + 1)}
         for column in (*pl_module.columns, "lr"):
-            value = trainer.callback_metrics.get(_LOGGED.get(column, column))
+            value = self.meter.means.get(column, trainer.callback_metrics.get(column))
             if value is not None:
                 row[column] = float(value)
-        row["images_per_s"] = images / (self._training_s or seconds)
-        row["seconds"] = seconds
+        row["images_per_s"] = self.meter.images_per_s
+        row["loader_share"] = self.meter.loader_share
+        row["seconds"] = self._before_s + time.perf_counter() - self._start
+        scores = [past[pl_module.monitor] for past in self.history if pl_module.monitor in past]
+        better = pl_module.monitor in row and row[pl_module.monitor] > max(scores, default=-1.0)
         self.history.append(row)
+        if better:
+            self.confusion = pl_module.counts
         if trainer.is_global_zero:
-            self._write_metrics(("epoch", *pl_module.columns, "lr", "images_per_s", "seconds"))
+            self._write_metrics(("epoch", *pl_module.columns, "lr", *_MEASURED))
             draw_curves(self.history, pl_module.panels, self.folder / "curves.png")
-            scores = [past[pl_module.monitor] for past in self.history if pl_module.monitor in past]
-            if pl_module.monitor in row and row[pl_module.monitor] >= max(scores):
+            if better:
                 pl_module.draw(self.folder)
 
     def write_weights(self) -> None:

@@ -1,34 +1,44 @@
 """One run from checked parts to a finished folder."""
 
-import os
 import shutil
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cotnet.models import load_official
-from cotnet.models.weights_file import WeightsCard, load_checkpoint, read_checkpoint
+from cotnet.models.weights_file import read_checkpoint
+from cotnet.train.checkpoint_io import LAST, PREVIOUS, AtomicCheckpointIO
 from cotnet.train.checkpoints import BestCheckpoint, LastCheckpoint
+from cotnet.train.guards import FAILED_BATCH, FiniteLoss, StopSignals
+from cotnet.train.meter import EpochMeter, LoaderClock
 from cotnet.train.module import TrainingModule
 from cotnet.train.progress import Progress, duration
 from cotnet.train.record import Record
-from cotnet.train.seeds import EpochSeeds
+from cotnet.train.report import session, write_report
+from cotnet.train.resume import Position, Resume, changed_fields, check_resume, order_of
+from cotnet.train.seeds import StepSeeds
 
 
-def prepare(model: TrainingModule, data: Any, *, resume: Path | None, epochs: int) -> None:
+def prepare(
+    model: TrainingModule, data: Any, trainer: Trainer, *, seed: int, resume: Resume | None, epochs: int
+) -> None:
     """Check that model, data and checkpoint fit together, describe the run, and load the weights to start from.
 
     Args:
         model: The module to train; receives its card.
-        data: A data module that `model` can describe, set up, with ``check_pictures``.
+        data: A data module that `model` can describe, set up, with ``check_pictures``; receives seed and position.
+        trainer: Says how many processes there are.
+        seed: The run's seed.
         resume: Checkpoint to go on from, or None.
         epochs: Epoch to train to.
 
@@ -42,10 +52,18 @@ def prepare(model: TrainingModule, data: Any, *, resume: Path | None, epochs: in
             f"model.warmup_epochs {model.warmup_epochs:g} must be less than trainer.max_epochs {epochs}; "
             "pass --model.warmup_epochs 0 for a very short run"
         )
+    if type(trainer.strategy.checkpoint_io) not in (TorchCheckpointIO, AtomicCheckpointIO):
+        raise ValueError("trainer.plugins cannot hold a CheckpointIO: a run brings its own")
     model.card = model.describe(data)
     model.check_data(data)
+    data.seed = seed
     if resume is not None:
-        _check_resume(model, model.card, resume, epochs)
+        check_resume(resume, model, model.card, order=order_of(data, trainer, seed), epochs=epochs)
+        if resume.position[1] and not hasattr(data, "position"):
+            print(
+                f"note: {type(data).__name__} begins the epoch's order anew after a resume inside an epoch", flush=True
+            )
+        data.position = resume.position
     elif model.init_from is not None:
         _load_weights(model, Path(model.init_from))
     data.check_pictures()
@@ -58,45 +76,75 @@ def fit(
     *,
     folder: Path,
     seed: int,
-    resume: Path | None,
+    resume: Resume | None,
     write_config: Callable[[Path], None],
+    command: str,
+    every_n_steps: int | None = None,
+    every_n_minutes: float | None = None,
 ) -> None:
-    """Train, and leave everything in a new folder.
+    """Train, and leave everything in a folder.
 
-    A run that fails before its first epoch is complete leaves no folder.
+    A run that fails before its first checkpoint leaves no folder.
 
     Args:
         model: Checked by `prepare`.
         data: Set up.
-        trainer: Without logger and without callbacks of this package.
-        folder: To be created.
+        trainer: Without callbacks of this package.
+        folder: To be created, or that of the run that is gone on with.
         seed: The run's seed.
         resume: Checkpoint to go on from, or None.
         write_config: Writes the run's whole configuration to a path.
+        command: What started the run, as a shell takes it.
+        every_n_steps: Optimizer steps between checkpoints inside an epoch, or None.
+        every_n_minutes: Minutes between checkpoints inside an epoch, or None.
+
+    Raises:
+        ValueError: The run cannot go on; the message says why.
+        OSError: A file cannot be written.
+        SystemExit: A signal stopped the run, and its state is saved.
     """
     started = time.perf_counter()
-    leads = trainer.is_global_zero  # of several processes one writes
-    made = [path for path in (folder, *folder.parents) if leads and not path.exists()]
-    if leads:
-        folder.mkdir(parents=True)
-        write_config(folder / "config.yaml")
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    changed: list[str] = []
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        changed = _write_config(write_config, folder, resume)
+    clock = LoaderClock(trainer.profiler)  # type: ignore[attr-defined]
+    meter = EpochMeter(clock)
+    guard, signals = FiniteLoss(folder), StopSignals()
     best = BestCheckpoint(folder, model.monitor)
-    record = Record(folder, best)
-    trainer.loggers = [TensorBoardLogger(folder, name="", version="tensorboard")]
+    record = Record(folder, best, meter)
+    record.sessions.append(session(resume, changed))
+    last = LastCheckpoint(
+        folder, every_n_steps=every_n_steps, every_n_minutes=every_n_minutes, guard=guard, signals=signals
+    )
+    trainer.profiler = clock  # type: ignore[attr-defined]
+    trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    trainer.loggers = [*trainer.loggers, TensorBoardLogger(folder, name="", version="tensorboard")]
+    position = Position(order_of(data, trainer, seed))
     # The order counts: a checkpoint holds the row that the record has just added.
-    trainer.callbacks += [EpochSeeds(seed), Progress(), record, best, LastCheckpoint(folder)]  # type: ignore[attr-defined]
+    trainer.callbacks += [StepSeeds(seed), signals, guard, meter, Progress(meter), record, position, best, last]  # type: ignore[attr-defined]
+    status, complete = "The run was broken off.", False
     try:
-        trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise ValueError("out of memory; use a smaller --data.batch_size") from error
+        trainer.fit(model, datamodule=data, ckpt_path=None if resume is None else resume.path, weights_only=True)
+        status, complete = f"Complete: {len(record.history)} epochs.", True
+    except torch.OutOfMemoryError as error:
+        raise ValueError("out of memory; use a smaller --data.batch_size") from error
+    except BaseException as error:
+        status = f"Broken off: {' '.join(str(error).split()) or type(error).__name__}."
+        if isinstance(error, SystemExit):
+            status = f"Stopped by a signal (exit status {error.code})."
         raise
     finally:
-        if leads and (folder / "last.ckpt").is_file():
-            record.write_weights()
-        elif leads:
-            _remove(made)
-    if not leads:
+        if trainer.is_global_zero:
+            if any((folder / name).is_file() for name in (LAST, PREVIOUS)):
+                # After an error, what cannot be written must not hide what happened.
+                with nullcontext() if complete else suppress(OSError, ValueError):
+                    record.write_weights()
+                    _report(folder, model, data, trainer, record, status=status, command=command)
+            elif not (folder / FAILED_BATCH).is_file() and made:
+                _remove(made)
+    if not trainer.is_global_zero:
         return
     if not folder.is_dir():
         raise ValueError(
@@ -108,59 +156,46 @@ def fit(
     note = getattr(data, "note", None)
     if note:
         print(f"for comparison, {note}")
-    print(f"everything is in {folder}; the trained network is {folder / 'weights.safetensors'}")
+    print(
+        f"everything is in {folder}, on one page in report.md; the trained network is {folder / 'weights.safetensors'}"
+    )
 
 
-def next_folder(runs: Path, recipe: str) -> Path:
-    """The first free ``runs/<recipe>/<number>``, above every number that is taken.
-
-    Raises:
-        ValueError: No folder can be made there.
-    """
-    home = runs / recipe
-    there = next(path for path in (home, *home.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"no run folder can be made in {str(there)!r}; name another place by --runs FOLDER")
-    taken = [int(path.name) for path in home.glob("*") if path.name.isdecimal()] if home.is_dir() else []
-    return home / str(max(taken, default=0) + 1)
+def _write_config(write: Callable[[Path], None], folder: Path, resume: Resume | None) -> list[str]:
+    """Write ``config.yaml``; after a resume say which fields differ from the run before."""
+    path, new = folder / "config.yaml", folder / "config.yaml.partial"
+    write(new)
+    changed = [] if resume is None else changed_fields(resume.path.with_name("config.yaml"), new)
+    for line in changed:
+        print(f"changed on the resume: {line}", flush=True)
+    new.replace(path)
+    return changed
 
 
-def _check_resume(model: TrainingModule, card: WeightsCard, path: Path, epochs: int) -> None:
-    checkpoint = load_checkpoint(path)
-    name = f"checkpoint {str(path)!r}"
-    if "loops" not in checkpoint or not isinstance(checkpoint.get("run"), dict):
-        raise ValueError(
-            f"{name} cannot be resumed: `cotnet train` did not write it; start from it by --model.init_from"
-        )
-    before = WeightsCard.from_plain(checkpoint.get("card"), name=name)
-    if (before.task, before.model, before.kwargs) != (card.task, card.model, card.kwargs):
-        was, now = (f"{one.model} {one.kwargs or ''}".strip() for one in (before, card))
-        raise ValueError(f"{name} is of another model: it holds {was}, this run trains {now}")
-    if len(before.class_names) != len(card.class_names):
-        raise ValueError(
-            f"{name} has {len(before.class_names)} classes, the data {len(card.class_names)}; "
-            "to start a new classifier from its weights use --model.init_from with the run's weights.safetensors"
-        )
-    if before.class_names != card.class_names:
-        was, now = next(pair for pair in zip(before.class_names, card.class_names, strict=True) if pair[0] != pair[1])
-        raise ValueError(f"{name} is for other classes: where it has {was!r}, the data has {now!r}")
-    settings = {"init_from": model.init_from, "ema": model.ema_decay is not None}
-    if checkpoint["run"].get("ema") != settings["ema"]:
-        kept = "kept" if checkpoint["run"].get("ema") else "kept no"
-        raise ValueError(f"{name} {kept} moving average; model.ema_decay cannot be switched on a resume")
-    if settings["init_from"] not in (None, checkpoint["run"].get("init_from")):
-        raise ValueError("model.init_from has no effect on a resume: leave out either it or --ckpt_path")
-    done = int(checkpoint.get("epoch", -1)) + 1
-    if done >= epochs:
-        raise ValueError(
-            f"{name} has already {done} epochs of trainer.max_epochs {epochs}; "
-            f"go on with --trainer.max_epochs {done + 1} or more"
-        )
-    shapes = {key: value.shape for key, value in model.network.state_dict().items()}
-    for key, value in checkpoint.get("state_dict", {}).items():
-        own = key.removeprefix("network.")
-        if key != own and (own not in shapes or shapes[own] != value.shape):
-            raise ValueError(f"{name} is of another model: its entry {own} of shape {list(value.shape)} does not fit")
+def _report(
+    folder: Path, model: TrainingModule, data: Any, trainer: Trainer, record: Record, *, status: str, command: str
+) -> None:
+    assert model.card is not None
+    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    facts = {
+        "parameters": f"{parameters:,}",
+        "pictures": f"{len(data.train_set):,} for training, {len(data.val_set):,} for validation",
+        "batch": f"{data.batch_size} x {trainer.world_size} processes x {trainer.accumulate_grad_batches} accumulated",
+        "precision": str(trainer.precision),
+    }
+    passed_over = getattr(data, "passed_over", None)
+    write_report(
+        folder,
+        title=f"{model.card.model}, run {'/'.join(folder.absolute().parts[-2:])}",
+        status=status,
+        command=command,
+        model=model,
+        facts=facts,
+        history=record.history,
+        confusion=record.confusion,
+        sessions=record.sessions,
+        unreadable=passed_over() if passed_over else [],
+    )
 
 
 def _load_weights(model: TrainingModule, path: Path) -> None:
