@@ -191,5 +191,5 @@ def test_errors_show_the_values(change, kind, words):
 
 def test_projections_are_checked():
     maps, projections, tail, options = inputs(*SHAPES[0], dtype=torch.float32)
-    with pytest.raises(ValueError, match=r"expected expand \[3, 32, 32\] and its bias \[72\]"):
+    with pytest.raises(ValueError, match=r"expected expand \[3, 32, 32\], got \[2, 32, 32\]"):
         fused_cot(maps["x"], maps["still"], projections._replace(expand=torch.zeros(2, 32, 32)), tail, **options)

@@ -125,18 +125,13 @@ def check_cot(
     _check_parameters(x, parameters, kernel_size, groups)
     _check_types(x, static_context, *projections, *parameters)
     channels, hidden, weights = x.shape[1], len(projections.reduce_bias), len(parameters.norm_weight)
-    for name, inputs, outputs in (
-        ("reduce", 2 * channels, hidden),
-        ("expand", hidden, weights),
-        ("value", channels, channels),
-    ):
-        panels = (groups * -(-outputs // groups // PANEL), inputs // groups, PANEL)
-        weight, bias = getattr(projections, name), getattr(projections, f"{name}_bias")
-        if outputs % groups or inputs % groups or tuple(weight.shape) != panels or tuple(bias.shape) != (outputs,):
-            raise ValueError(
-                f"expected {name} {list(panels)} and its bias [{outputs}] for {channels=}, {hidden=}, {groups=}, "
-                f"got {list(weight.shape)} and {list(bias.shape)}"
-            )
+    sizes = ((2 * channels, hidden), (hidden, weights), (channels, channels))
+    if any(size % groups for pair in sizes for size in pair):
+        raise ValueError(f"expected sizes divisible by groups, got {channels=}, {hidden=}, {weights=}, {groups=}")
+    expected: list[tuple[int, ...]] = []
+    for inputs, outputs in sizes:
+        expected += [(groups * -(-outputs // groups // PANEL), inputs // groups, PANEL), (outputs,)]
+    _check_shapes(projections, expected)
 
 
 def _check_maps(x: Tensor, static_context: Tensor, kernel_size: int, dilation: int, groups: int) -> None:
@@ -154,16 +149,22 @@ def _check_parameters(x: Tensor, parameters: ContextParameters, kernel_size: int
     if weights == 0 or weights % (taps * groups) or channels % (weights // taps):
         raise ValueError(f"expected taps * maps weights, got {weights} for {channels=}, {taps=}, {groups=}")
     squeezed = parameters.squeeze_bias.numel()
-    shapes = [(weights,), (weights,), (channels,), (squeezed, channels), (squeezed,), (channels, squeezed), (channels,)]
-    for name, expected, parameter in zip(ContextParameters._fields, shapes, parameters, strict=True):
-        if tuple(parameter.shape) != expected:
-            raise ValueError(f"expected {name} {list(expected)}, got {list(parameter.shape)}")
+    vectors, matrices = [(weights,), (weights,), (channels,)], [(squeezed, channels), (squeezed,), (channels, squeezed)]
+    _check_shapes(parameters, [*vectors, *matrices, (channels,)])
+
+
+def _check_shapes(tensors: ContextParameters | Projections, expected: list[tuple[int, ...]]) -> None:
+    if [tuple(t.shape) for t in tensors] == expected:  # at once, for every call pays for it
+        return
+    for name, shape, tensor in zip(tensors._fields, expected, tensors, strict=True):
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"expected {name} {list(shape)}, got {list(tensor.shape)}")
 
 
 def _check_types(x: Tensor, *others: Tensor) -> None:
-    if not x.is_floating_point() or any(t.dtype != x.dtype or t.device != x.device for t in others):
-        kinds = sorted({f"{t.dtype} on {t.device}" for t in (x, *others)})
-        raise TypeError(f"expected one float dtype on one device, got {', '.join(kinds)}")
+    dtypes, devices = {x.dtype, *(t.dtype for t in others)}, {x.device, *(t.device for t in others)}
+    if not x.is_floating_point() or len(dtypes) > 1 or len(devices) > 1:
+        raise TypeError(f"expected one float dtype on one device, got {dtypes} on {devices}")
 
 
 def empty_output(like: Tensor, channels: int | None = None) -> Tensor:
