@@ -142,6 +142,7 @@ def test_interrupt(weights, pictures, tmp_path):
 import os, signal, sys
 from cotnet.cli import main
 import cotnet.inference.pictures as pictures
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 def interrupted(self, path):
     os.kill(os.getpid(), signal.SIGINT)
     return "x"

@@ -134,7 +134,9 @@ def test_a_loader_process_that_dies_takes_the_run_down(tmp_path, at_batch, capfd
     at_batch(2, kill)
     fields = ("--data.workers", "1", "--data.train_per_class", "20")
     assert main(["train", *words_of(tmp_path, *fields)]) == 2
-    assert "killed by signal" in capfd.readouterr().err
+    assert (
+        "cotnet: error: DataLoader worker (pid" in capfd.readouterr().err
+    )  # killed, or ended unexpectedly: whoever sees it first
     assert load_checkpoint(tmp_path / "embedded" / "1" / "last.ckpt")["global_step"] >= 1
 
 
