@@ -66,12 +66,12 @@ def folded_conv(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
     return folded.eval()
 
 
-def fold_batchnorms(model: nn.Module, leaves: type[nn.Module] | tuple[type[nn.Module], ...]) -> None:
+def fold_batchnorms(model: nn.Module, leaves: tuple[type[nn.Module], ...]) -> None:
     """Fold, in place, every BatchNorm that only a convolution feeds, where that convolution feeds nothing else.
 
     Args:
         model: in eval mode.
-        leaves: modules not to look into.
+        leaves: modules of these types are not looked into.
     """
     folded: dict[str, nn.Module] = {}
     for conv_name, norm_name in _pairs(model, leaves):
@@ -97,7 +97,7 @@ def _rest(norm: nn.Module) -> nn.Module:
     return FoldedNorm().eval()
 
 
-def _pairs(model: nn.Module, leaves: type[nn.Module] | tuple[type[nn.Module], ...]) -> Iterator[tuple[str, str]]:
+def _pairs(model: nn.Module, leaves: tuple[type[nn.Module], ...]) -> Iterator[tuple[str, str]]:
     """Names of each convolution and BatchNorm that can be one."""
     if isinstance(model, leaves) or next(model.children(), None) is None:
         return
@@ -123,16 +123,12 @@ def _pairs(model: nn.Module, leaves: type[nn.Module] | tuple[type[nn.Module], ..
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, leaves: type[nn.Module] | tuple[type[nn.Module], ...]):
+    def __init__(self, leaves: tuple[type[nn.Module], ...]):
         super().__init__()
         self.leaves = leaves
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (*_NORMS, *_as_tuple(self.leaves))) or super().is_leaf_module(m, module_qualified_name)
-
-
-def _as_tuple(types: type[nn.Module] | tuple[type[nn.Module], ...]) -> tuple[type[nn.Module], ...]:
-    return types if isinstance(types, tuple) else (types,)
+        return isinstance(m, (*_NORMS, *self.leaves)) or super().is_leaf_module(m, module_qualified_name)
 
 
 _NORMS = (_BatchNorm, FrozenBatchNormAct2d)

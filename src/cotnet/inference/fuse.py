@@ -33,5 +33,5 @@ def fuse(model: nn.Module) -> nn.Module:
         if not name:
             return layer.to(memory_format=torch.channels_last)
         fused.set_submodule(name, layer)
-    fold_batchnorms(fused, FusedCoT)
+    fold_batchnorms(fused, (FusedCoT,))
     return fused.to(memory_format=torch.channels_last)
