@@ -72,6 +72,14 @@ def test_the_report_tells_of_the_run(finished):
     assert classes.count("| 1 |") == 14  # one validation picture of each class
 
 
+def test_an_epoch_without_validation_has_no_scores(tmp_path, capsys):
+    tiny(tmp_path, "--trainer.check_val_every_n_epoch", "2", epochs=3)
+    scores = [row["val_top1"] for row in rows(tmp_path / "embedded" / "1")]
+    assert [bool(score) for score in scores] == [False, True, False]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert [" val " in line for line in lines] == [False, True, False]
+
+
 def test_loggers_of_the_user_work_beside_ours(tmp_path):
     logger = ["--trainer.logger=lightning.pytorch.loggers.CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'logs'}"]
     tiny(tmp_path / "runs", *logger)

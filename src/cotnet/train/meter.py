@@ -57,11 +57,13 @@ class EpochMeter(Callback):
 
     Attributes:
         means: ``train_loss`` and ``train_top1`` of the last complete epoch, over all processes.
+        scores: The ``val_`` metrics of the epoch's validation, which not every epoch may have.
     """
 
     def __init__(self, clock: LoaderClock) -> None:
         self.clock = clock
         self.means: dict[str, float] = {}
+        self.scores: dict[str, float] = {}
         self.batches = 0
         self._sums: Tensor = torch.zeros(2)
         self._training_s = self._waiting_s = 0.0
@@ -96,7 +98,7 @@ class EpochMeter(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
-        self.batches = 0
+        self.batches, self.scores = 0, {}
         self._sums = torch.zeros(2, device=pl_module.device)
         self._training_s = self._waiting_s = 0.0
         self._go_on()
@@ -114,7 +116,10 @@ class EpochMeter(Callback):
         self._since, self._waited_before = now, self.clock.waited_s
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The clock goes on with the next batch."""
+        """Keep the scores; the clock goes on with the next batch."""
+        # Lightning's own stay those of the last validation, however long ago it was.
+        if not trainer.sanity_checking:
+            self.scores = {name: float(x) for name, x in trainer.callback_metrics.items() if name.startswith("val_")}
         self._go_on()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -62,12 +62,12 @@ class Progress(Callback):
         """One line for the epoch."""
         if not trainer.is_global_zero:
             return
-        metrics: dict[str, Any] = {**trainer.callback_metrics, **self.meter.means}
+        metrics = {**self.meter.means, **self.meter.scores}
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
         assert isinstance(pl_module, TrainingModule)
         for label, name, form in (("loss", "train_loss", "{:.3f}"), *pl_module.progress):
             if name in metrics:
-                parts.append(f"{label} {form.format(float(metrics[name]))}")
+                parts.append(f"{label} {form.format(metrics[name])}")
         parts.append(self._speed())
         parts.append(f"{self._left(time.perf_counter())} left")
         self._say("  ".join(parts))

@@ -72,11 +72,10 @@ class Record(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row; runs before the checkpoints are saved, so that they hold it."""
         assert isinstance(pl_module, TrainingModule)
+        trained = {name: float(x) for name, x in trainer.callback_metrics.items() if not name.startswith("val_")}
+        metrics = {**trained, **self.meter.means, **self.meter.scores}
         row = {"epoch": float(trainer.current_epoch + 1)}
-        for column in (*pl_module.columns, "lr"):
-            value = self.meter.means.get(column, trainer.callback_metrics.get(column))
-            if value is not None:
-                row[column] = float(value)
+        row |= {column: metrics[column] for column in (*pl_module.columns, "lr") if column in metrics}
         row["images_per_s"] = self.meter.images_per_s
         row["loader_share"] = self.meter.loader_share
         row["seconds"] = self._before_s + time.perf_counter() - self._start
