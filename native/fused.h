@@ -21,6 +21,7 @@ struct FusedProblem {
   const void* dynamic_bias;                // [C]
   const void *squeeze, *squeeze_bias;      // [squeezed, C], [squeezed]
   const void *excite, *excite_bias;        // [C, squeezed], [C]
+  const void *out_scale, *out_bias;        // [C], of the norm behind the layer; null: there is none
   const void *reduce, *reduce_bias;        // panels [B * ..][2 C / B][32], [hidden]
   const void *expand, *expand_bias;        // panels [B * ..][hidden / B][32], [T * G]
   const void *project, *project_bias;      // panels [B * ..][C / B][32], [C]

@@ -310,13 +310,17 @@ template <class T> class FusedLayer {
     return widen(at<T>(bias, row)[0]) + sum_lanes(sum);
   }
 
+  // The mixture, and the norm behind the layer if there is one.
   int mix(const Picture& a, int64_t first, int64_t last) const {
+    const T *scale = at<T>(f_.out_scale, 0), *bias = at<T>(f_.out_bias, 0);
     for (int64_t i = first * f_.width; i < last * f_.width; ++i) {
       T* out = a.out + i * f_.channels;
       const T* still = a.static_context + i * f_.channels;
       over_vectors(f_.channels, [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
         const Floats s = get(still + c);
-        put(out + c, s + get(a.share + c) * (get(out + c) - s));
+        Floats y = s + get(a.share + c) * (get(out + c) - s);
+        if (scale != nullptr) y = y * get(scale + c) + get(bias + c);
+        put(out + c, y);
       });
     }
     return kDone;

@@ -18,8 +18,9 @@ def settle(model, size=64):
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.3, 0.6)
-            nn.init.normal_(module.bias, 0, 0.1)
+            if module.affine:
+                nn.init.uniform_(module.weight, 0.3, 0.6)
+                nn.init.normal_(module.bias, 0, 0.1)
             module.momentum = None
     with torch.no_grad():
         model.train()(torch.randn(4, 3, size, size))
@@ -52,8 +53,23 @@ def test_family(name):
     assert any(isinstance(m, FusedCoT) for m in fused.modules())
 
 
-def test_settled_statistics_are_folded():
-    model = settle(timm.create_model("cotnet20_nano"))
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("cotnet8_nano", "cotnet_nano", "cotnet20_nano", "cotnet18", "cotnet18_half", "cotnet50"),
+        *("cotnext50_2x48d", "se_cotnetd_50"),
+    ],
+)
+def test_no_batchnorm_is_left_in_the_family(name):
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    assert norms(model) > 0
+    assert norms(cotnet.fuse(model)) == 0
+
+
+@pytest.mark.parametrize("name", ["cotnet20_nano", "cotnet8_nano"])
+def test_settled_statistics_are_folded(name):
+    model = settle(timm.create_model(name))
     fused, x = cotnet.fuse(model), torch.randn(2, 3, 64, 64)
     assert norms(model) > 0
     assert norms(fused) == 0
@@ -82,6 +98,40 @@ def test_single_layers(layer, options):
         expected = answers(copy.deepcopy(model.layer).to(torch.float64), x.to(torch.float64))
         wide = cotnet.fuse(copy.deepcopy(model.layer).to(dtype))
         assert error(answers(wide, x.to(dtype)).double(), expected) < bound
+
+
+@pytest.mark.parametrize(("layer", "dtype"), [(cotnet.CoTLayer, torch.float32), (cotnet.CoXtLayer, torch.float64)])
+@pytest.mark.parametrize(("height", "width"), [(5, 7), (24, 33)])  # the larger goes round threads
+def test_the_norm_behind_a_layer_is_folded(layer, dtype, height, width):
+    model = nn.Sequential(nn.Conv2d(3, 48, 1), layer(48), nn.BatchNorm2d(48), nn.BatchNorm2d(48, affine=False))
+    model = settle(model, 9).to(dtype)
+    x = torch.randn(1, 3, height, width, dtype=dtype)
+    fused, expected = cotnet.fuse(model), answers(model, x)
+    assert norms(fused) == 1  # the second has a folded norm before it, not a layer
+    assert error(answers(fused, x), expected) < 1e-5
+    assert "1.out_scale" in fused.state_dict()
+    for wrong in ("out_scale", "out_bias"):
+        mistaken = copy.deepcopy(fused)
+        mistaken[1].get_parameter(wrong).data = mistaken[1].get_parameter(wrong).roll(1)
+        assert error(answers(mistaken, x), expected) > 1e-3
+    twice = fused[1].with_norm(model[3])
+    assert error(answers(nn.Sequential(fused[0], twice), x), expected) < 1e-5
+
+
+def test_a_layer_with_a_second_reader_keeps_its_norm():
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.layer, self.norm = nn.Conv2d(3, 8, 1), cotnet.CoTLayer(8), nn.BatchNorm2d(8)
+
+        def forward(self, x):
+            y = self.layer(self.stem(x))
+            return y + self.norm(y)
+
+    model, x = settle(Branching(), 9), torch.randn(2, 3, 5, 5)
+    fused = cotnet.fuse(model)
+    assert norms(fused) == 1
+    assert error(answers(fused, x), answers(model, x)) < 1e-5
 
 
 def networks():

@@ -1,6 +1,7 @@
-"""BatchNorms folded into the convolutions before them."""
+"""BatchNorms folded into what is before them: a convolution, or a layer that takes them in."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +14,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cotnet.inference.winograd import WinogradConv
 
 
+class TakesNorm(nn.Module, ABC):
+    """A module that a BatchNorm behind it can be folded into."""
+
+    @abstractmethod
+    def with_norm(self, norm: nn.Module) -> nn.Module:
+        """A copy that does what the module and then `norm` in eval mode do."""
+
+
 class FoldedNorm(nn.Identity):
-    """What is left of a BatchNorm that has been folded into the convolution before it."""
+    """What is left of a BatchNorm that has been folded into what is before it."""
 
     def train(self, mode: bool = True) -> "FoldedNorm":
         """Stay in eval mode.
@@ -35,15 +44,20 @@ def refuse_training(mode: bool) -> None:
         )
 
 
-def fold_norm(conv: nn.Conv2d, norm: Any) -> tuple[Tensor, Tensor]:
-    """Weight and bias, in float64, of the convolution that does what `conv` and then `norm` in eval mode do."""
+def affine(norm: Any) -> tuple[Tensor, Tensor]:
+    """Factor and summand of each channel, in float64, that do what `norm` in eval mode does."""
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = scale * norm.weight.detach().double()
-    bias = -norm.running_mean.double() if conv.bias is None else conv.bias.detach().double() - norm.running_mean
-    bias = bias * scale
-    if norm.bias is not None:
-        bias = bias + norm.bias.detach().double()
+    bias = -norm.running_mean.double() * scale
+    return scale, bias if norm.bias is None else bias + norm.bias.detach().double()
+
+
+def fold_norm(conv: nn.Conv2d, norm: Any) -> tuple[Tensor, Tensor]:
+    """Weight and bias, in float64, of the convolution that does what `conv` and then `norm` in eval mode do."""
+    scale, bias = affine(norm)
+    if conv.bias is not None:
+        bias = bias + conv.bias.detach().double() * scale
     return conv.weight.detach().double() * scale[:, None, None, None], bias
 
 
@@ -67,19 +81,22 @@ def folded_conv(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
 
 
 def fold_batchnorms(model: nn.Module, leaves: tuple[type[nn.Module], ...]) -> None:
-    """Fold, in place, every BatchNorm that only a convolution feeds, where that convolution feeds nothing else.
+    """Fold, in place, every BatchNorm that only a convolution or a `TakesNorm` feeds, which feeds nothing else.
 
     Args:
         model: in eval mode.
         leaves: modules of these types are not looked into.
     """
     folded: dict[str, nn.Module] = {}
-    for conv_name, norm_name in _pairs(model, leaves):
-        conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
-        assert isinstance(conv, nn.Conv2d)
-        plain = folded_conv(conv, norm)
-        folded[conv_name] = WinogradConv(plain) if WinogradConv.suits(plain) else plain
+    for source_name, norm_name in _pairs(model, leaves):
+        source, norm = model.get_submodule(source_name), model.get_submodule(norm_name)
         folded[norm_name] = _rest(norm)
+        if isinstance(source, TakesNorm):
+            folded[source_name] = source.with_norm(norm)
+        else:
+            assert isinstance(source, nn.Conv2d)
+            plain = folded_conv(source, norm)
+            folded[source_name] = WinogradConv(plain) if WinogradConv.suits(plain) else plain
     for name, module in folded.items():
         model.set_submodule(name, module)
 
@@ -98,7 +115,7 @@ def _rest(norm: nn.Module) -> nn.Module:
 
 
 def _pairs(model: nn.Module, leaves: tuple[type[nn.Module], ...]) -> Iterator[tuple[str, str]]:
-    """Names of each convolution and BatchNorm that can be one."""
+    """Names of each module that can take in the BatchNorm behind it, and of that."""
     if isinstance(model, leaves) or next(model.children(), None) is None:
         return
     tracer = _Tracer(leaves)
@@ -117,8 +134,8 @@ def _pairs(model: nn.Module, leaves: tuple[type[nn.Module], ...]) -> Iterator[tu
         source = node.args[0]
         if source.op != "call_module" or len(source.users) != 1:
             continue
-        conv, norm = modules[source.target], modules[node.target]
-        if _foldable_conv(conv) and calls[id(conv)] == calls[id(norm)] == 1:
+        before, norm = modules[source.target], modules[node.target]
+        if _takes_norm(before) and calls[id(before)] == calls[id(norm)] == 1:
             yield source.target, node.target
 
 
@@ -139,8 +156,9 @@ def _foldable_norm(norm: nn.Module) -> bool:
     return (isinstance(norm, _NORMS) or frozen) and norm.running_mean is not None and not _hooked(norm)
 
 
-def _foldable_conv(conv: nn.Module) -> bool:
-    return type(conv) is nn.Conv2d and not _hooked(conv) and not torch.nn.utils.parametrize.is_parametrized(conv)
+def _takes_norm(module: nn.Module) -> bool:
+    plain = type(module) is nn.Conv2d and not torch.nn.utils.parametrize.is_parametrized(module)
+    return (plain or isinstance(module, TakesNorm)) and not _hooked(module)
 
 
 def _hooked(module: nn.Module) -> bool:

@@ -1,25 +1,30 @@
 """A CoT or CoXt layer for inference: the same answers from folded norms and one operator."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
-from cotnet.inference.fold import fold_norm, folded_conv, refuse_training
+from cotnet.inference.fold import TakesNorm, affine, fold_norm, folded_conv, refuse_training
 from cotnet.inference.winograd import WinogradConv
 from cotnet.layers import CoTLayer, CoXtLayer
 from cotnet.ops.fused_cot import ContextParameters, Projections, fused_cot, pack
 
 
-class FusedCoT(nn.Module):
+class FusedCoT(TakesNorm):
     """A CoT layer for inference, [N, C, H, W] to [N, C, H, W] in channels_last.
 
     The static context is a convolution; all that follows is `fused_cot`. The parameters are the layer's, with every
-    BatchNorm folded in and the attention's channels ordered by tap, then by map.
+    BatchNorm folded in and the attention's channels ordered by tap, then by map. One that follows the layer can be
+    folded in as well, by `with_norm`.
 
     Args:
         layer: a trained `CoTLayer` or `CoXtLayer`; it stays as it is.
     """
 
     excite_bias: nn.Parameter
+    out_scale: nn.Parameter | None
+    out_bias: nn.Parameter | None
 
     def __init__(self, layer: CoTLayer | CoXtLayer):
         super().__init__()
@@ -38,8 +43,7 @@ class FusedCoT(nn.Module):
             reduce = reduce.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1, 2)
         value, value_bias = fold_norm(layer.value.conv, layer.value.norm)
         # Aggregation is linear in each channel of the value, so the scale of the norm behind it can come before it.
-        norm = layer.dynamic_norm
-        scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()  # type: ignore[union-attr]
+        scale, dynamic_bias = affine(layer.dynamic_norm)
         squeeze, squeeze_bias = fold_norm(fusion.reduce, fusion.norm)
         logits, logit_bias = fusion.expand.weight.flatten(1).double(), fusion.expand.bias.double()  # type: ignore[union-attr]
         assert attention.expand.bias is not None
@@ -52,7 +56,7 @@ class FusedCoT(nn.Module):
             "value_bias": value_bias * scale,
             "norm_weight": self._by_tap(attention.norm.weight),
             "norm_bias": self._by_tap(attention.norm.bias),
-            "dynamic_bias": norm.bias.double() - norm.running_mean.double() * scale,  # type: ignore[union-attr]
+            "dynamic_bias": dynamic_bias,
             "squeeze": squeeze.flatten(1),
             "squeeze_bias": squeeze_bias,
             "excite": logits[0::2] - logits[1::2],
@@ -61,7 +65,20 @@ class FusedCoT(nn.Module):
         dtype = layer.value.conv.weight.dtype
         for name, tensor in tensors.items():
             self.register_parameter(name, nn.Parameter(tensor.detach().to(dtype).clone(), requires_grad=False))
+        self.register_parameter("out_scale", None)
+        self.register_parameter("out_bias", None)
         self.eval()
+
+    def with_norm(self, norm: nn.Module) -> "FusedCoT":
+        """A copy that does what the layer and then `norm` in eval mode do."""
+        scale, bias = affine(norm)
+        if self.out_scale is not None and self.out_bias is not None:
+            scale, bias = self.out_scale * scale, self.out_bias * scale + bias
+        both = copy.deepcopy(self)
+        dtype = self.excite_bias.dtype
+        both.out_scale = nn.Parameter(scale.to(dtype), requires_grad=False)
+        both.out_bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+        return both
 
     def _by_tap(self, x: Tensor) -> Tensor:
         """[G * T, ..] to [groups * T * G / groups, ..]."""
@@ -77,7 +94,8 @@ class FusedCoT(nn.Module):
         x = x.to(dtype).contiguous(memory_format=torch.channels_last)
         static = self.static_context(x)
         projections = Projections(*(getattr(self, name).to(dtype) for name in Projections._fields))
-        parameters = ContextParameters(*(getattr(self, name).to(dtype) for name in ContextParameters._fields))
+        tail = (getattr(self, name) for name in ContextParameters._fields)
+        parameters = ContextParameters(*(parameter.to(dtype) for parameter in tail if parameter is not None))
         return fused_cot(
             x,
             static,

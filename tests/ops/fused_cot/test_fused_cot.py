@@ -31,7 +31,7 @@ SHAPES = [
 ]
 
 
-def inputs(channels, maps, groups, kernel_size, dilation, batch, height, width, dtype=torch.float64):
+def inputs(channels, maps, groups, kernel_size, dilation, batch, height, width, dtype=torch.float64, *, behind=False):
     """Maps, projections and parameters of a layer of plausible scale, in channels_last."""
     torch.manual_seed(channels + height)
     weights, hidden, squeezed = maps * kernel_size**2, channels // 2, max(channels // 2, 32)
@@ -51,6 +51,7 @@ def inputs(channels, maps, groups, kernel_size, dilation, batch, height, width, 
         torch.randn(squeezed),
         matrix(channels, squeezed),
         torch.randn(channels),
+        *((1 + torch.randn(channels), torch.randn(channels)) if behind else ()),
     )
     projections = Projections(
         pack(matrix(hidden, 2 * channels // groups), groups),
@@ -68,7 +69,7 @@ def inputs(channels, maps, groups, kernel_size, dilation, batch, height, width, 
             "still": map_of(channels),
         },
         Projections(*(p.to(dtype) for p in projections)),
-        ContextParameters(*(p.to(dtype) for p in tail)),
+        ContextParameters(*(p.to(dtype) for p in tail.tensors())),
         {"eps": EPS, "kernel_size": kernel_size, "dilation": dilation, "groups": groups},
     )
 
@@ -95,12 +96,13 @@ def isa(request):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_native_equals_the_float64_reference(isa, shape, dtype, threads):
-    maps, projections, tail, options = inputs(*shape)
+    maps, projections, tail, options = inputs(*shape, behind=threads > 1)
     rounded = {k: x.to(dtype) for k, x in maps.items()}
-    less, small = Projections(*(p.to(dtype) for p in projections)), ContextParameters(*(p.to(dtype) for p in tail))
+    less = Projections(*(p.to(dtype) for p in projections))
+    small = ContextParameters(*(p.to(dtype) for p in tail.tensors()))
     # The oracle starts from what the kernel is given.
     exact_maps = {k: x.double() for k, x in rounded.items()}
-    exact_tail = ContextParameters(*(p.double() for p in small))
+    exact_tail = ContextParameters(*(p.double() for p in small.tensors()))
     exact_projections = Projections(*(p.double() for p in less))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -121,12 +123,14 @@ def test_native_equals_the_float64_reference(isa, shape, dtype, threads):
 
 
 def test_planted_mistakes_are_seen(isa):
-    maps, _, tail, options = inputs(*SHAPES[0], dtype=torch.float32)
+    maps, _, tail, options = inputs(*SHAPES[0], dtype=torch.float32, behind=True)
     right = fused_context(maps["attention"], maps["value"], maps["still"], tail, **options)
     for wrong in (
         tail._replace(norm_bias=tail.norm_bias.flip(0)),
         tail._replace(dynamic_bias=tail.dynamic_bias + 0.01),
         tail._replace(excite=-tail.excite),
+        tail._replace(out_scale=tail.out_scale.flip(0)),
+        tail._replace(out_bias=tail.out_bias.flip(0)),
     ):
         assert (
             error(fused_context(maps["attention"], maps["value"], maps["still"], wrong, **options), right.double())
@@ -157,11 +161,12 @@ def test_panels_come_back(groups):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_contract(dtype):
-    maps, projections, tail, options = inputs(*SHAPES[0], dtype=dtype)
+@pytest.mark.parametrize("behind", [False, True])
+def test_contract(dtype, behind):
+    maps, projections, tail, options = inputs(*SHAPES[0], dtype=dtype, behind=behind)
     rest = tuple(options.values())
-    torch.library.opcheck(contract.context, (maps["attention"], maps["value"], maps["still"], list(tail), *rest))
-    torch.library.opcheck(contract.cot, (maps["x"], maps["still"], list(projections), list(tail), *rest))
+    torch.library.opcheck(contract.context, (maps["attention"], maps["value"], maps["still"], tail.tensors(), *rest))
+    torch.library.opcheck(contract.cot, (maps["x"], maps["still"], list(projections), tail.tensors(), *rest))
 
 
 @pytest.mark.parametrize(
@@ -178,6 +183,12 @@ def test_contract(dtype):
         ({"groups": 5}, ValueError, "groups=5"),
         ({"value": torch.zeros(2, 64, 7, 13, dtype=torch.float64)}, TypeError, "float64"),
         ({"squeeze": torch.zeros(32, 63)}, ValueError, r"expected squeeze \[32, 64\], got \[32, 63\]"),
+        ({"out_scale": torch.zeros(64)}, ValueError, "out_scale and out_bias together"),
+        (
+            {"out_scale": torch.zeros(64), "out_bias": torch.zeros(63)},
+            ValueError,
+            r"expected out_bias \[64\], got \[63\]",
+        ),
     ],
 )
 def test_errors_show_the_values(change, kind, words):

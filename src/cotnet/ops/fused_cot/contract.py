@@ -34,6 +34,8 @@ class ContextParameters(NamedTuple):
         squeeze_bias: [F].
         excite: [C, F], its second: the logits of the dynamic context less those of the static one.
         excite_bias: [C].
+        out_scale: [C], of the BatchNorm behind the layer; without one there is none.
+        out_bias: [C], likewise.
     """
 
     norm_weight: Tensor
@@ -43,6 +45,12 @@ class ContextParameters(NamedTuple):
     squeeze_bias: Tensor
     excite: Tensor
     excite_bias: Tensor
+    out_scale: Tensor | None = None
+    out_bias: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """Those that there are, as the ops take them."""
+        return [parameter for parameter in self if parameter is not None]
 
 
 class Projections(NamedTuple):
@@ -108,7 +116,7 @@ def check_context(
     if tuple(attention.shape) != expected:
         raise ValueError(f"expected attention {list(expected)}, got {list(attention.shape)}")
     _check_parameters(value, parameters, kernel_size, groups)
-    _check_types(value, static_context, attention, *parameters)
+    _check_types(value, static_context, attention, *parameters.tensors())
 
 
 def check_cot(
@@ -123,7 +131,7 @@ def check_cot(
     """Raise `ValueError` or `TypeError` that shows what does not fit."""
     _check_maps(x, static_context, kernel_size, dilation, groups)
     _check_parameters(x, parameters, kernel_size, groups)
-    _check_types(x, static_context, *projections, *parameters)
+    _check_types(x, static_context, *projections, *parameters.tensors())
     channels, hidden, weights = x.shape[1], len(projections.reduce_bias), len(parameters.norm_weight)
     sizes = ((2 * channels, hidden), (hidden, weights), (channels, channels))
     if any(size % groups for pair in sizes for size in pair):
@@ -150,13 +158,17 @@ def _check_parameters(x: Tensor, parameters: ContextParameters, kernel_size: int
         raise ValueError(f"expected taps * maps weights, got {weights} for {channels=}, {taps=}, {groups=}")
     squeezed = parameters.squeeze_bias.numel()
     vectors, matrices = [(weights,), (weights,), (channels,)], [(squeezed, channels), (squeezed,), (channels, squeezed)]
-    _check_shapes(parameters, [*vectors, *matrices, (channels,)])
+    if (parameters.out_scale is None) != (parameters.out_bias is None):
+        raise ValueError("expected out_scale and out_bias together or neither")
+    behind = [] if parameters.out_scale is None else [(channels,), (channels,)]
+    _check_shapes(parameters, [*vectors, *matrices, (channels,), *behind])
 
 
 def _check_shapes(tensors: ContextParameters | Projections, expected: list[tuple[int, ...]]) -> None:
-    if [tuple(t.shape) for t in tensors] == expected:  # at once, for every call pays for it
+    given = [t for t in tensors if t is not None]
+    if [tuple(t.shape) for t in given] == expected:  # at once, for every call pays for it
         return
-    for name, shape, tensor in zip(tensors._fields, expected, tensors, strict=True):
+    for name, shape, tensor in zip(tensors._fields, expected, given, strict=False):
         if tuple(tensor.shape) != shape:
             raise ValueError(f"expected {name} {list(shape)}, got {list(tensor.shape)}")
 

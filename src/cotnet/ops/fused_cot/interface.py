@@ -76,7 +76,7 @@ def fused_context(
     """
     if exporting():
         return reference.context(attention, value, static_context, parameters, eps, kernel_size, dilation, groups)
-    return contract.context(attention, value, static_context, list(parameters), eps, kernel_size, dilation, groups)
+    return contract.context(attention, value, static_context, parameters.tensors(), eps, kernel_size, dilation, groups)
 
 
 def fused_cot(
@@ -96,7 +96,8 @@ def fused_cot(
     they are convolutions of their own, which a compiler sees.
     """
     if not exporting() and native.makes_projections(x):
-        return contract.cot(x, static_context, list(projections), list(parameters), eps, kernel_size, dilation, groups)
+        tensors = parameters.tensors()
+        return contract.cot(x, static_context, list(projections), tensors, eps, kernel_size, dilation, groups)
     attention, value = reference.project(x, static_context, projections, groups)
     return fused_context(
         attention, value, static_context, parameters, eps, kernel_size, dilation=dilation, groups=groups

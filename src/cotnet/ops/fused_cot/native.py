@@ -10,7 +10,7 @@ from cotnet.ops.fused_cot import contract, reference
 from cotnet.ops.fused_cot.contract import ContextParameters, Projections
 
 # `FusedProblem` of native/fused.h.
-_PACK = struct.Struct("12q d 18Q").pack
+_PACK = struct.Struct("12q d 20Q").pack
 _DTYPES = {torch.float32: 0, torch.bfloat16: 2, torch.float16: 3}
 _NO_PROJECTIONS = (0,) * 6
 
@@ -76,7 +76,7 @@ def _run(
     if out.numel() == 0:
         return out
     batch, channels, height, width = like.shape
-    tail = ContextParameters(*(p.contiguous() for p in tail))
+    tail = ContextParameters(*(p.contiguous() for p in tail.tensors()))
     convolutions = convolutions and Projections(*(p.contiguous() for p in convolutions))
     addresses = [x.data_ptr() for x in maps]
     x, attention, value, still = (addresses[0], 0, 0, addresses[1]) if convolutions else (0, *addresses)
@@ -99,7 +99,7 @@ def _run(
         attention,
         value,
         out.data_ptr(),
-        *(p.data_ptr() for p in tail),
+        *(p.data_ptr() if p is not None else 0 for p in tail),
         *((p.data_ptr() for p in convolutions) if convolutions else _NO_PROJECTIONS),
     )
     status = library.fused_cot(problem)

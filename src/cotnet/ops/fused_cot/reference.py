@@ -51,4 +51,6 @@ def context(
     squeezed = F.relu(F.linear(pooled, parameters.squeeze, parameters.squeeze_bias))
     share = torch.sigmoid(F.linear(squeezed, parameters.excite, parameters.excite_bias))
     mixed = torch.lerp(static_context, dynamic, share[:, :, None, None])
+    if parameters.out_scale is not None and parameters.out_bias is not None:
+        mixed = mixed * parameters.out_scale[:, None, None] + parameters.out_bias[:, None, None]
     return mixed.contiguous(memory_format=torch.channels_last)
