@@ -3,15 +3,20 @@
 import csv
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip("faster_coco_eval")
 
 from cotnet.cli.train import run
-from cotnet.models.weights_file import load_checkpoint, read_weights
+from cotnet.detection import create_detector
+from cotnet.models.weights_file import WeightsCard, load_checkpoint, read_weights, write_weights
+from tests.cli.conftest import CARD
 
 KWARGS = '{"channels": 32, "anchor_sizes": [[8], [16], [32], [64], [128]], "box_batch_size_per_image": 16,'
 KWARGS += ' "box_score_thresh": 0.0, "box_detections_per_img": 10}'
@@ -136,15 +141,22 @@ def test_predict_draws_and_writes_coco(finished, folder, tmp_path, cotnet_comman
             "--threshold must be from 0 to 1, got 2.0",
         ),
         (["predict", "{weights}", "{folder}/images", "--draw", "{folder}/images"], "would replace the input"),
-        (["validate", "{classifier}", "--plots", "x"], "--plots is for detectors"),
+        (["validate", "{classifier}", "--plots", "x"], "--plots is for detectors and segmenters"),
+        (["predict", "{segmenter}", "{folder}/images", "--threshold", "0.1"], "--threshold is for detectors, and"),
+        (["predict", "{weights}", "{folder}/images", "--masks", "x"], "--masks is for segmenters, and"),
+        (["export", "{weights}"], "name a picture of the size to export for"),
+        (["export", "{weights}", "--tolerance", "1"], "--tolerance is for classifiers and segmenters, and"),
+        (["export", "{weights}", "--format", "torch"], "a detector exports to onnx alone, not to torch"),
         (["validate", "{weights}", "{folder}", "--annotations", "test.json"], "test.json does not exist"),
         (["validate", "{weights}", "{folder}/images/0.png"], "0.png is no zip archive that can be read"),
     ],
 )
-def test_what_is_wrong_is_one_line(words, message, finished, folder, weights, cotnet_command):
+def test_what_is_wrong_is_one_line(words, message, finished, segmenter, folder, weights, cotnet_command):
     places = {"weights": finished / "weights.safetensors", "folder": folder, "classifier": weights}
+    places["segmenter"] = segmenter / "weights.safetensors"
     before = sorted((folder / "images").iterdir())
-    status, out, err = cotnet_command(*[word.format(**places) for word in words], "--workers", "0")
+    words = [word.format(**places) for word in words] + ["--workers", "0"] * (words[0] != "export")
+    status, out, err = cotnet_command(*words)
     assert status == 2
     assert out == ""
     assert message in err
@@ -152,15 +164,152 @@ def test_what_is_wrong_is_one_line(words, message, finished, folder, weights, co
     assert sorted((folder / "images").iterdir()) == before
 
 
-def test_semantic_segmentation_trains(folder, tmp_path):
+@pytest.mark.parametrize("kind", ["detector", "segmenter"])
+def test_a_turned_picture_is_seen_upright(kind, finished, segmenter, folder, tmp_path, cotnet_command):
+    run = finished if kind == "detector" else segmenter
+    upright = Image.open(folder / "images" / "0.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    (tmp_path / "in").mkdir()
+    upright.save(tmp_path / "in" / "a.png")
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "in" / "b.png", exif=exif)
+    words = [run / "weights.safetensors", tmp_path / "in", "--workers", "0", "--draw", tmp_path / "out"]
+    words += ["--threshold", "0"] if kind == "detector" else []
+    status, out, err = cotnet_command("predict", *words, "--format", "json")
+    assert status == 0, err
+    found = json.loads(out)
+    assert [(image["width"], image["height"]) for image in found["images"]] == [(64, 48)] * 2
+    one, other = (
+        [
+            {k: v for k, v in entry.items() if k not in ("id", "image_id")}
+            for entry in found["annotations"]
+            if entry["image_id"] == number
+        ]
+        for number in (1, 2)
+    )
+    assert one == other
+    assert one
+    drawn = [Image.open(tmp_path / "out" / name).tobytes() for name in ("a.png", "b.png")]
+    assert drawn[0] == drawn[1] != upright.convert("RGB").tobytes()
+
+
+def test_pictures_in_an_archive_are_found_and_drawn(finished, folder, tmp_path, cotnet_command):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(folder / "images" / "0.png", "0.png")
+    words = [
+        "predict",
+        finished / "weights.safetensors",
+        tmp_path / "x.tar",
+        "--workers",
+        "0",
+        "--draw",
+        tmp_path / "o",
+    ]
+    status, out, err = cotnet_command(*words)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{tmp_path}/x.tar/0.png  ")
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["0.png"]
+
+
+@pytest.fixture(scope="module")
+def segmenter(folder, tmp_path_factory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
     words = ["semantic_small", "--data.path", str(folder), "--data.workers", "0", "--data.batch_size", "4"]
     words += ["--model.size", "64", "--model.channels", "32", "--model.warmup_epochs", "0", "--trainer.max_epochs", "1"]
-    run([*words, "--runs", str(tmp_path)])
-    left = tmp_path / "semantic_small" / "1"
-    [row] = rows(left)
+    run([*words, "--runs", str(runs)])
+    return runs / "semantic_small" / "1"
+
+
+def test_semantic_segmentation_trains(segmenter):
+    [row] = rows(segmenter)
     assert 0 < float(row["val_miou"]) < 1
-    assert {"confusion.png", "samples.jpg", "weights.safetensors"} <= {path.name for path in left.iterdir()}
-    assert read_weights(left / "weights.safetensors")[1].task == "segmentation"
+    assert {"confusion.png", "samples.jpg", "weights.safetensors"} <= {path.name for path in segmenter.iterdir()}
+    assert read_weights(segmenter / "weights.safetensors")[1].task == "segmentation"
+
+
+def test_a_segmenter_is_validated(segmenter, tmp_path, cotnet_command):
+    weights = segmenter / "weights.safetensors"
+    words = ["validate", weights, "--workers", "0", "--no-fuse"]
+    status, out, err = cotnet_command(*words, "--format", "json", "--plots", tmp_path / "plots")
+    assert status == 0, err
+    scores, [row] = json.loads(out), rows(segmenter)
+    assert scores["images"] == 4
+    assert scores["mean_iou"] == pytest.approx(float(row["val_miou"]), abs=1e-5)
+    assert list(scores["per_class"]) == ["(background)", "red", "x"]
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"confusion.png", "samples.jpg"}
+    status, out, _ = cotnet_command("validate", weights, "--workers", "0")
+    assert status == 0
+    assert out.splitlines()[-1].startswith("mean IoU ")
+
+
+def test_a_segmenter_writes_maps_and_coloured_pictures(segmenter, folder, tmp_path, cotnet_command):
+    weights, drawn, masks = segmenter / "weights.safetensors", tmp_path / "drawn", tmp_path / "masks"
+    words = ["predict", weights, folder / "images", "--workers", "0", "--draw", drawn, "--masks", masks]
+    status, out, err = cotnet_command(*words, "--format", "json")
+    assert status == 0, err
+    found = json.loads(out)
+    names = sorted(path.name for path in (folder / "images").iterdir())
+    assert sorted(path.name for path in drawn.iterdir()) == names
+    assert sorted(path.name for path in masks.iterdir()) == [*names, "classes.json"]
+    classes = {entry["value"]: entry for entry in json.loads((masks / "classes.json").read_text())}
+    for image in found["images"]:
+        labels = np.asarray(Image.open(masks / Path(image["file_name"]).name))
+        assert labels.shape == (image["height"], image["width"])
+        entries = [one for one in found["annotations"] if one["image_id"] == image["id"]]
+        for one in entries:
+            [value] = [value for value, entry in classes.items() if entry["category_id"] == one["category_id"]]
+            assert one["area"] == (labels == value).sum() > 0
+        assert len(entries) == len(set(labels.flatten().tolist()) - {0})
+    status, out, _ = cotnet_command("predict", weights, folder / "images" / "0.png", "--format", "csv")
+    assert (status, out.splitlines()[0]) == (0, "path,class,pixels,share")
+    status, _, err = cotnet_command("predict", weights, folder / "images", "--draw", drawn, "--masks", drawn)
+    assert status == 2
+    assert "--draw and --masks name the same folder" in err
+
+
+@pytest.fixture
+def small(tmp_path) -> Path:
+    """Weights of a detector that nothing trained, on a network that is quick to trace."""
+    torch.manual_seed(0)
+    options = {"detector": "faster_rcnn", "norm": "group", "channels": 32, "frozen": 0, "min_size": 64, "max_size": 96}
+    options |= {"rpn_post_nms_top_n_test": 30, "box_score_thresh": 0.0, "box_detections_per_img": 10}
+    network = create_detector(backbone="resnet10t", num_classes=2, **options)
+    preprocessing = {**CARD.preprocessing, "input_size": [3, 64, 96]}
+    card = WeightsCard(
+        model="resnet10t",
+        task="detection",
+        kwargs=options,
+        class_names=["red", "x"],
+        preprocessing=preprocessing,
+        data={"category_ids": [5, 6]},
+    )
+    (tmp_path / "run").mkdir()
+    write_weights(tmp_path / "run" / "weights.safetensors", network.state_dict(), card)
+    return tmp_path / "run" / "weights.safetensors"
+
+
+def test_a_detector_and_its_backbone_are_exported(small, tmp_path, cotnet_command):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    weights, picture, tmp_path = small, tmp_path / "noise.png", tmp_path / "out"
+    tmp_path.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)).save(picture)
+    words = ["export", weights, "--pictures", picture, "--output", tmp_path / "d"]
+    status, out, err = cotnet_command(*words)
+    assert (status, err) == (0, "")
+    assert "the same 30 objects" in out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.backbone.onnx", "d.onnx", "d.onnx.json"]
+    described = json.loads((tmp_path / "d.onnx.json").read_text())
+    assert (described["class_names"], described["category_ids"]) == (["red", "x"], [5, 6])
+    session = onnxruntime.InferenceSession(tmp_path / "d.backbone.onnx", providers=["CPUExecutionProvider"])
+    p2, *_, p6 = session.run(None, {"pictures": np.zeros((1, 3, 64, 128), np.float32)})
+    assert (p2.shape, p6.shape) == ((1, 32, 16, 32), (1, 32, 1, 2))
+    status, _, err = cotnet_command(*words)
+    assert status == 2
+    assert "exists; --overwrite replaces it" in err
+    status, _, err = cotnet_command("predict", tmp_path / "d.onnx", picture)
+    assert status == 2
+    assert "d.onnx is for detection; this command takes weights.safetensors" in err
 
 
 def test_help_lists_the_fields_of_detection(capsys):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cotnet.detection import create_detector
-from cotnet.detection.export import compare, export_backbone, export_detector
+from cotnet.detection.export import MAPS, _same_objects, compare, export_backbone, export_detector
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -35,6 +35,14 @@ def test_onnxruntime_finds_the_same(kind, tmp_path):
         compare(network, path, [torch.rand(3, 48, 64)])
 
 
+def test_objects_are_compared_in_any_order():
+    boxes, labels = np.array([[0, 0, 4, 4], [0, 0, 4, 4], [9, 9, 12, 12.0]]), np.array([1, 2, 1])
+    for order in ([0, 1, 2], [2, 0, 1], [1, 2, 0]):
+        found = {"boxes": boxes[order] + 1e-3, "labels": labels[order]}
+        matched = _same_objects({"boxes": boxes, "labels": labels}, found)
+        assert [order[i] for i in matched] == [0, 1, 2]
+
+
 def test_nothing_found_is_nothing_compared(tmp_path):
     network = detector("faster_rcnn")
     network.roi_heads.score_thresh = 1.0
@@ -45,11 +53,18 @@ def test_nothing_found_is_nothing_compared(tmp_path):
 
 def test_backbone_and_pyramid(tmp_path):
     network = detector("faster_rcnn")
-    export_backbone(network, tmp_path / "maps.onnx", height=64, width=96)
+    assert export_backbone(network, tmp_path / "maps.onnx", size=64) < 1e-4
     session = onnxruntime.InferenceSession(tmp_path / "maps.onnx", providers=["CPUExecutionProvider"])
-    pictures = torch.rand(3, 3, 64, 96)
+    assert [one.name for one in session.get_outputs()] == list(MAPS)
+    pictures = torch.rand(3, 3, 64, 160)
     with torch.no_grad():
         expected = network.backbone(pictures)
     actual = session.run(None, {"pictures": pictures.numpy()})
     for wanted, value in zip(expected.values(), actual, strict=True):
         np.testing.assert_allclose(value, wanted.numpy(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_backbone_that_answers_differently_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="the backbone's maps differ in onnxruntime"):
+        export_backbone(detector("faster_rcnn"), tmp_path / "maps.onnx", size=64, tolerance=1e-12)
+    assert not list(tmp_path.iterdir())

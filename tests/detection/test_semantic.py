@@ -1,9 +1,10 @@
-import math
-
 import pytest
 import torch
+import torch.nn.functional as F
 
-from cotnet.detection.semantic import create_segmenter, label_map, mean_iou
+from cotnet.detection.semantic import create_segmenter, segment, to_batch
+from cotnet.inference.exporters import Exporter, output_shape
+from cotnet.inference.parity import relative_error
 
 
 @pytest.mark.parametrize("size", [(64, 96), (96, 64), (72, 100)])
@@ -15,17 +16,37 @@ def test_every_pixel_gets_logits_and_every_parameter_a_gradient(size):
     assert not [name for name, p in network.named_parameters() if p.grad is None]
 
 
-def test_the_smaller_object_lies_on_top():
-    masks = torch.zeros(2, 4, 4)
-    masks[0, 1:3, 1:3] = 1
-    masks[1, :3] = 1
-    labels = label_map({"labels": torch.tensor([2, 1]), "masks": masks}, (4, 4))
-    assert labels.tolist() == [[1, 1, 1, 1], [1, 2, 2, 1], [1, 2, 2, 1], [0, 0, 0, 0]]
-    assert label_map({"labels": torch.zeros(0), "masks": torch.zeros(0, 2, 2)}, (2, 2)).tolist() == [[0, 0], [0, 0]]
+def test_pixels_are_classified_at_the_pictures_own_size():
+    """Against all logits at once, with pictures of two sizes in one padded batch."""
+    torch.manual_seed(0)
+    network = create_segmenter("resnet10t", num_classes=3, channels=32).eval()
+    pictures = [torch.rand(3, 50, 70), torch.rand(3, 90, 40)]
+    with torch.no_grad():
+        found = segment(network, pictures, 64)
+        batch, inner = to_batch(pictures, 64)
+        assert batch.shape == (2, 3, 160, 96)
+        assert inner == [(64, 90), (144, 64)]
+        for picture, logits, (height, width), labels in zip(pictures, network(batch), inner, found, strict=True):
+            logits = logits[None, :, :height, :width]
+            wanted = F.interpolate(logits, size=picture.shape[-2:], mode="bilinear", align_corners=False)[0].argmax(0)
+            assert torch.equal(labels.long(), wanted)
+            assert labels.unique().numel() > 1
 
 
-def test_mean_iou_of_counted_pixels():
-    mean, each = mean_iou(torch.tensor([[6, 2, 0], [1, 3, 0], [0, 0, 0]]))
-    assert each[:2] == pytest.approx([6 / 9, 3 / 6])
-    assert math.isnan(each[2])
-    assert mean == pytest.approx((6 / 9 + 3 / 6) / 2)
+def test_more_classes_than_a_map_can_hold_are_refused():
+    with pytest.raises(ValueError, match="from 1 to 254 classes, got num_classes=255"):
+        create_segmenter("resnet10t", num_classes=255)
+
+
+def test_a_segmenter_for_other_runtimes_takes_any_batch_and_size(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    network = create_segmenter("resnet10t", num_classes=2, channels=32).eval()
+    exporter = Exporter(network, 64)
+    assert output_shape(exporter.program) == ["batch", 3, "height", "width"]
+    exporter.write("onnx", tmp_path / "x.onnx", {})
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    for shape in ((1, 3, 64, 64), (3, 3, 96, 160)):
+        x = torch.randn(shape)
+        with torch.no_grad():
+            assert relative_error(torch.from_numpy(session.run(None, {"pictures": x.numpy()})[0]), network(x)) < 1e-4

@@ -1,10 +1,15 @@
 """Which pictures files, folders and globs name."""
 
 import pytest
+import torch
 from PIL import Image
 
+from cotnet.data.pictures import decode
 from cotnet.inference.pictures import FoundPictures, PictureReader
 from tests.cli.conftest import CARD
+
+# From the upright picture to the stored one, for EXIF's orientations from 2 on.
+TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_90", "TRANSVERSE", "ROTATE_270"]
 
 
 @pytest.fixture
@@ -76,3 +81,23 @@ def test_a_folder_in_order_without_following_links_back(folder):
 def test_the_current_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert list(FoundPictures(["."])) == ["[x].jpg", "a.jpg", "deep/er/b.PNG"]
+
+
+def test_a_turned_picture_is_seen_upright(tmp_path):
+    """By all eight orientations of EXIF; the pixels of PNG come back as they went in."""
+    upright = Image.effect_noise((40, 32), 90).convert("RGB")
+    turns = [None, *(Image.Transpose[name] for name in TURNS)]
+    upright.save(tmp_path / "1.png")
+    expected = PictureReader(CARD)(str(tmp_path / "1.png"))
+    for orientation, turn in enumerate(turns, 1):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        stored = upright if turn is None else upright.transpose(turn)
+        stored.save(tmp_path / "turned.png", exif=exif)
+        assert torch.equal(PictureReader(CARD)(str(tmp_path / "turned.png")), expected), orientation
+        assert decode(tmp_path / "turned.png", "turned").tobytes() == upright.tobytes(), orientation
+
+
+def test_damaged_exif_data_do_not_make_a_picture_unreadable(tmp_path):
+    Image.new("RGB", (40, 32), "red").save(tmp_path / "x.jpg", exif=b"Exif\0\0MM\0*\0\0\xff\xff")
+    assert isinstance(PictureReader(CARD)(str(tmp_path / "x.jpg")), torch.Tensor)

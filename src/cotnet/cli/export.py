@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cotnet.cli import detection
+from cotnet.cli import detection, segmentation
+from cotnet.cli.output import check_targets
 from cotnet.cli.parser import Parser, at_least
+from cotnet.cli.task import task_of
 from cotnet.inference.formats import ENDINGS, artefact_files, missing_packages
 
 if TYPE_CHECKING:
@@ -21,7 +23,10 @@ does, pictures of any size. Preprocessing and class names are inside, and in a .
 
 The report compares logits at two batch sizes and two picture sizes, and the likeliest class of real pictures: those of
 --pictures, else the ones that scikit-image brings. Where they differ by more than the tolerance, or name another class,
-nothing is written and the exit status is 2."""
+nothing is written and the exit status is 2.
+
+A segmenter gives logits [batch, classes, height, width]. A detector is written as ONNX alone, for pictures of the size
+of the first of --pictures, if onnxruntime finds the same there; its backbone is a file of its own, for any size."""
 
 _MOST_PICTURES = 256
 
@@ -43,13 +48,13 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the pictures; default the weights' own")
     parser.add_argument("--pictures", nargs="+", metavar="PICTURE", help="files, folders, globs to compare answers on")
     parser.add_argument(
-        "--tolerance", type=float, default=1e-4, metavar="X", help="of a logit, relative to the largest; default 1e-4"
+        "--tolerance", type=float, metavar="X", help="of a logit, relative to the largest; default 1e-4"
     )
     chosen = parser.parse_args(arguments)
     forms = _formats(chosen.format)
     if chosen.size is not None:
         at_least(1, "size", chosen.size)
-    if not (chosen.tolerance > 0 and math.isfinite(chosen.tolerance)):
+    if chosen.tolerance is not None and not (chosen.tolerance > 0 and math.isfinite(chosen.tolerance)):
         raise ValueError(f"--tolerance must be above 0, got {chosen.tolerance}")
     stem = _stem(chosen.output, chosen.weights, forms)
 
@@ -61,19 +66,25 @@ def run(arguments: list[str]) -> None:
     for form in forms:
         if missing := missing_packages(form):
             raise ValueError(missing)
-    _check_targets([path for form in forms for path in artefact_files(form, stem)], overwrite=chosen.overwrite)
-    if detection.is_detector(Path(chosen.weights), chosen):
+    check_targets([path for form in forms for path in artefact_files(form, stem)], overwrite=chosen.overwrite)
+    task = task_of(Path(chosen.weights), chosen)
+    if task == "detection":
         detection.export(chosen, forms, stem)
         return
     pictures, whose = _pictures(chosen.pictures)
-    network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema)
+    read = None
+    if task == "segmentation":
+        network, card, read = segmentation.to_export(Path(chosen.weights))
+    else:
+        network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema)
     if chosen.size is not None:
         card = replace(card, preprocessing={**card.preprocessing, "input_size": [3, chosen.size, chosen.size]})
 
     def report(form: str, description: dict[str, Any], parity: "Parity") -> None:
         print(_report(form, description, parity, whose=whose), flush=True)
 
-    files = export(network, card, stem, forms, report, pictures=pictures, tolerance=chosen.tolerance)
+    tolerance = 1e-4 if chosen.tolerance is None else chosen.tolerance
+    files = export(network, card, stem, forms, report, pictures=pictures, tolerance=tolerance, read=read)
     for path in files:
         print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
 
@@ -107,19 +118,6 @@ def _stem(output: str | None, weights: str, forms: list[str]) -> Path:
     return path
 
 
-def _check_targets(targets: list[Path], *, overwrite: bool) -> None:
-    folder = targets[0].parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"--output: folder {folder} does not exist; make it first")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"--output: folder {folder} cannot be written: permission denied")
-    for path in targets:
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder; name other files by --output")
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists; --overwrite replaces it, --output names other files")
-
-
 def _pictures(words: list[str] | None) -> tuple[list[str], str]:
     """Paths to compare answers on, and whose they are."""
     from cotnet.data.patches import installed_pictures
@@ -143,5 +141,6 @@ def _report(form: str, description: dict[str, Any], parity: "Parity", *, whose: 
     for (batch, height, width), error in parity.errors.items():
         lines.append(f"    batch {batch}, {height} x {width} pixels  {error:.1e}")
     lines.append(f"    pictures  {parity.picture_error:.1e}")
-    lines.append(f"  top-1 agrees on {parity.agreeing} of {parity.pictures} {whose}")
+    alike = "the classes of 999 in 1,000 pixels agree" if description["task"] == "segmentation" else "top-1 agrees"
+    lines.append(f"  {alike} on {parity.agreeing} of {parity.pictures} {whose}")
     return "\n".join(lines)

@@ -1,10 +1,11 @@
-"""Where a command's result goes: standard output, or a file that gets its name only when it is complete."""
+"""Where a command's result goes: standard output, a file that gets its name only when it is complete, a folder."""
 
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TextIO
 
 
@@ -58,3 +59,72 @@ def open_output(output: str | None) -> Iterator[TextIO]:
     finally:
         with suppress(OSError):
             os.remove(partial)
+
+
+def check_targets(targets: list[Path], *, overwrite: bool) -> None:
+    """Make sure, before any work, that files in one folder can be written.
+
+    Raises:
+        OSError: the folder is missing or not writable, or a file exists and is not to be replaced.
+    """
+    folder = targets[0].parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--output: folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"--output: folder {folder} cannot be written: permission denied")
+    for path in targets:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; name other files by --output")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists; --overwrite replaces it, --output names other files")
+
+
+def leads() -> bool:
+    """Whether this is the process that writes, of those that torchrun has started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def check_folder(option: str, folder: str, *, inputs: Iterable[str] = (), names: Iterable[str] = ()) -> None:
+    """Make sure, before any work, that pictures can be written into a folder and destroy no input.
+
+    Raises:
+        ValueError: a picture would take the place of an input.
+        OSError: it is a file, or cannot be made.
+    """
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"--{option} {folder} is a file; name a folder")
+    home = path
+    while not home.exists():
+        home = home.absolute().parent
+    if not os.access(home, os.W_OK):
+        raise PermissionError(f"--{option} {folder} cannot be written: permission denied")
+    taken = {os.path.realpath(one) for one in inputs}
+    for name in names:
+        if os.path.realpath(path / name) in taken:
+            raise ValueError(f"--{option} {folder} would replace the input {path / name}; name another folder")
+
+
+def picture_names(paths: Iterable[str]) -> list[str]:
+    """A file name for what is drawn of each picture, each another one."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        stem, number = Path(path).stem, 1
+        name = f"{stem}.png"
+        while name in taken:
+            number += 1
+            name = f"{stem}_{number}.png"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def percent(value: float) -> str:
+    """A fraction in percent; dashes where it is not a number."""
+    return "--" if value != value else f"{value:.1%}"
+
+
+def plain(value: float) -> float | None:
+    """A number as JSON takes it."""
+    return None if value != value else value

@@ -5,23 +5,25 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cotnet.cli import detection
-from cotnet.cli.output import check_output, open_output
+from cotnet.cli import detection, segmentation
+from cotnet.cli.output import check_output, leads, open_output
 from cotnet.cli.parser import Parser, at_least
+from cotnet.cli.task import add_validation_arguments, task_of
 
 if TYPE_CHECKING:
     from cotnet.data import PictureData
     from cotnet.inference.evaluate import Scores
     from cotnet.models.weights_file import WeightsCard
 
-DESCRIPTION = """Measure trained weights: top-1, top-5, per-class accuracy, images per second; of a detector AP.
+DESCRIPTION = """Measure trained weights: top-1, top-5, per-class accuracy, images per second.
 
+Of a detector average precision, of a segmenter IoU of each class.
 WEIGHTS is weights.safetensors or a .ckpt of a training run, an .onnx or .xml of cotnet export, or a released .pth.tar
 together with --model.
 DATA is a folder with val/CLASS/*.jpg or CLASS/*.jpg, an .npz pack, a Hugging Face data set on disk, or a folder or URL
 of tar shards; without it, the pictures that the weights were validated on in training. Its classes must be the weights'
 classes. torchrun --nproc-per-node 8 -m cotnet validate ... shares the pictures among processes, each picture once.
-A detector's DATA is a folder or a zip archive with images/ and val.json in COCO's format."""
+A detector's or a segmenter's DATA is a folder or a zip archive with images/ and val.json in COCO's format."""
 
 NAME_THEM = "name the pictures: cotnet validate WEIGHTS DATA"
 
@@ -38,18 +40,19 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("data", metavar="DATA", nargs="?")
     parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
     parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="pictures at a time; default 64, of a detector 4")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="pictures at a time; default 64, of others 4")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
     parser.add_argument("--no-fuse", action="store_true", help="the network as it was trained; slower")
     parser.add_argument("--format", choices=["table", "json"], default="table", help="default table")
     parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
-    detection.add_validation_arguments(parser)
+    add_validation_arguments(parser)
     chosen = parser.parse_args(arguments)
     at_least(1, "batch-size", 1 if chosen.batch_size is None else chosen.batch_size)
     at_least(0, "workers", chosen.workers)
     check_output(chosen.output, inputs=[chosen.weights, chosen.data or ""])
-    if detection.is_detector(Path(chosen.weights), chosen):
-        detection.validate(chosen)
+    task = task_of(Path(chosen.weights), chosen)
+    if task != "classification":
+        (detection if task == "detection" else segmentation).validate(chosen)
         return
     if chosen.data is not None and "://" not in chosen.data and not Path(chosen.data).exists():
         raise ValueError(
@@ -73,7 +76,7 @@ def run(arguments: list[str]) -> None:
     outputs = _outputs(card.class_names, found, anonymous=chosen.model is not None)
     scores = evaluate(network, data, classes=len(card.class_names), outputs=outputs)
     text = (_json if chosen.format == "json" else _table)(scores, card.class_names)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if leads():
         with open_output(chosen.output) as file:
             file.write(text)
 

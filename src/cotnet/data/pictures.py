@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cotnet.data.order import Draw, random_numbers
-from cotnet.models.rgb import to_rgb
+from cotnet.models.rgb import to_rgb, upright
 
 # Pictures of a split that are decoded before a run: seconds for photographs, and most collections are smaller.
 _CHECKED = 20_000
@@ -72,7 +72,7 @@ def decode(source: Path | bytes, name: str, *, reduced: bool = False) -> Image.I
         reduced: At an eighth of the size where the format allows that, which takes a fraction of the time.
 
     Returns:
-        The picture in RGB.
+        The picture in RGB, upright as its EXIF orientation says.
 
     Raises:
         UnreadableError: The source is no picture, or is damaged; the message holds `name`.
@@ -81,7 +81,7 @@ def decode(source: Path | bytes, name: str, *, reduced: bool = False) -> Image.I
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
             if reduced:
                 picture.draft("RGB", (1, 1))
-            return to_rgb(picture)
+            return to_rgb(upright(picture))
     # Decoders raise whatever their format makes them stumble over: OSError, SyntaxError, struct.error, zlib.error ...
     except Exception as error:
         reason = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)

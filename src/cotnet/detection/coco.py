@@ -136,7 +136,8 @@ class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     """Pictures [3, H, W] in 0 to 1, with their targets.
 
     A target holds `boxes` [M, 4] (x1, y1, x2, y2 in pixels), `labels` [M] from 1, `image_id`, and with masks `masks`
-    [M, H, W]. Crowds stand for many objects at once and are no examples of one, so they are left out.
+    [M, H, W]. Crowds stand for many objects at once and are no examples of one, so they are left out of these; with
+    masks they are `crowd_masks` [C, H, W] and `crowd_labels` [C].
 
     Args:
         annotations: read by `read_coco`, with `masks` where masks are wanted.
@@ -177,15 +178,21 @@ class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         objects = [one for one in self.annotations.objects[image["id"]] if not one.get("iscrowd", 0)]
         target = {
             "boxes": _boxes(objects, size),
-            "labels": torch.tensor([self._label[one["category_id"]] for one in objects], dtype=torch.int64),
+            "labels": self._labels(objects),
             "image_id": torch.tensor(image["id"]),
         }
         if self.masks:
+            crowds = [one for one in self.annotations.objects[image["id"]] if one.get("iscrowd", 0)]
             target["masks"] = _masks(objects, size)
+            target["crowd_masks"] = _masks(crowds, size)
+            target["crowd_labels"] = self._labels(crowds)
         if self.transform is not None:
             picture, target = self.transform(picture, target)
         plain = {name: value.as_subclass(Tensor) for name, value in target.items()}
         return to_dtype(picture, torch.float32, scale=True).as_subclass(Tensor), plain
+
+    def _labels(self, objects: Sequence[dict[str, Any]]) -> Tensor:
+        return torch.tensor([self._label[one["category_id"]] for one in objects], dtype=torch.int64)
 
     def only(self, ids: Container[int]) -> "CocoPictures":
         """The same of these pictures alone."""
@@ -196,7 +203,7 @@ class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return f"{self.files.root}/{inner(self.annotations.folder, self.annotations.images[index]['file_name'])}"
 
     def open(self, index: int) -> Image.Image:
-        """Decode a picture.
+        """Decode a picture as it is stored, which annotations refer to, whatever its EXIF orientation says.
 
         Raises:
             ValueError: it cannot be read, or has another size than its annotation says; the message names it.
@@ -212,9 +219,11 @@ class CocoPictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             raise ValueError(f"picture {path} cannot be read: {reason}") from error
         if picture.size != (image["width"], image["height"]):
             width, height = picture.size
+            turned = picture.size == (image["height"], image["width"])
             raise ValueError(
                 f"picture {path} has {width} x {height} pixels, {self.annotations.source} says "
                 f"{image['width']} x {image['height']}"
+                + ("; an EXIF orientation does not count in a COCO set" if turned else "")
             )
         return picture
 

@@ -1,4 +1,4 @@
-"""Average precision of a trained detector over an annotated set."""
+"""Average precision of a trained detector, or IoU of a segmenter, over an annotated set."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from cotnet.detection.data import CocoData
+from cotnet.detection.pixels import PixelTally, mean_iou
 from cotnet.detection.scores import Precision, Result, average_precision, gather, to_results
+from cotnet.detection.semantic import segment
 from cotnet.inference.trainer import quiet_trainer
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
@@ -53,6 +55,46 @@ def evaluate(network: nn.Module, data: CocoData, *, masks: bool) -> Evaluation:
     return Evaluation(precision, results, len(by_picture), len(by_picture) / seconds)
 
 
+@dataclass(frozen=True)
+class PixelEvaluation:
+    """What a segmenter scored, fractions of 1.
+
+    Attributes:
+        mean_iou: mean over the classes that occur, the background among them.
+        per_class: IoU of the background and of each class; NaN where one occurs neither in truth nor answer.
+        pixels: share of the pixels whose class is right.
+        tally: what was counted.
+        images: number of pictures.
+        images_per_s: decoding and network together.
+    """
+
+    mean_iou: float
+    per_class: list[float]
+    pixels: float
+    tally: PixelTally
+    images: int
+    images_per_s: float
+
+
+def evaluate_pixels(network: nn.Module, data: CocoData, *, size: int) -> PixelEvaluation:
+    """Score a segmenter on the validation pictures of a data module, over the processes that torchrun started.
+
+    Args:
+        network: in eval mode; its classes are the data's, after the background.
+        data: set up, with masks.
+        size: shorter side of the network's pictures, in pixels.
+    """
+    counted = _Counted(network, PixelTally(data.num_classes + 1), size)
+    start = time.perf_counter()
+    quiet_trainer().validate(counted, data, verbose=False)
+    seconds = time.perf_counter() - start
+    assert data.val_set is not None
+    counts, images = counted.tally.counts, len(data.val_set)
+    mean, each = mean_iou(counts)
+    right = float(counts.diagonal().sum() / counts.sum())
+    return PixelEvaluation(mean, each, right, counted.tally, images, images / seconds)
+
+
 def collect(network: nn.Module, batch: Batch, category_ids: Sequence[int]) -> dict[int, list[Result]]:
     """What is found in the pictures of one batch, by their ids."""
     pictures, targets = batch
@@ -69,3 +111,15 @@ class _Collected(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.results |= collect(self.network, batch, self.category_ids)
+
+
+class _Counted(LightningModule):
+    def __init__(self, network: nn.Module, tally: PixelTally, size: int) -> None:
+        super().__init__()
+        self.network, self.tally, self.size = network, tally, size
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.tally.update(batch, segment(self.network, batch[0], self.size))
+
+    def on_validation_epoch_end(self) -> None:
+        self.tally.reduce()

@@ -5,24 +5,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor
 from torch.optim import Optimizer
-from torchvision.transforms.functional import normalize, to_pil_image
 
 from cotnet.detection.backbone import Norm
-from cotnet.detection.drawing import color_of
 from cotnet.detection.evaluate import Batch
 from cotnet.detection.optimizer import OptimizerName, create_optimizer, create_schedule
-from cotnet.detection.semantic import IGNORED, create_segmenter, label_map, mean_iou
+from cotnet.detection.pixels import IGNORED, PixelTally, label_map, mean_iou
+from cotnet.detection.semantic import MOST, create_segmenter, segment, to_batch
+from cotnet.detection.weights import SEGMENTATION
 from cotnet.models import load_entries
 from cotnet.models.weights_file import WeightsCard
 from cotnet.train.module import TrainingModule, class_path
-from cotnet.train.plots import draw_confusion
-
-_SAMPLES, _MOST = 4, 1333
 
 
 class Segmenter(TrainingModule):
@@ -87,25 +83,16 @@ class Segmenter(TrainingModule):
         self.warmup_epochs = warmup_epochs
         self.ema_decay = ema_decay
         self.network: Any = create_segmenter(name, num_classes=num_classes, **self.kwargs)
-        self.pixels: Tensor
-        self.register_buffer(
-            "pixels", torch.zeros(num_classes + 1, num_classes + 1, dtype=torch.int64), persistent=False
-        )
-        self._samples: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.tally = PixelTally(num_classes + 1)
 
     def forward(self, pictures: list[Tensor]) -> list[Tensor]:
-        """Logits [classes, H, W] of pictures [3, H, W] in 0 to 1, each at its own size."""
-        batch, inner = self._batch(pictures)
-        logits = self.network(batch)
-        return [
-            F.interpolate(x[None, :, :height, :width], size=picture.shape[-2:], mode="bilinear", align_corners=False)[0]
-            for x, (height, width), picture in zip(logits, inner, pictures, strict=True)
-        ]
+        """Each pixel's class, uint8 [H, W], of pictures [3, H, W] in 0 to 1."""
+        return segment(self.network, pictures, self.size)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Cross-entropy over the pixels of one batch."""
         pictures, targets = batch
-        inputs, inner = self._batch(pictures)
+        inputs, inner = to_batch(pictures, self.size)
         wanted = torch.full(inputs[:, 0].shape, IGNORED, device=self.device)
         for row, target, (height, width), picture in zip(wanted, targets, inner, pictures, strict=True):
             labels = label_map(target, (picture.shape[-2], picture.shape[-1])).to(self.device)
@@ -116,28 +103,18 @@ class Segmenter(TrainingModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the pixels of the epoch before."""
-        self.pixels.zero_()
-        self._samples = []
+        self.tally.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the pixels of one batch at the pictures' own sizes."""
-        pictures, targets = batch
-        classes = len(self.pixels)
-        for picture, target, logits in zip(pictures, targets, self(pictures), strict=True):
-            truth = label_map(target, (picture.shape[-2], picture.shape[-1])).to(self.device).long()
-            answer = logits.argmax(0)
-            self.pixels += torch.bincount((truth * classes + answer).flatten(), minlength=classes**2).view_as(
-                self.pixels
-            )
-            if len(self._samples) < _SAMPLES:
-                self._samples.append((picture.cpu(), truth.cpu(), answer.cpu()))
+        self.tally.update(batch, self(batch[0]))
 
     def on_validation_epoch_end(self) -> None:
         """Mean IoU over the pixels of all ranks."""
-        if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(self.pixels)
-        self.log("val_miou", mean_iou(self.pixels)[0])
-        self.log("val_pixels", float(self.pixels.diagonal().sum() / self.pixels.sum()))
+        self.tally.reduce()
+        counts = self.tally.counts
+        self.log("val_miou", mean_iou(counts)[0])
+        self.log("val_pixels", float(counts.diagonal().sum() / counts.sum()))
 
     def create_optimizer(self) -> tuple[Optimizer, Scheduler]:
         """SGD or AdamW at the scaled learning rate, and a cosine."""
@@ -156,12 +133,12 @@ class Segmenter(TrainingModule):
 
     def describe(self, data: Any) -> WeightsCard:
         return WeightsCard(
-            task="segmentation",
+            task=SEGMENTATION,
             model=self.name,
             kwargs=self.kwargs,
             class_names=data.class_names,
             preprocessing={
-                "input_size": [3, self.size, _MOST],
+                "input_size": [3, self.size, MOST],
                 "mean": list(IMAGENET_DEFAULT_MEAN),
                 "std": list(IMAGENET_DEFAULT_STD),
                 "interpolation": "bilinear",
@@ -180,45 +157,4 @@ class Segmenter(TrainingModule):
     def draw(self, folder: Path) -> None:
         """The confusion of pixels, and pictures with their truth and the answer."""
         assert self.card is not None
-        mean, _ = mean_iou(self.pixels)
-        names = ["(background)", *self.card.class_names]
-        draw_confusion(self.pixels.cpu().numpy(), names, folder / "confusion.png", title=f"mean IoU {mean:.1%}")
-        rows = [
-            [to_pil_image(picture), _painted(picture, truth), _painted(picture, answer)]
-            for picture, truth, answer in self._samples
-        ]
-        side = max(image.width for row in rows for image in row)
-        tall = max(image.height for row in rows for image in row)
-        sheet = Image.new("RGB", (len(rows) * (side + 6) - 6, 3 * (tall + 6) - 6), "white")
-        for column, row in enumerate(rows):
-            for line, image in enumerate(row):
-                sheet.paste(image, (column * (side + 6), line * (tall + 6)))
-        sheet.save(folder / "samples.jpg", quality=85)
-
-    def _batch(self, pictures: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
-        """Pictures resized and normalised in one batch whose sides are multiples of 32, and the size of each in it."""
-        resized = []
-        for picture in pictures:
-            short, long = sorted(picture.shape[-2:])
-            scale = min(self.size / short, _MOST / long)
-            height, width = (max(1, round(side * scale)) for side in picture.shape[-2:])
-            small = F.interpolate(
-                picture[None], size=(height, width), mode="bilinear", align_corners=False, antialias=True
-            )[0]
-            resized.append(normalize(small, list(IMAGENET_DEFAULT_MEAN), list(IMAGENET_DEFAULT_STD)))
-        inner = [(x.shape[-2], x.shape[-1]) for x in resized]
-        tall, wide = (-(-max(side) // 32) * 32 for side in zip(*inner, strict=True))
-        batch = resized[0].new_zeros(len(resized), 3, tall, wide)
-        for row, x in zip(batch, resized, strict=True):
-            row[:, : x.shape[-2], : x.shape[-1]] = x
-        return batch, inner
-
-
-def _painted(picture: Tensor, labels: Tensor) -> Image.Image:
-    """A picture with every object pixel tinted in its class's colour."""
-    canvas = to_pil_image(picture)
-    for label in labels.unique().tolist():
-        if label > 0:
-            mask = to_pil_image(((labels == label) * 140).to(torch.uint8))
-            canvas.paste(Image.new("RGB", canvas.size, color_of(label - 1)), mask=mask)
-    return canvas
+        self.tally.draw(self.card.class_names, folder)

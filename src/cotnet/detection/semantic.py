@@ -1,14 +1,18 @@
 """Semantic segmentation: every pixel's class from a feature pyramid (Kirillov et al., arXiv 1901.02446, 3.1)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
+from torchvision.transforms.functional import normalize
 
 from cotnet.detection.backbone import Norm, PyramidBackbone, create_body, norm_layer
+from cotnet.detection.pixels import MOST_CLASSES
 
-IGNORED = 255
+MOST = 1333  # pixels of a longer side
 
 
 class SemanticPyramid(nn.Module):
@@ -24,7 +28,7 @@ class SemanticPyramid(nn.Module):
     def __init__(self, backbone: PyramidBackbone, *, num_classes: int, width: int = 128, norm: Norm = "group") -> None:
         super().__init__()
         self.backbone = backbone
-        # A map of stride 4 * 2**level is doubled `level` times, each time after a convolution.
+        # A map of stride 4 * 2**level goes to the size of the next finer one `level` times, each after a convolution.
         self.branches = nn.ModuleList(
             nn.ModuleList(
                 _convolution(backbone.out_channels if i == 0 else width, width, norm) for i in range(max(level, 1))
@@ -36,16 +40,14 @@ class SemanticPyramid(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """Logits at the size of the pictures, whatever it is."""
         maps = self.backbone(pictures)
-        size, total = maps["0"].shape[-2:], torch.zeros((), device=pictures.device)
+        total = torch.zeros((), device=pictures.device)
         for level, branch in enumerate(self.branches):
             x = maps[str(level)]
             assert isinstance(branch, nn.ModuleList)
-            for convolution in branch:
+            for finer, convolution in zip(range(level - 1, -2, -1), branch, strict=False):
                 x = convolution(x)
                 if level > 0:
-                    x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-            if x.shape[-2:] != size:  # an odd map was halved upwards
-                x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+                    x = F.interpolate(x, size=maps[str(finer)].shape[-2:], mode="bilinear", align_corners=False)
             total = total + x
         return F.interpolate(self.classifier(total), size=pictures.shape[-2:], mode="bilinear", align_corners=False)
 
@@ -72,36 +74,63 @@ def create_segmenter(
     Raises:
         ValueError: an unknown name, or an option out of its range.
     """
+    if not 1 <= num_classes <= MOST_CLASSES:
+        raise ValueError(f"a segmenter takes from 1 to {MOST_CLASSES} classes, got {num_classes=}")
     body = create_body(name, **(backbone_options or {}))
     backbone = PyramidBackbone(body, channels, norm=norm, frozen=frozen)
     return SemanticPyramid(backbone, num_classes=num_classes + 1, width=channels, norm=norm)
 
 
-def label_map(target: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
-    """Each pixel's class, uint8 [H, W]: 0 where no object is; of objects over one another the smaller one's.
+def to_batch(pictures: Sequence[Tensor], size: int) -> tuple[Tensor, list[tuple[int, int]]]:
+    """Pictures [3, H, W] in 0 to 1, resized and normalised, in one batch whose sides are multiples of 32.
 
     Args:
-        target: `labels` [M] from 1 and `masks` [M, H, W].
-        size: H and W.
-    """
-    labels = torch.zeros(size, dtype=torch.uint8)
-    masks = target["masks"].bool()
-    for index in masks.flatten(1).sum(1).argsort(descending=True).tolist():
-        labels[masks[index]] = int(target["labels"][index])
-    return labels
-
-
-def mean_iou(counts: Tensor) -> tuple[float, list[float]]:
-    """Intersection over union from pixels by true class and answer, [classes, classes].
+        pictures: of any sizes.
+        size: shorter side of each in the batch, in pixels, unless the longer one would then go beyond `MOST`.
 
     Returns:
-        The mean over the classes that occur, and each class's; NaN where one occurs neither in truth nor answer.
+        The batch, and height and width of each picture in it, from its upper left corner on.
     """
-    counts = counts.double()
-    right = counts.diagonal()
-    union = counts.sum(0) + counts.sum(1) - right
-    each = torch.where(union > 0, right / union, torch.nan)
-    return float(each.nanmean()), each.tolist()
+    resized = []
+    for picture in pictures:
+        short, long = sorted(picture.shape[-2:])
+        scale = min(size / short, MOST / long)
+        height, width = (max(1, round(side * scale)) for side in picture.shape[-2:])
+        small = F.interpolate(
+            picture[None], size=(height, width), mode="bilinear", align_corners=False, antialias=True
+        )[0]
+        resized.append(normalize(small, list(IMAGENET_DEFAULT_MEAN), list(IMAGENET_DEFAULT_STD)))
+    inner = [(x.shape[-2], x.shape[-1]) for x in resized]
+    tall, wide = (-(-max(side) // 32) * 32 for side in zip(*inner, strict=True))
+    batch = resized[0].new_zeros(len(resized), 3, tall, wide)
+    for row, x in zip(batch, resized, strict=True):
+        row[:, : x.shape[-2], : x.shape[-1]] = x
+    return batch, inner
+
+
+def segment(network: nn.Module, pictures: Sequence[Tensor], size: int) -> list[Tensor]:
+    """The likeliest class of each pixel, uint8 [H, W], of pictures [3, H, W] in 0 to 1.
+
+    Args:
+        network: [N, 3, H, W] to logits [N, classes, H, W].
+        pictures: of any sizes.
+        size: as of `to_batch`.
+    """
+    batch, inner = to_batch(pictures, size)
+    answers = []
+    for logits, (height, width), picture in zip(network(batch), inner, pictures, strict=True):
+        # Class by class: all logits of a photograph at once are gigabytes.
+        best = labels = None
+        for label, plane in enumerate(logits[:, :height, :width]):
+            x = F.interpolate(plane[None, None], size=picture.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
+            if best is None or labels is None:
+                best, labels = x, torch.zeros_like(x, dtype=torch.uint8)
+            else:
+                labels[x > best] = label
+                best = torch.maximum(best, x)
+        assert labels is not None
+        answers.append(labels)
+    return answers
 
 
 def _convolution(inner: int, outer: int, norm: Norm) -> nn.Sequential:

@@ -1,6 +1,7 @@
-"""Detectors from weights files, and the weights that a detector starts from."""
+"""Detectors and segmenters from weights files, and the weights that a detector starts from."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from cotnet.detection.detector import create_detector
+from cotnet.detection.semantic import SemanticPyramid, create_segmenter
 from cotnet.inference.fuse import fuse
 from cotnet.models import load_entries
 from cotnet.models.weights_file import WeightsCard, read_checkpoint, read_weights
 
-TASK = "detection"
+TASK, SEGMENTATION = "detection", "segmentation"
 # What would make timm open other files on behalf of a weights file.
 _FORBIDDEN = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 
@@ -30,9 +32,20 @@ def load_detector(path: Path, *, fused: bool = False) -> tuple[GeneralizedRCNN, 
     Raises:
         ValueError: a file that is missing, damaged or foreign, or of another kind of network.
     """
+    return _load(path, TASK, lambda card: {"backbone": card.model}, create_detector, fused=fused)
+
+
+def load_segmenter(path: Path, *, fused: bool = False) -> tuple[SemanticPyramid, WeightsCard]:
+    """Build the segmenter of a weights file, ready for inference; arguments and errors as of `load_detector`."""
+    return _load(path, SEGMENTATION, lambda card: {"name": card.model}, create_segmenter, fused=fused)
+
+
+def _load(
+    path: Path, task: str, named: Callable[[WeightsCard], dict[str, str]], create: Callable[..., Any], *, fused: bool
+) -> tuple[Any, WeightsCard]:
     entries, card = (read_checkpoint if path.suffix == ".ckpt" else read_weights)(path)
-    if card.task != TASK:
-        raise ValueError(f"{path} is a network for {card.task}, not a detector")
+    if card.task != task:
+        raise ValueError(f"{path} is a network for {card.task}, not for {task}")
     ids = card.data.get("category_ids", [])
     if not (isinstance(ids, list) and len(ids) == len(card.class_names) and all(isinstance(i, int) for i in ids)):
         raise ValueError(f"{path} is damaged: it has the category ids {ids!r:.80} for {len(card.class_names)} classes")
@@ -40,10 +53,10 @@ def load_detector(path: Path, *, fused: bool = False) -> tuple[GeneralizedRCNN, 
     if refused:
         raise ValueError(f"{path} cannot be used: its arguments may not include {', '.join(sorted(refused))}")
     try:
-        network = create_detector(backbone=card.model, num_classes=len(card.class_names), **card.kwargs)
+        network = create(num_classes=len(card.class_names), **named(card), **card.kwargs)
     # A constructor stumbles over strange arguments in any way.
     except Exception as error:
-        raise ValueError(f"{path} describes a detector that cannot be built: {error}") from error
+        raise ValueError(f"{path} describes a network for {task} that cannot be built: {error}") from error
     for name, value in entries.items():
         if not value.isfinite().all():
             raise ValueError(f"{path}: {name} holds infinite values or none (NaN); its training has diverged")

@@ -102,6 +102,8 @@ def load_artefact(path: Path) -> tuple[nn.Module, WeightsCard]:
     """
     network = open_onnx(path) if path.suffix == ENDINGS["onnx"] else open_openvino(path)
     said = network.description if isinstance(network.description, dict) else {}
+    if said.get("task", "classification") != "classification":
+        raise ValueError(f"{path} is for {said['task']}; this command takes weights.safetensors of such networks")
     if not {"model", "class_names", "preprocessing"} <= said.keys():
         raise ValueError(f"{path} does not say its classes and preprocessing; use a file that `cotnet export` wrote")
     known = {key: said[key] for key in ("model", "class_names", "preprocessing")}

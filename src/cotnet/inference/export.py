@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from cotnet.inference.artefacts import open_onnx, open_openvino, open_torch
-from cotnet.inference.exporters import INPUT, OPSET, OUTPUT, Exporter, input_shape, other_size
+from cotnet.inference.exporters import INPUT, OPSET, OUTPUT, Exporter, input_shape, other_size, output_shape
 from cotnet.inference.formats import artefact_files
 from cotnet.inference.parity import Parity, compare
-from cotnet.inference.pictures import PictureReader
+from cotnet.inference.pictures import PictureReader, Reader
 from cotnet.models.weights_file import WeightsCard
 
 NOISE = 16  # pictures of noise where there are no real ones
@@ -36,6 +36,7 @@ def export(
     *,
     pictures: Sequence[str] = (),
     tolerance: float = 1e-4,
+    read: Reader | None = None,
 ) -> list[Path]:
     """Write a network in every format asked for; all of them, or after an error none.
 
@@ -47,6 +48,7 @@ def export(
         report: receives each format with its description and its parity, before it is judged.
         pictures: files to compare the answers on; without any, `NOISE` pictures of noise.
         tolerance: largest error of a logit, relative to the largest logit.
+        read: from a picture's path to the network's input, of any size; by default as the card says.
 
     Returns:
         The files.
@@ -54,7 +56,8 @@ def export(
     Raises:
         ValueError: the network cannot be exported, or answers differently afterwards.
     """
-    size = int(card.preprocessing["input_size"][-1])
+    size = int(card.preprocessing["input_size"][1])
+    reading = (PictureReader(card), _BATCH) if read is None else (read, 1)
     exporter = Exporter(network, size)
     program = exporter.program
     sizes = [(size, size), other_size(size)] if "height" in input_shape(program) else [(size, size)]
@@ -64,8 +67,12 @@ def export(
             description = _describe(card, program, form)
             paths = artefact_files(form, Path(folder) / stem.name)
             exporter.write(form, paths[0], description)
-            inputs = _batches(pictures, card) if pictures else _noise(size)
-            parity = compare(network, _OPENERS[form](paths[0]), sizes, inputs, tolerance=tolerance)
+            inputs = _batches(pictures, *reading) if pictures else _noise(size)
+            other = _OPENERS[form](paths[0])
+            try:
+                parity = compare(network, other, sizes, inputs, tolerance=tolerance)
+            except (AssertionError, RuntimeError) as error:  # a program holds to what it was traced with
+                raise ValueError(f"the {form} artefact cannot be run: {error}; nothing was written") from error
             report(form, description, parity)
             if parity.fault:
                 raise ValueError(f"the {form} artefact is wrong: {parity.fault}; nothing was written")
@@ -82,20 +89,20 @@ def _describe(card: WeightsCard, program: ExportedProgram, form: str) -> dict[st
 
     return {
         "model": card.model,
+        "task": card.task,
         "class_names": card.class_names,
         "preprocessing": card.preprocessing,
         "input": {"name": INPUT, "shape": input_shape(program), "dtype": "float32", "order": "RGB"},
-        "output": {"name": OUTPUT, "shape": ["batch", len(card.class_names)], "dtype": "float32"},
+        "output": {"name": OUTPUT, "shape": output_shape(program), "dtype": "float32"},
         "written_by": {"cotnet": __version__, "torch": torch.__version__},
         **({} if form == "torch" else {"opset": OPSET}),
     }
 
 
-def _batches(paths: Sequence[str], card: WeightsCard) -> Iterator[Tensor]:
-    read = PictureReader(card)
-    for start in range(0, len(paths), _BATCH):
+def _batches(paths: Sequence[str], read: Reader, count: int) -> Iterator[Tensor]:
+    for start in range(0, len(paths), count):
         batch = []
-        for path in paths[start : start + _BATCH]:
+        for path in paths[start : start + count]:
             x = read(path)
             if isinstance(x, str):
                 raise ValueError(f"cannot read the picture {path}: {x}; repair or remove it")

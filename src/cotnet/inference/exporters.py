@@ -5,7 +5,7 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,25 @@ def _export(network: nn.Module, sample: Tensor, dynamic: dict[int, Any]) -> Expo
 
 def input_shape(program: ExportedProgram) -> list[int | str]:
     """[batch, 3, height, width] with a name for what may vary and a number for what may not."""
-    name = program.graph_signature.user_inputs[0]
+    sides = _shape(program, program.graph_signature.user_inputs[0])
+    axes = ("batch", "channels", "height", "width")
+    return [axis if isinstance(side, torch.SymInt) else int(side) for side, axis in zip(sides, axes, strict=True)]
+
+
+def output_shape(program: ExportedProgram, number: int = 0) -> list[int | str]:
+    """As `input_shape`, of an output; an axis that follows from the picture's size otherwise has a name of its own."""
+    signature = program.graph_signature
+    name = signature.user_outputs[number]
+    known = dict(zip(map(str, _shape(program, signature.user_inputs[0])), input_shape(program), strict=True))
+    return [
+        known.get(str(side), f"{name}_{axis}") if isinstance(side, torch.SymInt) else int(side)
+        for axis, side in enumerate(_shape(program, name))
+    ]
+
+
+def _shape(program: ExportedProgram, name: str) -> torch.Size:
     [node] = [node for node in program.graph.nodes if node.name == name]
-    sides = zip(node.meta["val"].shape, ("batch", "channels", "height", "width"), strict=True)
-    return [axis if isinstance(side, torch.SymInt) else int(side) for side, axis in sides]
+    return node.meta["val"].shape
 
 
 class Exporter:
@@ -83,12 +98,14 @@ class Exporter:
     Args:
         network: in eval mode, on the CPU.
         size: side of its usual pictures in pixels.
+        outputs: what to call what it gives.
 
     Raises:
         ValueError: as `trace`; on writing ONNX or OpenVINO: the network needs an operator that is not ONNX's own.
     """
 
-    def __init__(self, network: nn.Module, size: int):
+    def __init__(self, network: nn.Module, size: int, outputs: Sequence[str] = (OUTPUT,)):
+        self.outputs = outputs
         network = copy.deepcopy(network).requires_grad_(False)
         # Inside the layers the exporter for ONNX folds, and `fuse` would leave rearrangements in the program.
         fold_batchnorms(network, (CoTLayer, CoXtLayer))
@@ -137,14 +154,16 @@ class Exporter:
                 verbose=False,
                 opset_version=OPSET,
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=list(self.outputs),
             )
         assert exported is not None
         model = exported.model_proto
         foreign = {node.domain for node in model.graph.node} - {"", "ai.onnx"}
         if foreign or model.functions:
             raise ValueError(f"the network needs operators beyond ONNX's own, of {', '.join(sorted(foreign))}")
-        for value, shape in ((model.graph.input[0], input_shape(self.program)), (model.graph.output[0], ["batch"])):
+        shapes = [input_shape(self.program)]
+        shapes += [output_shape(self.program, number) for number in range(len(self.outputs))]
+        for value, shape in zip((*model.graph.input, *model.graph.output), shapes, strict=True):
             for dim, side in zip(value.type.tensor_type.shape.dim, shape, strict=False):
                 if isinstance(side, str):
                     dim.dim_param = side

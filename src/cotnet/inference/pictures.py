@@ -15,7 +15,7 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from cotnet.models.rgb import to_rgb
+from cotnet.models.rgb import to_rgb, upright
 from cotnet.models.weights_file import WeightsCard
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -126,18 +126,33 @@ class PictureReader:
         self.transform = input_transform(card)
 
     def __call__(self, path: str) -> Tensor | str:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow's advice on odd files that it reads all the same
-                with Image.open(_source(path)) as picture:
-                    return self.transform(to_rgb(picture))
-        # Decoders raise whatever their format makes them stumble over.
-        except Exception as error:
-            kind = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-            return " ".join(kind.split()) or type(error).__name__
+        return read_input(path, self.transform)
+
+
+def read_input(path: str, transform: Callable[[Image.Image], Tensor]) -> Tensor | str:
+    """What a transform makes of the picture at a path, or the reason why it cannot be read."""
+    try:
+        return transform(open_picture(path))
+    # Decoders raise whatever their format makes them stumble over.
+    except Exception as error:
+        kind = "it is not a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        return " ".join(kind.split()) or type(error).__name__
+
+
+def open_picture(path: str) -> Image.Image:
+    """The picture at a path, or in an archive, in RGB and upright as its EXIF orientation says.
+
+    Raises:
+        Exception: it cannot be decoded; what is raised depends on the format.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's advice on odd files that it reads all the same
+        with Image.open(_source(path)) as picture:
+            return to_rgb(upright(picture))
 
 
 Batch = list[tuple[str, Tensor | str]]
+Reader = Callable[[str], Tensor | str]
 
 
 class PictureBatches(IterableDataset[Batch]):
@@ -145,14 +160,14 @@ class PictureBatches(IterableDataset[Batch]):
 
     Args:
         paths: of the pictures; iterated over by every worker for itself.
-        card: says how a picture becomes the input.
+        read: from a path to the input, or to the reason why there is none.
         batch_size: pictures in a batch.
         rank: number of this process.
         processes: how many there are.
     """
 
-    def __init__(self, paths: Iterable[str], card: WeightsCard, batch_size: int, *, rank: int = 0, processes: int = 1):
-        self.paths, self.read, self.batch_size = paths, PictureReader(card), batch_size
+    def __init__(self, paths: Iterable[str], read: Reader, batch_size: int, *, rank: int = 0, processes: int = 1):
+        self.paths, self.read, self.batch_size = paths, read, batch_size
         self.rank, self.processes = rank, processes
 
     def __iter__(self) -> Iterator[Batch]:

@@ -1,6 +1,6 @@
 """Prediction over any number of pictures, batch by batch."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cotnet.inference.pictures import Batch, PictureBatches
+from cotnet.inference.pictures import Batch, PictureBatches, PictureReader, Reader
 from cotnet.inference.trainer import quiet_trainer
 from cotnet.models.weights_file import WeightsCard
 
@@ -41,9 +41,7 @@ def predict(
     batch_size: int = 32,
     workers: int = 2,
 ) -> None:
-    """Predict pictures and hand each prediction to `write`, in order; memory does not grow with their number.
-
-    Processes that torchrun started take the batches in turn, and the first of them writes.
+    """Predict pictures and hand each prediction to `write`, in order, as `each_picture` does.
 
     Args:
         network: in eval mode.
@@ -54,59 +52,85 @@ def predict(
         batch_size: pictures at a time.
         workers: processes that decode.
     """
-    writer = _Writer(write, card.class_names)
+    topk = min(topk, len(card.class_names))
+
+    def answer(network: nn.Module, inputs: list[Tensor]) -> list[tuple[list[str], list[float]]]:
+        top = network(torch.stack(inputs)).softmax(1).topk(topk)
+        names = [[card.class_names[i] for i in row] for row in top.indices.tolist()]
+        return list(zip(names, top.values.tolist(), strict=True))
+
+    def take(path: str, found: tuple[list[str], list[float]] | None, error: str | None) -> None:
+        classes, probabilities = found or ([], [])
+        write(Prediction(path, classes, probabilities, error))
+
+    each_picture(network, answer, PictureReader(card), paths, take, batch_size=batch_size, workers=workers)
+
+
+def each_picture(
+    network: nn.Module,
+    answer: Callable[[nn.Module, list[Tensor]], Sequence[Any]],
+    read: Reader,
+    paths: Iterable[str],
+    write: Callable[[str, Any, str | None], None],
+    *,
+    batch_size: int,
+    workers: int,
+) -> None:
+    """Put pictures through a network, in order; memory does not grow with their number.
+
+    Processes that torchrun started take the batches in turn, and the first of them writes.
+
+    Args:
+        network: in eval mode.
+        answer: the network's plain answers to the inputs of a batch, one for each.
+        read: from a path to an input, or to the reason why there is none.
+        paths: the pictures, iterated over several times: to count them, and by every worker for itself.
+        write: receives path, answer and no error, or no answer and the reason why the picture could not be read.
+        batch_size: pictures at a time.
+        workers: processes that decode.
+    """
+    writer = _Writer(write)
     trainer = quiet_trainer(callbacks=[writer])
     batches = -(-sum(1 for _ in paths) // batch_size)
     rank, processes = trainer.global_rank, trainer.world_size
     writer.rounds = -(-batches // processes)
     own = len(range(rank, batches, processes))
-    pictures = PictureBatches(paths, card, batch_size, rank=rank, processes=processes)
+    pictures = PictureBatches(paths, read, batch_size, rank=rank, processes=processes)
     loader = DataLoader(pictures, None, num_workers=0 if own <= 1 else min(workers, own))
-    topk = min(topk, len(card.class_names))
-    trainer.predict(_TopK(network, topk).eval(), loader, return_predictions=False)
+    trainer.predict(_Answers(network, answer).eval(), loader, return_predictions=False)
     while writer.rounds:  # a process without a batch in the last round takes part in it all the same
         writer.write_round(trainer, [])
 
 
-class _TopK(LightningModule):
-    def __init__(self, network: nn.Module, topk: int):
+class _Answers(LightningModule):
+    def __init__(self, network: nn.Module, answer: Callable[[nn.Module, list[Tensor]], Sequence[Any]]):
         super().__init__()
-        self.network, self.topk = network, topk
+        self.network, self.answer = network, answer
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[list[list[float]], list[list[int]]]:
+    def predict_step(self, batch: Batch, batch_idx: int) -> Sequence[Any]:
         inputs = [x.to(self.device) for _, x in batch if isinstance(x, Tensor)]
-        if not inputs:
-            return [], []
-        top = self.network(torch.stack(inputs)).softmax(1).topk(self.topk)
-        return top.values.tolist(), top.indices.tolist()
+        return self.answer(self.network, inputs) if inputs else []
 
 
 class _Writer(Callback):
     """Writes batch after batch; of several processes the first one writes what each has of a round."""
 
-    def __init__(self, write: Callable[[Prediction], None], class_names: list[str]):
-        self.write, self.class_names, self.rounds = write, class_names, 0
+    def __init__(self, write: Callable[[str, Any, str | None], None]):
+        self.write, self.rounds = write, 0
 
     def on_predict_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        rows = zip(*outputs, strict=True)
-        predictions = []
-        for path, x in batch:
-            if isinstance(x, str):
-                predictions.append(Prediction(path, [], [], error=x))
-            else:
-                probabilities, classes = next(rows)
-                predictions.append(Prediction(path, [self.class_names[i] for i in classes], probabilities))
-        self.write_round(trainer, predictions)
+        answers = iter(outputs)
+        self.write_round(trainer, [(p, None, x) if isinstance(x, str) else (p, next(answers), None) for p, x in batch])
 
-    def write_round(self, trainer: Any, predictions: list[Prediction]) -> None:
+    def write_round(self, trainer: Any, rows: list[tuple[str, Any, str | None]]) -> None:
         """Write what all processes have of a round; every one of them has to call this."""
         self.rounds -= 1
-        gathered: list[Any] | None = [predictions]
+        gathered: list[Any] | None = [rows]
         if trainer.world_size > 1:
             gathered = [None] * trainer.world_size if trainer.is_global_zero else None
-            torch.distributed.gather_object(predictions, gathered)
+            torch.distributed.gather_object(rows, gathered)
         for part in gathered or []:
-            for prediction in part:
-                self.write(prediction)
+            for row in part:
+                self.write(*row)

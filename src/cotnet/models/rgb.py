@@ -1,7 +1,7 @@
 """Any picture as the 8-bit RGB that networks take."""
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -20,3 +20,12 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         known = (1.0, 255.0, 65535.0) if picture.mode == "F" else (255.0, 65535.0)
         top = next((bound for bound in known if largest <= bound), largest)
     return Image.fromarray((255 * values / top).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says; as it is where that says nothing or is damaged."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    # Readers of damaged EXIF data stumble in any way, and the pixels may be sound all the same.
+    except Exception:
+        return picture
