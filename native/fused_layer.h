@@ -13,6 +13,7 @@
 #include "gemm.h"
 #include "parallel.h"
 #include "pixel.h"
+#include "spread.h"
 #include "weight_rows.h"
 #include "window.h"
 #include "workspace.h"
@@ -28,7 +29,7 @@ template <class T> class FusedLayer {
         pixels_(f.height * f.width),
         tiles_(2 * ((pixels_ + 2 * kTile - 1) / (2 * kTile))),
         p_(window_problem()),
-        runs_(Runs::of<T>(p_)) {}
+        spread_(Runs::of<T>(p_)) {}
 
   int run() const {
     const int64_t threads = f_.batch * pixels_ * f_.channels < (1 << 14) ? 1 : f_.threads;
@@ -225,15 +226,15 @@ template <class T> class FusedLayer {
 
   // Rows first to last of the dynamic context, and the sums of both contexts over them.
   int rows(const Picture& a, int64_t first, int64_t last) const {
-    const int64_t together = pixels_together<T>(p_, taps_), maps = runs_.maps, wrapped = runs_.stored<T>();
+    const Runs& runs = spread_.runs();
+    const int64_t together = pixels_together<T>(p_, taps_), pixel = f_.groups * taps_ * runs.maps;
     Scratch scratch;
     ValueWindow<T> reads(scratch, p_);
-    Window<T> window{reads.x, scratch.take<const T*>(taps_), 0, 0, runs_.wraps ? taps_ * wrapped : taps_ * maps};
+    Window<T> window{reads.x, scratch.take<const T*>(taps_), 0, 0, taps_ * runs.maps};
     T* weights = scratch.take<T>(together * weights_);
-    T* again = runs_.wraps ? scratch.take<T>(together * f_.groups * taps_ * wrapped) : weights;
+    T* as_read = spread_.needed ? scratch.take<T>(together * pixel) : weights;
     if (scratch.failed) return kOutOfMemory;
-    const int64_t pixel = runs_.wraps ? f_.groups * taps_ * wrapped : weights_;
-    for (int64_t t = 0; t < taps_; ++t) window.w[t] = again + t * (runs_.wraps ? wrapped : maps);
+    for (int64_t t = 0; t < taps_; ++t) window.w[t] = as_read + t * runs.maps;
 
     for (int64_t i = first; i < last; ++i) {
       float* sums = a.sums + i * f_.channels;
@@ -242,14 +243,12 @@ template <class T> class FusedLayer {
       for (int64_t begin = 0; begin < f_.width; begin += together) {
         const int64_t end = begin + together < f_.width ? begin + together : f_.width;
         normalise(a, i * f_.width + begin, end - begin, weights);
-        if (runs_.wraps)
-          for (int64_t r = 0; r < (end - begin) * f_.groups * taps_; ++r)
-            wrap_maps(runs_, again + r * wrapped, weights + r * maps);
+        if (spread_.needed) spread_(as_read, weights, (end - begin) * f_.groups * taps_);
         for (int64_t j = begin; j < end; ++j) {
           const int64_t at_pixel = (i * f_.width + j) * f_.channels;
           reads.move_to(j);
           window.x_at = reads.at, window.w_at = (j - begin) * pixel;
-          sum_(runs_, a.out + at_pixel, window, taps_);
+          sum_(runs, a.out + at_pixel, window, taps_);
           activate(a.out + at_pixel, a.static_context + at_pixel, sums);
         }
       }
@@ -329,8 +328,8 @@ template <class T> class FusedLayer {
   const FusedProblem& f_;
   const int64_t taps_, weights_, pixels_, tiles_;
   const Problem p_;
-  const Runs runs_;
-  const SumTaps<T> sum_ = sum_taps_for<T>(runs_, taps_);
+  const Spread<T> spread_;
+  const SumTaps<T> sum_ = sum_taps_for<T>(spread_.runs(), taps_);
 };
 
 }  // namespace

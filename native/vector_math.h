@@ -42,6 +42,19 @@ COTNET_INLINE Floats reciprocal(Floats x) {
 COTNET_INLINE Floats sigmoid(Floats x) { return reciprocal(1.0f + exp_of(-x)); }
 COTNET_INLINE Floats silu(Floats x) { return x * sigmoid(x); }
 
+// Lane l of the result is lane index[l].
+COTNET_INLINE Floats permute(Floats x, const int32_t* index) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_permutexvar_ps(_mm512_loadu_si512(index), (__m512)x);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_permutevar8x32_ps((__m256)x, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index)));
+#else
+  Floats y;
+  for (int l = 0; l < kLanes<float>; ++l) y[l] = x[index[l]];
+  return y;
+#endif
+}
+
 COTNET_INLINE float sum_lanes(Floats x) {
   float sum = 0;
   for (int l = 0; l < kLanes<float>; ++l) sum += x[l];

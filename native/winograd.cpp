@@ -1,9 +1,10 @@
 // cotnet::winograd_conv: a 3x3 convolution, stride 1, zero padding 1, with 4 multiplications an output instead of 9
 // (Lavin and Gray, arXiv 1509.09308). A tile of 2x2 outputs reads 4x4 inputs.
 //
-// Legend: 16 transformed positions, T tiles of a block, C channels of a group.
+// Legend: 16 transformed positions, T tiles of a block, C channels of the groups that are done together.
 #include "winograd.h"
 
+#include "direct.h"
 #include "gemm.h"
 #include "parallel.h"
 #include "scratch.h"
@@ -21,33 +22,41 @@ class Winograd {
         columns_((p.width + 1) / 2),
         in_(p.in_channels / p.groups),
         out_(p.out_channels / p.groups),
+        together_(groups_together()),
         all_(p.batch * rows_ * columns_) {
     block_ = 2 * kBlock;  // so few that transformed tiles and products stay near
     if (block_ > all_) block_ = all_;
     // The positions of a tile lie a cache line off a power of two, or they would all fall into one set of the cache.
-    in_pitch_ = block_ * in_ + 16, out_pitch_ = block_ * out_ + 16;
+    in_pitch_ = block_ * together_ * in_ + 16, out_pitch_ = block_ * together_ * out_ + 16;
   }
 
   int run() const {
     const int64_t blocks = (all_ + block_ - 1) / block_;
     const int64_t threads = all_ * p_.in_channels < (1 << 12) ? 1 : p_.threads;
-    return share_out(threads, blocks * p_.groups, [&](int64_t begin, int64_t end) {
+    return share_out(threads, blocks * (p_.groups / together_), [&](int64_t begin, int64_t end) {
       Scratch scratch;
-      const float* zeros = scratch.take<float>(in_);
+      const float* zeros = scratch.take<float>(together_ * in_);
       Carver carver{workspace().reserve(kPositions * (in_pitch_ + out_pitch_) * int64_t(sizeof(float)) + 256)};
       if (scratch.failed || carver.base == 0) return int(kOutOfMemory);
       float* inputs = carver.take<float>(kPositions * in_pitch_);
       float* products = carver.take<float>(kPositions * out_pitch_);
       for (int64_t task = begin; task < end; ++task) {
-        // A group's blocks one after the other: its weights stay in the second cache.
+        // The blocks of the same groups one after the other: their weights stay in the second cache.
         const int64_t first = task % blocks * block_, left = all_ - first;
-        block(first, left < block_ ? left : block_, task / blocks, inputs, products, zeros);
+        block(first, left < block_ ? left : block_, task / blocks * together_, inputs, products, zeros);
       }
       return int(kDone);
     });
   }
 
  private:
+  // Groups so narrow that one alone would leave lanes of the transforms' vectors empty are done with others.
+  int64_t groups_together() const {
+    for (int64_t groups = 1; groups <= p_.groups && groups * in_ <= 4 * kColumns; ++groups)
+      if (p_.groups % groups == 0 && groups * in_ >= kColumns && groups * in_ % kLanes<float> == 0) return groups;
+    return 1;
+  }
+
   struct Tile {
     int64_t picture, row, column;  // of its first output
   };
@@ -63,17 +72,20 @@ class Winograd {
     return {t.picture + 1, 0, 0};
   }
 
+  // Tiles first to first + count of some groups.
   void block(int64_t first, int64_t count, int64_t group, float* inputs, float* products, const float* zeros) const {
+    const int64_t in = together_ * in_, out = together_ * out_;
     Tile at = tile(first);
-    for (int64_t t = 0; t < count; ++t, at = next(at)) transform_input(at, group, inputs + t * in_, zeros);
+    for (int64_t t = 0; t < count; ++t, at = next(at)) transform_input(at, group, inputs + t * in, zeros);
     const int64_t panels = (out_ + kPanel - 1) / kPanel * kPanel;
-    for (int64_t position = 0; position < kPositions; ++position) {
-      const Input input{inputs + position * in_pitch_, in_, in_};
-      multiply_tile(&input, 1, count, p_.weights + (group * kPositions + position) * panels * in_, nullptr, out_, false,
-                    products + position * out_pitch_, out_);
-    }
+    for (int64_t g = 0; g < together_; ++g)
+      for (int64_t position = 0; position < kPositions; ++position) {
+        const Input input{inputs + position * in_pitch_ + g * in_, in, in_};
+        multiply_tile(&input, 1, count, p_.weights + ((group + g) * kPositions + position) * panels * in_, nullptr, out_,
+                      false, products + position * out_pitch_ + g * out_, out);
+      }
     at = tile(first);
-    for (int64_t t = 0; t < count; ++t, at = next(at)) transform_output(at, group, products + t * out_);
+    for (int64_t t = 0; t < count; ++t, at = next(at)) transform_output(at, group, products + t * out);
   }
 
   // B^T d B for a tile d of 4x4 inputs; position q of the result goes to at[q * in_pitch_].
@@ -87,7 +99,7 @@ class Winograd {
         from[4 * u + v] = inside ? p_.x + pixel * p_.in_channels + group * in_ : zeros;
       }
     const int64_t pitch = in_pitch_;
-    over_vectors(in_, [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
+    over_vectors(together_ * in_, [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
       Floats d[kPositions], half[kPositions];
 #pragma GCC unroll 16
       for (int q = 0; q < kPositions; ++q) d[q] = get(from[q] + c);
@@ -114,7 +126,7 @@ class Winograd {
     const bool below = t.row + 1 < p_.height, right = t.column + 1 < p_.width;
     float* to = p_.out + ((t.picture * p_.height + t.row) * p_.width + t.column) * p_.out_channels + group * out_;
     const float* bias = p_.bias + group * out_;
-    over_vectors(out_, [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
+    over_vectors(together_ * out_, [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
       Floats m[kPositions], upper[4], lower[4];
 #pragma GCC unroll 16
       for (int q = 0; q < kPositions; ++q) m[q] = get(from + q * pitch + c);
@@ -136,12 +148,16 @@ class Winograd {
   }
 
   const WinogradProblem& p_;
-  const int64_t rows_, columns_, in_, out_, all_;
+  const int64_t rows_, columns_, in_, out_;  // of a group
+  const int64_t together_, all_;
   int64_t block_, in_pitch_, out_pitch_;
 };
 
 }  // namespace
 
 namespace COTNET_ISA {
-int winograd_conv(const WinogradProblem* p) { return Winograd(*p).run(); }
+int winograd_conv(const WinogradProblem* p) {
+  const bool narrow = p->in_channels <= kNarrow * p->groups && p->out_channels <= kNarrow * p->groups;
+  return narrow ? DirectConv(*p).run() : Winograd(*p).run();
+}
 }

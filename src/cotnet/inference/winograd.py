@@ -1,13 +1,15 @@
-"""3x3 convolutions by minimal filtering, where a CPU is faster so."""
+"""3x3 convolutions by minimal filtering, or directly in narrow groups, where a CPU is faster so."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotnet.ops.local_aggregation.interface import exporting
-from cotnet.ops.winograd_conv import transform, winograd_conv
+from cotnet.ops.winograd_conv import is_narrow, transform, winograd_conv
 
-# Narrower groups are mostly transforms; for fewer pixels the weights, 16 / 9 as many, take longer to read.
-_NARROWEST, _FEWEST = 32, 256
+# Channels of a group: narrower ones leave vectors empty, or are mostly transforms.
+_NARROWEST_DIRECT, _NARROWEST = 8, 24
+# For fewer pixels to an input channel of a group the transformed weights, 16 / 9 as many, take longer to read.
+_FEWEST = 1 / 3
 
 
 class WinogradConv(nn.Conv2d):
@@ -31,13 +33,16 @@ class WinogradConv(nn.Conv2d):
     @staticmethod
     def suits(conv: nn.Module) -> bool:
         """Whether a convolution can be made this way, and gains by it."""
+        if not isinstance(conv, nn.Conv2d):
+            return False
+        direct = is_narrow(conv.in_channels, conv.out_channels, conv.groups)
+        narrowest = _NARROWEST_DIRECT if direct else _NARROWEST
         return (
-            isinstance(conv, nn.Conv2d)
-            and conv.kernel_size == (3, 3)
+            conv.kernel_size == (3, 3)
             and conv.stride == conv.dilation == (1, 1)
             and conv.padding in ((1, 1), "same")
             and conv.padding_mode == "zeros"
-            and min(conv.in_channels, conv.out_channels) >= _NARROWEST * conv.groups
+            and min(conv.in_channels, conv.out_channels) >= narrowest * conv.groups
         )
 
     def _refresh(self, incompatible_keys: object) -> None:
@@ -46,7 +51,8 @@ class WinogradConv(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C_out, H, W]."""
         assert self.bias is not None
-        few = not exporting() and input.shape[0] * input.shape[2] * input.shape[3] < _FEWEST
+        pixels = input.shape[0] * input.shape[2] * input.shape[3]
+        few = not exporting() and pixels < _FEWEST * self.weight.shape[1]
         if few or input.dtype != self.weight.dtype:  # under autocast, which chooses the type
             y = super().forward(input)
             return F.relu(y) if self.relu else y

@@ -8,7 +8,15 @@ from cotnet.ops import native_library
 from cotnet.ops.winograd_conv import contract, transform, winograd_conv
 
 # channels in and out, groups, batch, height, width
-SHAPES = [(64, 64, 1, 2, 7, 13), (8, 8, 4, 1, 1, 1), (48, 24, 4, 2, 9, 3), (5, 3, 1, 3, 2, 33), (256, 256, 4, 1, 13, 2)]
+SHAPES = [
+    (64, 64, 1, 2, 7, 13),
+    (18, 17, 1, 1, 1, 1),
+    (192, 72, 8, 2, 9, 3),
+    (85, 35, 5, 1, 4, 5),
+    (256, 256, 4, 1, 13, 2),
+]
+# Several narrow groups share vectors in their transforms, or are done directly; the last goes round two threads.
+SHAPES += [(8, 8, 4, 1, 1, 1), (48, 24, 4, 2, 9, 3), (5, 3, 1, 3, 2, 33), (96, 96, 8, 1, 5, 26), (64, 64, 4, 2, 31, 27)]
 
 
 def arguments(inputs, outputs, groups, batch, height, width, dtype=torch.float32):
@@ -20,8 +28,8 @@ def arguments(inputs, outputs, groups, batch, height, width, dtype=torch.float32
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_native_equals_float64(shape, isa, layout):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_native_equals_float64(shape, isa, threads):
     library = native_library.load()
     if isinstance(library, str):
         pytest.skip(library)
@@ -31,33 +39,41 @@ def test_native_equals_float64(shape, isa, layout):
     except RuntimeError as reason:
         pytest.skip(str(reason))
     x, weight, transformed, bias, groups = arguments(*shape)
-    actual = winograd_conv(x.contiguous(memory_format=layout), weight, transformed, bias, groups=groups, relu=True)
-    library.choose(before)
+    layout = torch.channels_last if threads > 1 else torch.contiguous_format
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        actual = winograd_conv(x.contiguous(memory_format=layout), weight, transformed, bias, groups=groups, relu=True)
+    finally:
+        library.choose(before)
+        torch.set_num_threads(threads_before)
     exact = F.relu(F.conv2d(x.double(), weight.double(), bias.double(), padding=1, groups=groups))
     # A tile's transform adds up to 16 inputs and the result's as many products.
     assert (actual - exact).abs().max() < 32 * torch.finfo(torch.float32).eps * exact.abs().max()
     assert actual.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_planted_mistake_is_seen():
-    x, weight, _, bias, groups = arguments(*SHAPES[0])
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[-1]], ids=str)
+def test_a_planted_mistake_is_seen(shape):
+    x, weight, _, bias, groups = arguments(*shape)
     wrong = winograd_conv(x, weight, transform(weight.transpose(2, 3), groups), bias, groups=groups)
     assert (wrong - F.conv2d(x, weight, bias, padding=1, groups=groups)).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_contract(dtype):
-    torch.library.opcheck(contract.conv, (*arguments(*SHAPES[2], dtype=dtype), True))
+@pytest.mark.parametrize("shape", [SHAPES[2], SHAPES[6]], ids=str)
+def test_contract(dtype, shape):
+    torch.library.opcheck(contract.conv, (*arguments(*shape, dtype=dtype), True))
 
 
 @pytest.mark.parametrize(
     ("change", "kind", "words"),
     [
-        ({"x": torch.zeros(2, 48, 0, 3)}, ValueError, r"\[2, 48, 0, 3\]"),
+        ({"x": torch.zeros(2, 192, 0, 3)}, ValueError, r"\[2, 192, 0, 3\]"),
         ({"groups": 5}, ValueError, "groups=5"),
-        ({"weight": torch.zeros(24, 12, 5, 5)}, ValueError, r"\[24, 12, 5, 5\]"),
-        ({"transformed": torch.zeros(1, 12, 32)}, ValueError, r"expected transformed \[64, 12, 32\]"),
-        ({"bias": torch.zeros(24, dtype=torch.float64)}, TypeError, "float64"),
+        ({"weight": torch.zeros(72, 24, 5, 5)}, ValueError, r"\[72, 24, 5, 5\]"),
+        ({"transformed": torch.zeros(1, 24, 32)}, ValueError, r"expected transformed \[128, 24, 32\]"),
+        ({"bias": torch.zeros(72, dtype=torch.float64)}, TypeError, "float64"),
     ],
 )
 def test_errors_show_the_values(change, kind, words):
@@ -65,3 +81,10 @@ def test_errors_show_the_values(change, kind, words):
     x, weight, transformed, bias, groups = (dict(zip(names, arguments(*SHAPES[2]), strict=True)) | change).values()
     with pytest.raises(kind, match=words):
         winograd_conv(x, weight, transformed, bias, groups=groups)
+
+
+def test_narrow_groups_have_panels_of_their_own():
+    x, weight, transformed, bias, groups = arguments(*SHAPES[6])
+    assert transformed.shape == (4, 9 * 12, 32)
+    with pytest.raises(ValueError, match=r"expected transformed \[4, 108, 32\]"):
+        winograd_conv(x, weight, transformed[:1], bias, groups=groups)

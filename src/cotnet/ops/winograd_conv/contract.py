@@ -1,9 +1,10 @@
-"""The contract of the 3x3 convolution by minimal filtering: one named op for inference, without a gradient.
+"""The contract of the 3x3 convolution that is fast for groups: one named op for inference, without a gradient.
 
 `cotnet::winograd_conv` is `conv2d` of stride 1 with zero padding of 1, then ReLU if asked for; [N, C, H, W] to
 [N, C_out, H, W], channels_last. It is given the weight both plain and transformed; an implementation uses one of them.
 F(2x2, 3x3) of Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, arXiv 1509.09308: a tile of 2 x 2
 outputs takes 16 multiplications instead of 36, and float32 results differ from a plain convolution's by roundings.
+Groups of at most `NARROW` channels are multiplied as they are: transforms would take longer than they save.
 """
 
 import torch
@@ -17,10 +18,23 @@ LIBRARY.define(
     tags=TAGS,
 )
 conv = torch.ops.cotnet.winograd_conv
+NARROW = 16  # channels in and out of a group; kNarrow of native/winograd.h
+
+
+def is_narrow(inputs: int, outputs: int, groups: int) -> bool:
+    """Whether the groups of such a convolution are too narrow for transforms."""
+    return max(inputs, outputs) <= NARROW * groups
 
 
 def transform(weight: Tensor, groups: int) -> Tensor:
-    """A weight [C_out, C / groups, 3, 3] transformed and in panels, [groups * 16 * panels, C / groups, 32]."""
+    """A weight [C_out, C / groups, 3, 3] as the kernel reads it.
+
+    Returns:
+        Transformed and in panels, [groups * 16 * panels, C / groups, 32]; of narrow groups the weight itself in a
+        panel, [groups, 9 * C / groups, 32].
+    """
+    if is_narrow(weight.shape[1] * groups, len(weight), groups):
+        return pack(weight.permute(0, 2, 3, 1).flatten(1), groups)
     basis = weight.new_tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
     spread = torch.einsum("pu,ncuv,qv->pqnc", basis, weight.double(), basis).flatten(0, 1)
     by_group = spread.unflatten(1, (groups, -1)).transpose(0, 1).flatten(0, 2)
@@ -41,6 +55,8 @@ def check(x: Tensor, weight: Tensor, transformed: Tensor, bias: Tensor, groups: 
             f"expected weight [C_out, C / groups, 3, 3] for {channels=}, {groups=}, got {list(weight.shape)}"
         )
     panels = (groups * 16 * -(-outputs // groups // 32), channels // groups, 32)
+    if is_narrow(channels, outputs, groups):
+        panels = (groups, 9 * channels // groups, 32)
     if tuple(transformed.shape) != panels or tuple(bias.shape) != (outputs,):
         raise ValueError(
             f"expected transformed {list(panels)} and bias [{outputs}], "

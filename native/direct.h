@@ -1,0 +1,67 @@
+// A 3x3 convolution of narrow groups, stride 1, zero padding 1, as it is written: for these the transforms of minimal
+// filtering would take longer than its multiplications. Rows of pixels times one panel of weights a group.
+#pragma once
+
+#include "gemm.h"
+#include "parallel.h"
+#include "winograd.h"
+#include "workspace.h"
+
+namespace {
+
+class DirectConv {
+ public:
+  explicit DirectConv(const WinogradProblem& p)
+      : p_(p), in_(p.in_channels / p.groups), out_(p.out_channels / p.groups), row_((p.width + 2) * kPitch) {}
+
+  int run() const {
+    const int64_t threads = p_.batch * p_.height * p_.width * p_.in_channels < (1 << 14) ? 1 : p_.threads;
+    return share_out(threads, p_.batch * p_.height, [&](int64_t begin, int64_t end) {
+      // Three rows of a picture, and one of zeros.
+      const uintptr_t memory = workspace().reserve(4 * row_ * int64_t(sizeof(float)));
+      if (memory == 0) return int(kOutOfMemory);
+      float* const rows = reinterpret_cast<float*>(memory);
+      memset(rows, 0, size_t(4 * row_) * sizeof(float));
+      // Group after group, so that its rows and weights stay in the first cache, and not all rows, for the second.
+      for (int64_t some; begin < end; begin += some) {
+        some = end - begin < kRows ? end - begin : kRows;
+        for (int64_t group = 0; group < p_.groups; ++group) some_rows(group, begin, begin + some, rows);
+      }
+      return int(kDone);
+    });
+  }
+
+ private:
+  static constexpr int kPitch = kNarrow, kRows = 28;
+
+  // Rows begin to end of all pictures' rows.
+  void some_rows(int64_t group, int64_t begin, int64_t end, float* rows) const {
+    int64_t last_read = -1;
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t i = r % p_.height;
+      Input inputs[9];
+      for (int64_t u = 0; u < 3; ++u) {
+        const int64_t row = r + u - 1;
+        const bool inside = i + u >= 1 && i + u <= p_.height;
+        float* to = rows + (inside ? row % 3 : 3) * row_;
+        if (inside && row > last_read) read_row(group, row, to), last_read = row;
+        for (int64_t v = 0; v < 3; ++v) inputs[3 * u + v] = {to + v * kPitch, kPitch, in_};
+      }
+      multiply_tile<kPitch>(inputs, 9, p_.width, p_.weights + group * 9 * in_ * kPanel, p_.bias + group * out_, out_,
+                            p_.relu, p_.out + r * p_.width * p_.out_channels + group * out_, p_.out_channels);
+    }
+  }
+
+  // A row as [1 + width + 1][kPitch]: with a pixel of zeros at both ends, and pixels at distances that the compiler knows.
+  void read_row(int64_t group, int64_t row, float* to) const {
+    const float* from = p_.x + row * p_.width * p_.in_channels + group * in_;
+    over_vectors(in_, [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
+      for (int64_t j = 0; j < p_.width; ++j) put(to + (1 + j) * kPitch + c, get(from + j * p_.in_channels + c));
+    });
+  }
+
+  const WinogradProblem& p_;
+  const int64_t in_, out_, row_;  // channels of a group, floats of a row
+};
+
+}  // namespace
