@@ -139,3 +139,10 @@ def test_planes_set_the_width_of_every_stage():
     assert [info["num_chs"] for info in model.feature_info] == [16, 64, 112, 232]
     with pytest.raises(ValueError, match="expected 3 planes of at least 1, one for each stage"):
         meta("cotnet8_nano", planes=(64, 112))
+
+
+def test_depths_set_the_number_of_blocks_of_every_stage():
+    model = meta("cotnet_nano", num_classes=10, depths=(1, 2, 1), mixers="res2=conv")
+    assert [len(stage) for stage in model.stages()] == [1, 2, 1]
+    with pytest.raises(ValueError, match="expected 3 depths of at least 1, one for each stage"):
+        meta("cotnet_nano", depths=(1, 0, 1))

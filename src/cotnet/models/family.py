@@ -133,10 +133,11 @@ def _create(
     base_width: int | None = None,
     stem_stride: int | None = None,
     planes: Sequence[int] | None = None,
+    depths: Sequence[int] | None = None,
     **kwargs: Any,
 ) -> ResidualNet:
     varied: dict[str, Any] = {"kernel_size": kernel_size, "base_width": base_width, "stem_stride": stem_stride}
-    body = vary(BODIES[name], mixers=mixers, planes=planes, **varied)
+    body = vary(BODIES[name], mixers=mixers, planes=planes, depths=depths, **varied)
     if pretrained:
         kwargs = resolve_weights(name, kwargs)
     return build_model_with_cfg(

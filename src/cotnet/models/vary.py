@@ -1,4 +1,4 @@
-"""Variants of a body: other mixers in chosen stages, another window, another width, another stride of the stem."""
+"""Variants of a body: other mixers in chosen stages, another window, width or depth, another stride of the stem."""
 
 import difflib
 import re
@@ -22,6 +22,7 @@ def vary(
     base_width: int | None = None,
     stem_stride: int | None = None,
     planes: Sequence[int] | None = None,
+    depths: Sequence[int] | None = None,
 ) -> Body:
     """The body with something else in the place of what is given; `None` leaves a thing as it is.
 
@@ -35,6 +36,7 @@ def vary(
         stem_stride: stride of the first convolution; 2 in a body made for small pictures saves three quarters of the
             work.
         planes: the planes of every stage.
+        depths: the number of blocks of every stage.
 
     Raises:
         ValueError: an unknown mixer or stage, or a stage named twice; the message lists what there is. A number out of
@@ -45,10 +47,12 @@ def vary(
     if mixers is not None:
         chosen = dict(_by_stage(mixers, len(stages)))
         stages = tuple(replace(stage, mixers=chosen.get(number, stage.mixers)) for number, stage in enumerate(stages))
-    if planes is not None:
-        if len(planes) != len(stages) or min(planes) < 1:
-            raise ValueError(f"expected {len(stages)} planes of at least 1, one for each stage, got {planes=}")
-        stages = tuple(replace(stage, planes=width) for stage, width in zip(stages, planes, strict=True))
+    for field, name, values in (("planes", "planes", planes), ("depth", "depths", depths)):
+        if values is None:
+            continue
+        if len(values) != len(stages) or min(values) < 1:
+            raise ValueError(f"expected {len(stages)} {name} of at least 1, one for each stage, got {name}={values}")
+        stages = tuple(replace(stage, **{field: value}) for stage, value in zip(stages, values, strict=True))
     fields["stages"] = stages
     if kernel_size is not None:
         fields["kernel_size"] = kernel_size
