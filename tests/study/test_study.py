@@ -12,6 +12,7 @@ from cotnet.cli.main import UnfinishedError
 from cotnet.cli.study import run
 from cotnet.models import count_parameters
 from cotnet.study import Case, Result, Study, compare, load_study, study_names
+from cotnet.study.cells import Cell, train_words
 from cotnet.study.results import write_tables
 
 SMALL = ["--trainer.max_epochs", "1", "--model.warmup_epochs", "0", "--data.size", "8", "--data.batch_size", "14"]
@@ -48,6 +49,12 @@ def test_a_study_leaves_table_report_and_figure(finished):
     assert report.count("--trainer.max_epochs") == 1
     with Image.open(finished / "figure.png") as picture:
         assert picture.width > 1000
+
+
+def test_a_case_without_arguments_has_none_of_the_recipe(tmp_path):
+    case = Case("all", "cotnet_nano")
+    words = train_words(Study("", (case,)), Cell(case, 0, tmp_path), [])
+    assert words[words.index("--model.kwargs") + 1] == "{}"
 
 
 def test_a_finished_cell_is_not_trained_again(finished, capsys):

@@ -147,16 +147,20 @@ def _settings(study: Study, cell: Cell, fields: list[str]) -> dict[str, Any]:
     }
 
 
-def _start(
-    study: Study, cell: Cell, fields: list[str], settings: dict[str, Any], *, threads: int
-) -> "subprocess.Popen[bytes]":
-    words = [sys.executable, "-m", "cotnet", "train", study.recipe]
+def train_words(study: Study, cell: Cell, fields: list[str]) -> list[str]:
+    """The `cotnet` command line of a cell; `fields` are further ones."""
+    words = ["train", study.recipe]
     for name, value in study.fields.items():
         words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
     words += [*fields, "--model.name", cell.case.body, "--seed_everything", str(cell.seed)]
-    if cell.case.kwargs:
-        words += ["--model.kwargs", json.dumps(cell.case.kwargs)]
-    words += ["--runs", str(cell.folder / "runs")]
+    words += ["--model.kwargs", json.dumps(cell.case.kwargs)]  # also empty ones, in the place of the recipe's
+    return [*words, "--runs", str(cell.folder / "runs")]
+
+
+def _start(
+    study: Study, cell: Cell, fields: list[str], settings: dict[str, Any], *, threads: int
+) -> "subprocess.Popen[bytes]":
+    words = [sys.executable, "-m", "cotnet", *train_words(study, cell, fields)]
     earlier = sorted(cell.folder.glob("runs/*/*/last.ckpt"), key=_modified)
     if earlier:
         words += ["--ckpt_path", str(earlier[-1])]
