@@ -6,27 +6,30 @@ from torch.utils.data import Dataset, DistributedSampler
 
 
 class Share(DistributedSampler[int]):
-    """Every `world`-th index of an order: over all processes each index exactly once, none repeated to fill a batch.
+    """Every `world`-th block of an order: over all processes each index exactly once, none repeated to fill a batch.
 
-    The shares of the last processes may be shorter by one. Lightning leaves a DistributedSampler as it is.
+    The shares of the last processes may be shorter by one block. Lightning leaves a DistributedSampler as it is.
 
     Args:
         pictures: What the indices are of.
         order: The indices.
         world: Number of processes.
         rank: Number of this one.
+        block: Indices that stay together, such as a batch's. Fewer where not every process would get a block.
 
     Raises:
         ValueError: There are fewer pictures than processes.
     """
 
-    def __init__(self, pictures: Dataset, order: Sequence[int], *, world: int, rank: int) -> None:
+    def __init__(self, pictures: Dataset, order: Sequence[int], *, world: int, rank: int, block: int = 1) -> None:
         if len(order) < world:
             raise ValueError(
                 f"{len(order)} validation pictures cannot be shared by {world} processes; use fewer of these"
             )
         super().__init__(pictures, world, rank, shuffle=False)
-        self.order = list(order[rank::world])
+        block = min(block, len(order) // world)
+        starts = range(rank * block, len(order), world * block)
+        self.order = [index for start in starts for index in order[start : start + block]]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.order)

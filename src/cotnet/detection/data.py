@@ -176,12 +176,17 @@ class CocoData(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Every validation picture once over all processes, those of one shape together."""
+        """Every validation picture once over all processes, those of one shape together.
+
+        Each batch is one of those that a single process would have, since padding has its part in what is found.
+        """
         assert self.val_set is not None
         world, rank = self._processes()
         aspects = self.val_set.aspects
         order = sorted(range(len(aspects)), key=aspects.__getitem__)
-        return self._loader(self.val_set, sampler=Share(self.val_set, order, world=world, rank=rank))
+        return self._loader(
+            self.val_set, sampler=Share(self.val_set, order, world=world, rank=rank, block=self.batch_size)
+        )
 
     def _processes(self) -> tuple[int, int]:
         """Number of processes, and which one this is."""
