@@ -46,7 +46,7 @@ def test_what_cannot_be_used_is_left_out_counted_and_named(coco_files):
     annotations = coco_files.edit(spoil).read()
     report = annotations.report()
     assert "2 boxes of no area or outside their picture left out: annotation 1 [10, 10, 0, 5] in 0.png, " in report
-    assert "1 annotations of the unknown category 99 left out: annotation 3" in report
+    assert "1 annotations of unknown categories left out: annotation 3 of category 99" in report
     assert "1 annotations of unknown pictures left out: annotation 4" in report
     assert "1 boxes over the edge cut: annotation 5 in 1.png" in report
     assert "1 missing pictures left out: gone.png" in report
@@ -65,6 +65,10 @@ def test_what_cannot_be_used_is_left_out_counted_and_named(coco_files):
         (lambda c: [a.update(category_id=5) for a in c["annotations"]], "no usable annotation; 24 annotations of"),
         (lambda c: c["annotations"][1].update(bbox=[1, 2, "x", 4]), r"annotations\[1\] has the bbox \[1, 2, 'x', 4\]"),
         (lambda c: c["images"][0].update(width="9"), r"images\[0\] has the width '9', expected pixels"),
+        (lambda c: c["images"][0].update(id=True), r"images\[0\] has the id True, expected an integer"),
+        (lambda c: c["images"][0].update(id=10**30), r"images\[0\] has the id 1000"),
+        (lambda c: c["annotations"][0].update(iscrowd="1"), r"annotations\[0\] has the iscrowd '1', expected 0 or 1"),
+        (lambda c: c["categories"].append({"id": 7, "name": "x"}), "categories red and x have the same id 7"),
     ],
 )
 def test_a_file_that_is_of_no_use(coco_files, change, message):
@@ -105,6 +109,61 @@ def test_objects_without_a_usable_mask_are_left_out_where_masks_are_wanted(coco_
     annotations = coco_files.read(masks=True)
     assert "3 objects without a usable mask left out: annotation 2 in 0.png, annotation 3 " in annotations.report()
     assert len(CocoPictures(annotations, coco_files.files, masks=True)[0][1]["masks"]) == 1
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [[1, 1, 9, 1, 9, float("nan")]],
+        [[1, 1, 9, 1, 9, float("inf")]],
+        [[1, 1, 9, 1, 1e12, 9]],
+        [[1, 1, 9, 1, 9]],
+        [[1, 1, 9, 1, 9, "9", 1, 9]],
+        [[1, 1, 9, 1, 9, None]],
+        [{"a": 1}],
+        5,
+        {"size": [80, 64], "counts": [5, 5]},
+        {"size": [80, 64], "counts": [5, 5115, 9999]},
+        {"size": [80, 64], "counts": [-5, 5125]},
+        {"size": [80, 64], "counts": [0.5, 5119.5]},
+        {"size": [80, 64], "counts": [5120]},
+        {"size": [80, 64], "counts": "!!!!"},
+        {"size": [80, 64], "counts": "é"},
+        {"size": [80, 64], "counts": "f" * 50},
+        {"size": [80, 64]},
+    ],
+)
+def test_masks_that_a_decoder_would_stumble_over_are_left_out(coco_files, shape):
+    coco_files.edit(lambda c: c["annotations"][1].update(segmentation=shape))
+    annotations = coco_files.read(masks=True)
+    assert "1 objects without a usable mask left out: annotation 2 in 0.png" in annotations.report()
+    assert len(CocoPictures(annotations, coco_files.files, masks=True)[0][1]["masks"]) == 2
+
+
+def test_odd_entries_are_mended_or_left_out_and_named(coco_files):
+    def spoil(content):
+        first, second, third, fourth, fifth, sixth, *_ = content["annotations"]
+        first["bbox"] = [40, 4, 1e-9, 16]  # nothing is left of it in float32
+        second["area"] = "big"
+        third.pop("area")
+        fourth["iscrowd"] = None
+        fifth["id"] = sixth["id"]
+        content["annotations"].append(dict(second))
+        for number, name in enumerate(("a\0b.png", "x" * 5000, "\ud800.png"), 60):
+            content["images"].append({"id": number, "file_name": name, "width": 9, "height": 9})
+
+    annotations = coco_files.edit(spoil).read()
+    report = annotations.report()
+    report.encode()
+    assert "1 boxes of no area or outside their picture left out: annotation 1 " in report
+    assert "1 areas that are none taken from the box: annotation 2 in 0.png" in report
+    assert "1 annotations with the id of another kept: annotation 6" in report
+    assert "1 repeated annotations left out: annotation 2" in report
+    assert "3 missing pictures left out: a" in report
+    for one in annotations.objects[10]:
+        assert one["area"] == one["bbox"][2] * one["bbox"][3]
+    assert len(annotations.objects[11]) == 3
+    assert annotations.objects[11][0]["iscrowd"] == 0
 
 
 def test_annotations_of_missing_pictures_are_counted(coco_files):

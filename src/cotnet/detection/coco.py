@@ -1,10 +1,10 @@
 """Pictures with boxes and masks in COCO's format: annotations checked as they are read, one target dict a picture."""
 
 import io
-import json
-import zipfile
+import math
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import to_dtype, to_image
 
 from cotnet.data.order import Draw, random_numbers
+from cotnet.detection.coco_format import inside, is_id, is_mask, is_number, load_content
 from cotnet.detection.files import Files, inner
 from cotnet.models.rgb import to_rgb
 
@@ -49,7 +50,7 @@ class CocoAnnotations:
         lines = []
         for kind, names in self.problems.items():
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            lines.append(f"{self.source}: {len(names)} {kind}: {', '.join(names[:_NAMED])}{more}")
+            lines.append(f"{self.source}: {len(names)} {kind}: {', '.join(map(_shown, names[:_NAMED]))}{more}")
         return "\n".join(lines)
 
     def only(self, ids: Container[int]) -> "CocoAnnotations":
@@ -68,9 +69,10 @@ class CocoAnnotations:
 def read_coco(files: Files, annotations: str, folder: str, *, masks: bool = False) -> CocoAnnotations:
     """Read an annotation file and check it against the pictures.
 
-    Left out, counted and named: annotations of unknown pictures or categories, pictures that are not there or have the
-    id of another, boxes of no area or wholly outside their picture, and, where masks are wanted, objects without one. A
-    box that reaches over the edge is cut, and counted. Pictures without objects stay: they teach what is background.
+    Left out, counted and named: annotations of unknown pictures or categories, repeated ones, pictures that are not
+    there or have the id of another, boxes of no area or wholly outside their picture, and, where masks are wanted,
+    objects without one. A box that reaches over the edge is cut, an area that is none taken from the box; both are
+    counted. Pictures without objects stay: they teach what is background.
 
     Args:
         files: holds the annotations and the pictures.
@@ -82,7 +84,7 @@ def read_coco(files: Files, annotations: str, folder: str, *, masks: bool = Fals
         ValueError: the file is not such JSON, or nothing in it can be used.
     """
     source = f"{files.root}/{annotations}"
-    content = _load(files, annotations, source)
+    content = load_content(files, annotations, source)
     problems: dict[str, list[str]] = {}
     images, taken = [], set()
     for image in content["images"]:
@@ -99,31 +101,51 @@ def read_coco(files: Files, annotations: str, folder: str, *, masks: bool = Fals
     if not images:
         raise ValueError(f"{source}: none of its {len(content['images'])} pictures is in {folder}/")
     categories = sorted(content["categories"], key=lambda category: category["id"])
+    for one, next_one in pairwise(categories):
+        if one["id"] == next_one["id"]:
+            raise ValueError(
+                f"{source}: the categories {one['name']} and {next_one['name']} have the same id {one['id']}"
+            )
     known, present = {category["id"] for category in categories}, {image["id"]: image for image in images}
     everywhere = {image["id"] for image in content["images"]}
     objects: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in images}
+    seen: dict[Any, list[dict[str, Any]]] = {}
     for annotation in content["annotations"]:
         name = f"annotation {annotation.get('id', '?')}"
+        alike = seen.setdefault(annotation["id"], []) if is_id(annotation.get("id")) else []
+        if annotation in alike:
+            problems.setdefault("repeated annotations left out", []).append(name)
+            continue
+        if alike:
+            problems.setdefault("annotations with the id of another kept", []).append(name)
+        alike.append(annotation)
         if annotation["image_id"] not in everywhere:
             problems.setdefault("annotations of unknown pictures left out", []).append(name)
         elif annotation["category_id"] not in known:
-            kind = f"annotations of the unknown category {annotation['category_id']} left out"
-            problems.setdefault(kind, []).append(name)
+            kind = "annotations of unknown categories left out"
+            problems.setdefault(kind, []).append(f"{name} of category {annotation['category_id']}")
         elif annotation["image_id"] in present:
             image = present[annotation["image_id"]]
-            box = _inside(annotation["bbox"], image)
+            box = inside(annotation["bbox"], image)
             if box is None:
                 kind = "boxes of no area or outside their picture left out"
                 problems.setdefault(kind, []).append(f"{name} {annotation['bbox']} in {image['file_name']}")
                 continue
-            if masks and not _is_mask(annotation.get("segmentation"), image):
+            if masks and not is_mask(annotation.get("segmentation"), image):
                 problems.setdefault("objects without a usable mask left out", []).append(
                     f"{name} in {image['file_name']}"
                 )
                 continue
             if max(abs(a - b) for a, b in zip(box, annotation["bbox"], strict=True)) > 1:
                 problems.setdefault("boxes over the edge cut", []).append(f"{name} in {image['file_name']}")
-            objects[image["id"]].append({**annotation, "bbox": box})
+            area = annotation.get("area", box[2] * box[3])
+            if not (is_number(area) and 0 < area < math.inf):
+                problems.setdefault("areas that are none taken from the box", []).append(
+                    f"{name} in {image['file_name']}"
+                )
+                area = box[2] * box[3]
+            crowd = int(annotation.get("iscrowd") or 0)
+            objects[image["id"]].append({**annotation, "bbox": box, "area": area, "iscrowd": crowd})
         else:
             problems.setdefault("annotations of pictures that were left out", []).append(name)
     if not any(objects.values()):
@@ -233,86 +255,9 @@ def collate(items: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> tuple[list[Ten
     return [picture for picture, _ in items], [target for _, target in items]
 
 
-def _load(files: Files, name: str, source: str) -> dict[str, Any]:
-    if not files.exists(name):
-        raise ValueError(f"annotation file {source} does not exist")
-    try:
-        content = json.loads(files.read(name).decode("utf-8"))
-    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"annotation file {source} is no JSON: {error}") from error
-    needed = {
-        "images": {"id", "file_name", "height", "width"},
-        "annotations": {"image_id", "category_id", "bbox"},
-        "categories": {"id", "name"},
-    }
-    for part, keys in needed.items():
-        entries = content.get(part) if isinstance(content, dict) else None
-        if not isinstance(entries, list):
-            raise ValueError(f"annotation file {source} has no list of {part}; it is not in COCO's format")
-        for number, entry in enumerate(entries):
-            missing = keys - entry.keys() if isinstance(entry, dict) else keys
-            if missing:
-                raise ValueError(f"annotation file {source}: {part}[{number}] has no {', '.join(sorted(missing))}")
-            for key, check, kind in _KINDS[part]:
-                if not check(entry[key]):
-                    raise ValueError(
-                        f"annotation file {source}: {part}[{number}] has the {key} {entry[key]!r:.80}, expected {kind}"
-                    )
-    for part in ("images", "annotations", "categories"):
-        if not content[part]:
-            raise ValueError(f"annotation file {source} has no {part}")
-    return content
-
-
-def _is_box(box: Any) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(isinstance(edge, (int, float)) for edge in box)
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int)
-
-
-def _is_side(value: Any) -> bool:
-    return isinstance(value, int) and value > 0
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-_KINDS: dict[str, tuple[tuple[str, Callable[[Any], bool], str], ...]] = {
-    "images": (
-        ("id", _is_id, "an integer"),
-        ("file_name", _is_name, "a name"),
-        ("width", _is_side, "pixels"),
-        ("height", _is_side, "pixels"),
-    ),
-    "annotations": (
-        ("image_id", _is_id, "an integer"),
-        ("category_id", _is_id, "an integer"),
-        ("bbox", _is_box, "[x, y, width, height]"),
-    ),
-    "categories": (("id", _is_id, "an integer"), ("name", _is_name, "a name")),
-}
-
-
-def _is_mask(shape: Any, image: dict[str, Any]) -> bool:
-    """Polygons of three corners and more, or run lengths of the picture's size."""
-    if isinstance(shape, dict):
-        return bool(shape.get("counts")) and shape.get("size") == [image["height"], image["width"]]
-    return (
-        isinstance(shape, list)
-        and shape != []
-        and all(isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0 for part in shape)
-    )
-
-
-def _inside(box: Sequence[float], image: dict[str, Any]) -> list[float] | None:
-    """The part of a box [x, y, width, height] in its picture, or `None` where nothing is left of it."""
-    x, y, width, height = map(float, box)
-    left, top = max(x, 0.0), max(y, 0.0)
-    right, bottom = min(x + width, float(image["width"])), min(y + height, float(image["height"]))
-    return [left, top, right - left, bottom - top] if right > left and bottom > top else None
+def _shown(name: str) -> str:
+    """A name as a terminal can show it."""
+    return name[:120].encode("utf-8", "backslashreplace").decode()
 
 
 def _because(problems: dict[str, list[str]]) -> str:

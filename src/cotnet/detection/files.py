@@ -35,8 +35,11 @@ class FolderFiles(Files):
     """The files in a folder."""
 
     def exists(self, name: str) -> bool:
-        path = (self.root / name).resolve()
-        return path.is_relative_to(self.root.resolve()) and path.is_file()
+        try:
+            path = (self.root / name).resolve()
+            return path.is_relative_to(self.root.resolve()) and path.is_file()
+        except (OSError, ValueError, RuntimeError):  # too long, not to be encoded, links in a circle
+            return False
 
     def read(self, name: str) -> bytes:
         return (self.root / name).read_bytes()
