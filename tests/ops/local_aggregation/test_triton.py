@@ -1,9 +1,5 @@
 """The Triton implementation: its kernels in the interpreter, their compilation for GPUs, and when it serves."""
 
-import os
-import subprocess
-import sys
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -13,67 +9,22 @@ import torch
 from cotnet import local_aggregation
 from cotnet.ops.local_aggregation import triton
 from tests.ops.local_aggregation.oracle import channels_last, contiguous
+from tests.ops.triton_compiled import TARGETS, check_interpreted, code_of, compile_for, loads_several, run_python
 
-ROOT = Path(__file__).parents[3]
-
-
-def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env={**variables, **environment}, cwd=ROOT)
+KERNELS = ("aggregate", "grad_value", "grad_weight")
 
 
 def test_the_kernels_in_the_interpreter():
-    pytest.importorskip("triton")
-    tests = Path(__file__).with_name("triton_interpreted.py")
-    done = run_python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(tests), TRITON_INTERPRET="1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
+    check_interpreted(Path(__file__).with_name("triton_interpreted.py"))
 
 
-class Compiled:
-    """In a kernel's place: compiled with the arguments of the call for a GPU that need not be there, and not run."""
-
-    def __init__(self, kernel):
-        self.kernel, self.results = kernel, []
-
-    def __getitem__(self, grid):
-        return partial(self.compile, grid=grid)
-
-    def compile(self, *arguments, **constants):
-        self.kernel.nargs = dict(zip(self.kernel.arg_names, arguments, strict=False))
-        tiles = self.kernel.prune_configs(constants)
-        assert len(tiles) < 9
-        for tile in (tiles[0], tiles[-1]):
-            assert constants["grid"](tile.kwargs)[0] > 0
-            self.results.append(self.kernel.fn.warmup(*arguments, **constants, **tile.all_kwargs()))
-
-
-@pytest.fixture(params=[("cuda", 80, 32), ("hip", "gfx942", 64)], ids=lambda target: str(target[1]))
+@pytest.fixture(params=TARGETS, ids=lambda target: str(target[1]))
 def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The kernels, compiled for this GPU in place of a launch."""
-    compiler, runtime = pytest.importorskip("triton.backends.compiler"), pytest.importorskip("triton.runtime")
-
-    class Driver:
-        """What a compilation asks of a GPU's driver."""
-
-        def get_current_target(self):
-            return compiler.GPUTarget(*request.param)
-
-        def get_current_device(self):
-            return 0
-
-        def get_current_stream(self, device):
-            return 0
-
-    kernels = triton.load()
-    module = ModuleType("compiled")
-    module.tl = kernels.tl
-    for name in ("aggregate", "grad_value", "grad_weight"):
-        setattr(module, name, Compiled(getattr(kernels, name)))
+    pytest.importorskip("triton")
+    module = compile_for(request.param, triton.load(), KERNELS, monkeypatch)
     monkeypatch.setattr(triton, "unavailable", lambda device, dtype: None)
     monkeypatch.setattr(triton, "load", lambda: module)
-    monkeypatch.setattr(runtime.driver, "_active", Driver(), raising=False)
     return module
 
 
@@ -91,13 +42,11 @@ def test_the_kernels_compile_for_gpus(compiled, channels, maps, blocks, layout, 
     triton.aggregate(value, weight, 3, 1, 1, blocks)
     triton.aggregate_grad_value(value, weight, 3, 1, 1, blocks, 8, 8)
     triton.aggregate_grad_weight(value, value, 3, 1, 1, blocks, maps)
-    for name in ("aggregate", "grad_value", "grad_weight"):
+    for name in KERNELS:
         for result in getattr(compiled, name).results:
-            code = result.asm["ptx" if "ptx" in result.asm else "amdgcn"]
-            assert "fma" in code
+            assert "fma" in code_of(result)
             # Neighbouring channels lie side by side: several in one access.
-            vectors = "ld.global.v4" in code or "global_load_dwordx" in code or "buffer_load_dwordx" in code
-            assert vectors == (layout is channels_last)
+            assert loads_several(code_of(result)) == (layout is channels_last)
 
 
 def test_an_explicit_request_says_why_it_cannot_be_served():
@@ -114,7 +63,8 @@ def test_what_the_implementation_cannot_serve(monkeypatch):
 
 
 def test_triton_is_loaded_by_its_first_use_only():
-    done = run_python("-c", "import sys, cotnet; print(any('triton_kernels' in name for name in sys.modules))")
+    script = "import sys, cotnet.ops.fused_cot; print(any('triton_kernels' in name for name in sys.modules))"
+    done = run_python("-c", script)
     assert "False" in done.stdout, done.stderr
 
 

@@ -112,7 +112,7 @@ def test_each_shape_of_tile(tile, monkeypatch):
 
 def test_offsets_of_64_bits(monkeypatch):
     case = (2, 1, 3, 2, 3, 4, 3, 2, 1)
-    monkeypatch.setattr(triton, "_FITS_32_BITS", 0)
+    monkeypatch.setattr(triton, "FITS_32_BITS", 0)
     check_case(triton, case, torch.float32, (contiguous,) * 3)
     monkeypatch.undo()
     far = 2**31 + 5

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from cotnet.ops.fused_cot import contract, native, reference
+from cotnet.ops.fused_cot import contract, native, reference, triton
 from cotnet.ops.fused_cot.contract import ContextParameters, Projections
 from cotnet.ops.local_aggregation.interface import exporting
 
@@ -42,6 +42,8 @@ contract.LIBRARY.impl("fused_context", _portable_context, "CompositeExplicitAuto
 contract.LIBRARY.impl("fused_cot", _portable_cot, "CompositeExplicitAutograd")
 contract.LIBRARY.impl("fused_context", native.context, "CPU")
 contract.LIBRARY.impl("fused_cot", native.cot, "CPU")
+contract.LIBRARY.impl("fused_context", triton.context, "CUDA")
+contract.LIBRARY.impl("fused_cot", triton.cot, "CUDA")
 
 
 def fused_context(

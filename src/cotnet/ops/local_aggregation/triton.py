@@ -16,7 +16,7 @@ _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _OLDEST_TRITON = (3, 3)
 _OLDEST_NVIDIA = (7, 0)
 # Below it, no offset of an element or of a cell beside the picture overflows 32 bits.
-_FITS_32_BITS = 2**30
+FITS_32_BITS = 2**30
 
 
 def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -48,7 +48,7 @@ def load() -> ModuleType | str:
 def aggregate(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> Tensor:
     """Local aggregation, [N, C, H, W] and [N, G, T, I, J] to [N, C, I, J]."""
     contract.check_aggregate(value, weight, kernel_size, stride, dilation, blocks)
-    if not _serves(value):
+    if not serves(value):
         return reference.aggregate(value, weight, kernel_size, stride, dilation, blocks)
     out = contract.empty_map(value, (*value.shape[:2], *weight.shape[3:]))
     run("aggregate", value, out, weight, kernel_size, stride, dilation, blocks)
@@ -67,7 +67,7 @@ def aggregate_grad_value(
 ) -> Tensor:
     """Gradient of the value, [N, C, I, J] and [N, G, T, I, J] to [N, C, height, width]."""
     contract.check_grad_value(grad_out, weight, kernel_size, stride, dilation, blocks, height, width)
-    if not _serves(grad_out):
+    if not serves(grad_out):
         return reference.aggregate_grad_value(grad_out, weight, kernel_size, stride, dilation, blocks, height, width)
     grad_value = contract.empty_map(grad_out, (*grad_out.shape[:2], height, width))
     run("grad_value", grad_value, grad_out, weight, kernel_size, stride, dilation, blocks)
@@ -79,7 +79,7 @@ def aggregate_grad_weight(
 ) -> Tensor:
     """Gradient of the weight, [N, C, I, J] and [N, C, H, W] to [N, maps, T, I, J]."""
     contract.check_grad_weight(grad_out, value, kernel_size, stride, dilation, blocks, maps)
-    if not _serves(value):
+    if not serves(value):
         return reference.aggregate_grad_weight(grad_out, value, kernel_size, stride, dilation, blocks, maps)
     shape = (value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:])
     grad_weight = contract.empty_weight(value, shape)
@@ -87,7 +87,7 @@ def aggregate_grad_weight(
     return grad_weight
 
 
-def _serves(x: Tensor) -> bool:
+def serves(x: Tensor) -> bool:
     """Whether the kernels serve; plain PyTorch does where not, and one notice says so."""
     reason = unavailable(x.device, x.dtype)
     if reason is not None:
@@ -121,7 +121,7 @@ def run(
         sharing_axis, position_axis, map_axis = 0, 1, 2
     else:
         position_axis, map_axis, sharing_axis = 0, 1, 2
-    block_sharing = min(_power_of_2(sharing), 64 if sharing_axis == 2 else 8)
+    block_sharing = min(power_of_2(sharing), 64 if sharing_axis == 2 else 8)
     sharing_blocks = 1 if kernel == "grad_weight" else -(-sharing // block_sharing)
     farthest = max(_extent(value), _extent(out), _extent(weight), positions)
     # Beyond the picture's size neither step changes the result; bounded, no product of them overflows.
@@ -141,10 +141,10 @@ def run(
             value.stride(),
             out.stride(),
             weight.stride(),
-            _power_of_2(maps),
-            _power_of_2(positions).bit_length() // 2,
+            power_of_2(maps),
+            power_of_2(positions).bit_length() // 2,
             KERNEL_SIZE=kernel_size,
-            INDEX=kernels.tl.int64 if farthest * kernel_size >= _FITS_32_BITS else kernels.tl.int32,
+            INDEX=kernels.tl.int64 if farthest * kernel_size >= FITS_32_BITS else kernels.tl.int32,
             SUM=kernels.tl.float64 if value.dtype == torch.float64 else kernels.tl.float32,
             POSITION_AXIS=position_axis,
             MAP_AXIS=map_axis,
@@ -154,7 +154,7 @@ def run(
         )
 
 
-def _power_of_2(size: int) -> int:
+def power_of_2(size: int) -> int:
     """The smallest power of two that is not below the size."""
     return 1 << (size - 1).bit_length()
 
