@@ -41,10 +41,13 @@ def test_untrained_weights_round_trip_also_fused(network, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "classification"}, "is a network for classification, not a detector"),
+        ({"task": "classification"}, "is a network for classification, not for detection"),
         ({"data": {}}, r"has the category ids \[\] for 2 classes"),
         ({"kwargs": {**OPTIONS, "backbone_options": {"pretrained": True}}}, "may not include pretrained"),
-        ({"kwargs": {**OPTIONS, "detector": "yolo"}}, "describes a detector that cannot be built: unknown detector"),
+        (
+            {"kwargs": {**OPTIONS, "detector": "yolo"}},
+            "describes a network for detection that cannot be built: unknown detector",
+        ),
         ({"kwargs": {**OPTIONS, "channels": 64}}, "does not fit cotnet18_half"),
     ],
 )

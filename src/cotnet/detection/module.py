@@ -49,7 +49,8 @@ class Detector(TrainingModule):
         milestones: Epochs at which the rate falls to a tenth; None for a cosine.
         warmup_epochs: Epochs of linear warm-up.
         warmup_factor: Its start, as a part of the peak rate.
-        precise_norm: Training batches over which BatchNorm statistics are estimated anew before an evaluation.
+        precise_norm: Training batches over which BatchNorm statistics are estimated anew before an evaluation; not
+            together with ``ema_decay``.
         ema_decay: Decay of a moving average of weights and buffers, which is then validated and kept; None for none.
 
     Raises:
@@ -93,6 +94,11 @@ class Detector(TrainingModule):
             sizes=(sizes[0], 1, sizes[1]),
             max_size=(max_size, sizes[1], None),
         )
+        if precise_norm and ema_decay is not None:
+            raise ValueError(
+                f"model.precise_norm {precise_norm} estimates the statistics of the weights as they are, and "
+                f"model.ema_decay {ema_decay} validates their average: use one of them"
+            )
         self.name = name
         self.kwargs = {
             "detector": detector,

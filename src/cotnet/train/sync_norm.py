@@ -63,11 +63,11 @@ class SyncBatchNorm(_BatchNorm):
         shape = [1, -1] + [1] * (x.ndim - 2)
         count = torch.tensor([x.numel() / max(x.shape[1], 1)], dtype=x.dtype, device=x.device)
         sums = _SumOverProcesses.apply(torch.cat([x.sum(others), count]))
-        total = sums[-1].detach()
+        total = sums[-1].detach().clamp(min=1)  # a mask head may have no object in any process
         mean = sums[:-1] / total
         centred = x - mean.view(shape)
         var = _SumOverProcesses.apply(centred.square().sum(others)) / total
-        if self.track_running_stats:
+        if self.track_running_stats and sums[-1] > 0:
             self._track(mean.detach(), var.detach() * total / (total - 1).clamp(min=1))
         y = centred * (var + self.eps).rsqrt().view(shape)
         if self.affine:
