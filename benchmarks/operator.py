@@ -22,11 +22,10 @@ is left as it is.
 
 import sys
 
-# As a script, this folder comes first and hides the standard library's `operator`.
-sys.path.pop(0)
+# As a script, this folder comes first, where `operator.py` hides the standard library's module.
+sys.path.append(sys.path.pop(0))
 
 import argparse
-import ctypes
 import json
 import re
 import time
@@ -37,6 +36,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pages import keep_pages
 from torch import Tensor
 
 from cotnet.inference.bench.timing import interleave
@@ -123,14 +123,6 @@ def measure(channels: int, size: int, layout: str, dtype: torch.dtype, args: arg
             "times": times,
             "ratio_to_ours": ratios,
         }
-
-
-def keep_pages() -> None:
-    """Have glibc return no memory to the system."""
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        trim_threshold, mmap_threshold = -1, -3  # the second takes no more than 32 MiB
-        libc.mallopt(trim_threshold, 2**31 - 1)
-        libc.mallopt(mmap_threshold, 2**25)
 
 
 def machine() -> dict[str, Any]:

@@ -20,7 +20,8 @@ class SavedTensors:
         self.seen: set[int] = set()
         self.kept: list[Tensor] = []
         self.path = [""]
-        for module in model.modules():
+        # A BatchNorm with hooks would not run together with what follows it.
+        for module in (m for m in model.modules() if not isinstance(m, nn.BatchNorm2d)):
             module.register_forward_pre_hook(lambda module, args: self.path.append(self.names[module]))
             module.register_forward_hook(self._leave)
 

@@ -8,6 +8,9 @@
 A step is the forward pass, cross-entropy, the backward pass and SGD with momentum, on random pictures. Ratios are of
 the first network to the second, each in the memory format in which it is faster (or smaller). With `--unfold` the first
 network aggregates by the unfold formulation. `--save FILE` appends the results as JSON lines.
+
+In one process the networks share freed memory: the one that needs the most would meet all the fresh pages. So for speed
+the C library is told to keep what is freed, for both; with `--fresh-pages` it is left as it is.
 """
 
 import sys
@@ -29,6 +32,7 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
+from pages import keep_pages
 from saved_activations import activation_lines
 from torch import Tensor, nn
 
@@ -131,6 +135,7 @@ def machine(options: argparse.Namespace) -> dict[str, Any]:
         **versions,
         **settings,
         "allocator": malloc or "default",
+        "fresh_pages": options.fresh_pages or options.memory,
     }
 
 
@@ -151,6 +156,7 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
     parser.add_argument("--compile", action="store_true", help="torch.compile")
     parser.add_argument("--unfold", action="store_true", help="plain PyTorch in place of the operator")
+    parser.add_argument("--fresh-pages", action="store_true", help="leave freed memory to the C library")
     parser.add_argument("--memory", action="store_true", help="peak resident memory in place of speed")
     parser.add_argument("--activations", action="store_true", help="saved tensors in place of speed")
     parser.add_argument("--save", type=Path, metavar="FILE", help="append the results as JSON lines")
@@ -166,6 +172,8 @@ def main() -> None:
         for name in options.models:
             print(*activation_lines(name, Run(name, options.formats[-1], options)), sep="\n", end="\n\n")
         return
+    if not (options.fresh_pages or options.memory):
+        keep_pages()
     where = machine(options)
     print(json.dumps(where))
     rows, key = (memory(options), "peak_mib") if options.memory else (speed(options), "median_ms")

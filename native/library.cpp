@@ -1,6 +1,7 @@
 // The exported functions: which instruction sets this machine runs, and the kernels of the chosen one.
 #include <cstring>
 
+#include "batch_norm.h"
 #include "fused.h"
 #include "problem.h"
 #include "winograd.h"
@@ -15,6 +16,7 @@ struct Kernels {
   Kernel aggregate, grad_value, grad_weight;
   FusedKernel fused_cot;
   WinogradKernel winograd_conv;
+  BatchNormKernel batch_norm_act, batch_norm_act_backward;
 };
 
 #define COTNET_DECLARE(isa)                                              \
@@ -24,7 +26,10 @@ struct Kernels {
   int grad_weight(const Problem*, const void*, const void*, void*);      \
   int fused_cot(const FusedProblem*);                                    \
   int winograd_conv(const WinogradProblem*);                             \
-  constexpr Kernels kernels{aggregate, grad_value, grad_weight, fused_cot, winograd_conv}; \
+  int batch_norm_act(const BatchNormProblem*);                           \
+  int batch_norm_act_backward(const BatchNormProblem*);                  \
+  constexpr Kernels kernels{aggregate,     grad_value,     grad_weight,            fused_cot, \
+                            winograd_conv, batch_norm_act, batch_norm_act_backward};          \
   }
 
 COTNET_DECLARE(baseline)
@@ -89,3 +94,7 @@ COTNET_EXPORT int cotnet_grad_weight(const Problem* p, const void* grad_out, con
 COTNET_EXPORT int cotnet_fused_cot(const FusedProblem* f) { return chosen->fused_cot(f); }
 
 COTNET_EXPORT int cotnet_winograd_conv(const WinogradProblem* p) { return chosen->winograd_conv(p); }
+
+COTNET_EXPORT int cotnet_batch_norm_act(const BatchNormProblem* p) { return chosen->batch_norm_act(p); }
+
+COTNET_EXPORT int cotnet_batch_norm_act_backward(const BatchNormProblem* p) { return chosen->batch_norm_act_backward(p); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "problem.h"
+#include "scratch.h"
 #include "team.h"
 
 namespace {
@@ -29,6 +30,45 @@ template <class Work> int share_out(int64_t threads, int64_t tasks, Work work) {
   });
   return shared.status;
 }
+
+// Passes over the same tasks, each in the order opposite to the one before: a thread first takes the tasks that it had
+// then, last ones first, whose memory its caches may hold still; what is left goes to whoever is free.
+class Passes {
+ public:
+  Passes(Scratch& scratch, int64_t threads, int64_t tasks)
+      : threads_(threads < tasks ? threads : tasks), tasks_(tasks) {
+    owner_ = scratch.take<const void*>(tasks), taken_ = scratch.take<int>(tasks);
+  }
+  template <class Work> void run(const Work& work) {
+    struct Shared {
+      Passes* passes;
+      const Work* work;
+    } shared{this, &work};
+    const auto go = [](void* data) {
+      const Shared& s = *static_cast<Shared*>(data);
+      s.passes->take(true, *s.work);
+      s.passes->take(false, *s.work);
+    };
+    if (threads_ <= 1) go(&shared);
+    else run_team(threads_, &shared, go);
+    ++pass_;
+  }
+
+ private:
+  template <class Work> void take(bool own, const Work& work) {
+    static thread_local char thread;
+    for (int64_t i = 0; i < tasks_; ++i) {
+      const int64_t task = pass_ % 2 == 0 ? i : tasks_ - 1 - i;
+      if (own && pass_ > 0 && owner_[task] != &thread) continue;
+      if (__atomic_exchange_n(&taken_[task], pass_ + 1, __ATOMIC_RELAXED) == pass_ + 1) continue;
+      __atomic_store_n(&owner_[task], &thread, __ATOMIC_RELAXED);
+      work(task);
+    }
+  }
+  int64_t threads_, tasks_;
+  const void** owner_;
+  int *taken_, pass_ = 0;
+};
 
 template <class Work> int over_tasks(const Problem& p, int64_t tasks, Work work) {
   constexpr int64_t small = 1 << 17;  // multiplications, below which a second thread costs more than it brings

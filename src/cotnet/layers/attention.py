@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotnet.layers.conv import ConvNorm
+from cotnet.layers.norm import norm_act
 
 CHANNELS_PER_MAP = 8
 
@@ -30,8 +31,8 @@ class ContextAttention(nn.Module):
 
     def forward(self, x: Tensor, static: Tensor) -> Tensor:
         """Two [N, C, H, W] to the weights [N, C / 8, k * k, H, W]."""
-        hidden = self.reduce.norm(self.reduce_pair(x, static))
-        return self.norm(self.expand(F.relu(hidden, inplace=True))).unflatten(1, (self.maps, -1))
+        hidden = norm_act(self.reduce.norm, self.reduce_pair(x, static), "relu")
+        return self.norm(self.expand(hidden)).unflatten(1, (self.maps, -1))
 
     def reduce_pair(self, x: Tensor, static: Tensor) -> Tensor:
         """The first convolution, of [x, static context], to [N, C / 2, H, W].

@@ -1,7 +1,10 @@
 """Plain convolutions with BatchNorm: the part that every layer is made of, and the ordinary 3x3 mixer."""
 
-import torch.nn.functional as F
+from typing import Literal
+
 from torch import Tensor, nn
+
+from cotnet.layers.norm import norm_act
 
 
 class ConvNorm(nn.Module):
@@ -31,9 +34,9 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(in_dim, out_dim, kernel_size, stride, padding, dilation, groups, bias=False)
         self.norm = nn.BatchNorm2d(out_dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C_in, H, W] to [N, C_out, H', W']."""
-        return self.norm(self.conv(x))
+    def forward(self, x: Tensor, act: Literal["relu", "silu"] | None = None) -> Tensor:
+        """[N, C_in, H, W] to [N, C_out, H', W'], with an activation at the end if asked for."""
+        return norm_act(self.norm, self.conv(x), act)
 
 
 class Conv(nn.Module):
@@ -52,4 +55,4 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H', W']."""
-        return F.relu(self.local(x), inplace=True)
+        return self.local(x, "relu")

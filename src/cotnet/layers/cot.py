@@ -1,12 +1,12 @@
 """The Contextual Transformer layers of *Contextual Transformer Networks for Visual Recognition*, arXiv 2107.12292."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotnet.layers.attention import CHANNELS_PER_MAP, ContextAttention
 from cotnet.layers.checks import check_layer
 from cotnet.layers.conv import ConvNorm
 from cotnet.layers.fusion import ContextFusion
+from cotnet.layers.norm import norm_act
 from cotnet.ops.local_aggregation import local_aggregation
 
 
@@ -37,10 +37,10 @@ class CoTLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""
-        static = F.relu(self.static_context(x), inplace=True)
+        static = self.static_context(x, "relu")
         weight = self.attention(x, static)
         dynamic = local_aggregation(self.value(x), weight, self.kernel_size, dilation=self.dilation)
-        return self.fusion(F.silu(self.dynamic_norm(dynamic)), static)
+        return self.fusion(norm_act(self.dynamic_norm, dynamic, "silu"), static)
 
     def extra_repr(self) -> str:
         """The options that the submodules do not show."""
@@ -73,10 +73,10 @@ class CoXtLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""
-        static = F.relu(self.static_context(x), inplace=True)
+        static = self.static_context(x, "relu")
         weight = self.attention(x, static)
         dynamic = local_aggregation(self.value(x), weight, self.kernel_size, dilation=self.dilation, groups=2)
-        return self.fusion(F.silu(self.dynamic_norm(dynamic)), static)
+        return self.fusion(norm_act(self.dynamic_norm, dynamic, "silu"), static)
 
     def extra_repr(self) -> str:
         """The options that the submodules do not show."""

@@ -5,12 +5,12 @@ What is left bears the names that it has in `CoTLayer`, so weights pass from one
 
 from abc import ABC, abstractmethod
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotnet.layers.attention import CHANNELS_PER_MAP, ContextAttention
 from cotnet.layers.checks import check_layer
 from cotnet.layers.conv import ConvNorm
+from cotnet.layers.norm import norm_act
 from cotnet.ops.local_aggregation import local_aggregation
 
 
@@ -35,7 +35,7 @@ class CoTStatic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""
-        return F.relu(self.static_context(x), inplace=True)
+        return self.static_context(x, "relu")
 
 
 class _TwoContexts(nn.Module, ABC):
@@ -52,10 +52,10 @@ class _TwoContexts(nn.Module, ABC):
 
     def contexts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[N, C, H, W] to the dynamic and the static context, each [N, C, H, W]."""
-        static = F.relu(self.static_context(x), inplace=True)
+        static = self.static_context(x, "relu")
         weight = self.attention(x, static)
         dynamic = local_aggregation(self.value(x), weight, self.kernel_size, dilation=self.dilation)
-        return F.silu(self.dynamic_norm(dynamic)), static
+        return norm_act(self.dynamic_norm, dynamic, "silu"), static
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -28,6 +28,6 @@ class SEConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H', W']."""
-        x = F.silu(self.local(x))
+        x = self.local(x, "silu")
         pooled = F.silu(self.squeeze_norm(self.squeeze(x.mean((2, 3), keepdim=True))))
         return x * torch.sigmoid(self.excite(pooled))

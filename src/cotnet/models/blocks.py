@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from cotnet.layers.conv import Conv
 from cotnet.layers.mixers import create_mixer, get_mixer
+from cotnet.layers.norm import norm_act
 from cotnet.models.spec import Body, Stage
 
 
@@ -36,10 +37,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, 4 planes, H', W']."""
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = norm_act(self.bn1, self.conv1(x), "relu")
         y = self.blur(self.mixer(self.pool(y)))
-        y = self.drop_path(self.bn3(self.conv3(y)))
-        return F.relu(y.add_(self.downsample(x)), inplace=True)
+        return join(self.bn3, self.conv3(y), self.drop_path, self.downsample(x))
 
 
 class BasicBlock(nn.Module):
@@ -67,9 +67,15 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, planes, H', W']."""
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        y = self.drop_path(self.bn2(self.mixer(y)))
-        return F.relu(y.add_(self.downsample(x)), inplace=True)
+        y = norm_act(self.bn1, self.conv1(x), "relu")
+        return join(self.bn2, self.mixer(y), self.drop_path, self.downsample(x))
+
+
+def join(norm: nn.Module, y: Tensor, drop_path: nn.Module, shortcut: Tensor) -> Tensor:
+    """The end of a block: norm and stochastic depth of its branch, then ReLU of the sum with the shortcut."""
+    if isinstance(drop_path, nn.Identity):
+        return norm_act(norm, y, "relu", residual=shortcut)
+    return F.relu(drop_path(norm_act(norm, y)).add_(shortcut), inplace=True)
 
 
 def spatial_mix(
@@ -93,9 +99,20 @@ def shortcut(body: Body, in_dim: int, out_dim: int, stride: int) -> nn.Module:
         return nn.Identity()
     norm = nn.BatchNorm2d(out_dim)
     if body.shortcut == "conv":
-        return nn.Sequential(nn.Conv2d(in_dim, out_dim, 1, stride, bias=False), norm)
+        return Projection(nn.Conv2d(in_dim, out_dim, 1, stride, bias=False), norm)
     pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
-    return nn.Sequential(pool, nn.Conv2d(in_dim, out_dim, 1, bias=False), norm)
+    return Projection(pool, nn.Conv2d(in_dim, out_dim, 1, bias=False), norm)
+
+
+class Projection(nn.Sequential):
+    """A shortcut that changes size or width; its last module is a norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, C', H', W']."""
+        *others, norm = self
+        for module in others:
+            x = module(x)
+        return norm_act(norm, x)
 
 
 BLOCKS: dict[str, type[Bottleneck] | type[BasicBlock]] = {"bottleneck": Bottleneck, "basic": BasicBlock}

@@ -10,6 +10,7 @@ from timm.models._manipulate import checkpoint_seq
 from torch import Tensor, nn
 
 from cotnet.layers.init import init_weights
+from cotnet.layers.norm import norm_act
 from cotnet.models.blocks import BLOCKS, BasicBlock, Bottleneck
 from cotnet.models.spec import Body, Stem
 
@@ -88,7 +89,7 @@ class ResidualNet(nn.Module):
         return [getattr(self, f"layer{number}") for number in range(1, len(self.body.stages) + 1)]
 
     def _stem(self, x: Tensor) -> Tensor:
-        return self.act1(self.bn1(self.conv1(x)))
+        return self.act1(norm_act(self.bn1, self.conv1(x)))
 
     def _run(self, stage: nn.Module, x: Tensor) -> Tensor:
         return checkpoint_seq(stage, x) if self.grad_checkpointing and not torch.jit.is_scripting() else stage(x)

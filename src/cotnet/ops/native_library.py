@@ -38,6 +38,8 @@ class NativeLibrary:
         self.grad_weight = _kernel(library.cotnet_grad_weight)
         self.fused_cot = _packed_kernel(library.cotnet_fused_cot)
         self.winograd_conv = _packed_kernel(library.cotnet_winograd_conv)
+        self.batch_norm_act = _packed_kernel(library.cotnet_batch_norm_act)
+        self.batch_norm_act_backward = _packed_kernel(library.cotnet_batch_norm_act_backward)
 
     def choose(self, isa: str) -> None:
         """Use this instruction set from now on, in the whole process, or the best for an empty name.

@@ -80,18 +80,18 @@ def takes_reference(impl: Impl, x: Tensor) -> bool:
     if impl not in get_args(Impl):
         raise ValueError(f"expected impl 'auto', 'native', 'triton' or 'reference', got {impl!r}")
     explicit = {"native": native, "triton": triton}.get(impl)
-    transformed = _transformed()
+    under_transform = transformed()
     if explicit is not None:
         reason = explicit.unavailable(x.device, x.dtype)
-        if reason is None and transformed:
+        if reason is None and under_transform:
             reason = "the transforms of torch.func need impl='reference'"
         if reason is not None:
             raise RuntimeError(f"{impl=} is not available: {reason}")
     # An exported program holds standard operators only, so that it runs where this package is not installed.
-    return impl == "reference" or transformed or exporting()
+    return impl == "reference" or under_transform or exporting()
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
     """Whether a transform of torch.func is active, which does not pass through named ops with gradients."""
     return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 

@@ -1,0 +1,106 @@
+"""The native CPU implementation, forward and backward, as one step of autograd.
+
+It keeps its input and, for a residual, its output, which the next layer keeps anyway; the map between norm and
+activation is computed again. Legend: N batch, C channels, H x W size.
+"""
+
+import struct
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cotnet.ops import native_library
+
+# `BatchNormProblem` of native/batch_norm.h, and its `Finish` by activation and whether there is a residual.
+_PACK = struct.Struct("5q 2d 14Q").pack
+_FINISHES = {(None, False): 0, ("relu", False): 1, ("silu", False): 2, ("relu", True): 3}
+_DTYPES = {torch.float32: 0, torch.bfloat16: 2, torch.float16: 3}
+
+
+def serves(x: Tensor, residual: Tensor | None, parameters: tuple[Tensor | None, ...], act: str | None) -> bool:
+    """Whether the kernel takes these; a single position per channel has no variance and is left to PyTorch's error."""
+    return (
+        type(x) is Tensor
+        and x.device.type == "cpu"
+        and x.dtype in _DTYPES
+        and x.ndim == 4
+        and x.numel() > x.shape[1]
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and (act, residual is not None) in _FINISHES
+        and (residual is None or (residual.shape == x.shape and residual.dtype == x.dtype))
+        and all(_is_parameter(p, x.shape[1]) for p in parameters)
+        and not isinstance(native_library.load(), str)
+    )
+
+
+def _is_parameter(p: Tensor | None, channels: int) -> bool:
+    return p is not None and p.dtype == torch.float32 and p.shape == (channels,) and p.is_contiguous()
+
+
+class BatchNormAct(torch.autograd.Function):
+    """The arguments of the reference, for which `serves` has answered yes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        residual: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        running_mean: Tensor,
+        running_var: Tensor,
+        momentum: float,
+        eps: float,
+        act: str | None,
+    ) -> Tensor:
+        """[N, C, H, W] to [N, C, H, W]; moves the running statistics."""
+        if residual is not None:
+            residual = residual.contiguous(memory_format=torch.channels_last)
+        ctx.finish, ctx.act, ctx.eps = _FINISHES[act, residual is not None], act, eps
+        out = torch.empty_like(x, memory_format=torch.channels_last)
+        mean, inverse_std = torch.empty_like(weight), torch.empty_like(weight)
+        statistics = (mean, inverse_std, running_mean, running_var)
+        _run("batch_norm_act", ctx, x, residual, out, weight, bias, *statistics, *[None] * 5, momentum=momentum)
+        ctx.save_for_backward(x, weight, bias, mean, inverse_std, None if residual is None else out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, residual, weight and bias; differentiable where a second backward pass is wanted."""
+        x, weight, bias, mean, inverse_std, out = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_differentiable_gradients(ctx, grad_out, x, weight, bias, out), *[None] * 5
+        grad_out = grad_out.contiguous(memory_format=torch.channels_last)
+        grad_x = torch.empty_like(x, memory_format=torch.channels_last)
+        grad_residual = None if out is None else torch.empty_like(grad_x)
+        gradients = (grad_x, grad_residual, torch.empty_like(weight), torch.empty_like(weight))
+        statistics = (mean, inverse_std, None, None)
+        _run("batch_norm_act_backward", ctx, x, None, out, weight, bias, *statistics, grad_out, *gradients)
+        return *gradients, *[None] * 5
+
+
+def _differentiable_gradients(
+    ctx: Any, grad_out: Tensor, x: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    act, grad_residual = ctx.act, None
+    if out is not None:
+        act, grad_out = None, torch.where(out > 0, grad_out, 0)
+        grad_residual = grad_out
+    y = F.batch_norm(x, None, None, weight, bias, True, 0.0, ctx.eps)
+    y = F.relu(y) if act == "relu" else F.silu(y) if act == "silu" else y
+    inputs = [t for t in (x, weight, bias) if t.requires_grad]
+    found = iter(torch.autograd.grad(y, inputs, grad_out, create_graph=True) if inputs else ())
+    by_x, by_weight, by_bias = (next(found) if t.requires_grad else None for t in (x, weight, bias))
+    return by_x, grad_residual, by_weight, by_bias
+
+
+def _run(kernel: str, ctx: Any, x: Tensor, *tensors: Tensor | None, momentum: float = 0.0) -> None:
+    batch, channels, height, width = x.shape
+    sizes = (_DTYPES[x.dtype], torch.get_num_threads(), ctx.finish, batch * height * width, channels)
+    addresses = (0 if t is None else t.data_ptr() for t in (x, *tensors))
+    status = getattr(native_library.load(), kernel)(_PACK(*sizes, ctx.eps, momentum, *addresses))
+    if status == native_library.STATUS_OUT_OF_MEMORY:
+        raise MemoryError(f"no memory for the scratch of a BatchNorm of {list(x.shape)}")
+    assert status == 0, status
