@@ -18,9 +18,11 @@ class DirectConv {
     const int64_t threads = p_.batch * p_.height * p_.width * p_.in_channels < (1 << 14) ? 1 : p_.threads;
     return share_out(threads, p_.batch * p_.height, [&](int64_t begin, int64_t end) {
       // Three rows of a picture, and one of zeros.
-      const uintptr_t memory = workspace().reserve(4 * row_ * int64_t(sizeof(float)));
-      if (memory == 0) return int(kOutOfMemory);
-      float* const rows = reinterpret_cast<float*>(memory);
+      Carver counter{0};
+      counter.take<float>(4 * row_);
+      Carver carver{workspace().reserve(counter.used)};
+      if (carver.base == 0) return int(kOutOfMemory);
+      float* const rows = carver.take<float>(4 * row_);
       memset(rows, 0, size_t(4 * row_) * sizeof(float));
       // Group after group, so that its rows and weights stay in the first cache, and not all rows, for the second.
       for (int64_t some; begin < end; begin += some) {

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "gap.h"
+
 namespace {
 
 // Every piece is aligned to a cache line, starts as zeros and has slack for a vector that reaches past its end.
@@ -12,10 +14,11 @@ namespace {
 // freed just behind the output would keep its space from being taken again by the next output.
 class Scratch {
  public:
-  Scratch() = default;
+  Scratch() { forbid(small_, sizeof small_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() {
+    allow(small_, sizeof small_);
     for (int i = 0; i < count_; ++i) free(pieces_[i]);
   }
   template <class E> E* take(int64_t elements) {
@@ -25,8 +28,9 @@ class Scratch {
     if (failed) return nullptr;
     const size_t size = size_t((bytes + slack + 63) / 64 * 64);
     void* piece = small_ + used_;
-    if (size <= sizeof small_ - used_) {
-      used_ += size;
+    if (size + kGap <= sizeof small_ - used_) {
+      allow(piece, size);
+      used_ += size + kGap;
     } else {
       piece = aligned_alloc(64, size);
       if (piece == nullptr) {

@@ -36,10 +36,11 @@ class Winograd {
     return share_out(threads, blocks * (p_.groups / together_), [&](int64_t begin, int64_t end) {
       Scratch scratch;
       const float* zeros = scratch.take<float>(together_ * in_);
-      Carver carver{workspace().reserve(kPositions * (in_pitch_ + out_pitch_) * int64_t(sizeof(float)) + 256)};
+      Carver counter{0};
+      tiles(counter);
+      Carver carver{workspace().reserve(counter.used)};
       if (scratch.failed || carver.base == 0) return int(kOutOfMemory);
-      float* inputs = carver.take<float>(kPositions * in_pitch_);
-      float* products = carver.take<float>(kPositions * out_pitch_);
+      const auto [inputs, products] = tiles(carver);
       for (int64_t task = begin; task < end; ++task) {
         // The blocks of the same groups one after the other: their weights stay in the second cache.
         const int64_t first = task % blocks * block_, left = all_ - first;
@@ -55,6 +56,14 @@ class Winograd {
     for (int64_t groups = 1; groups <= p_.groups && groups * in_ <= 4 * kColumns; ++groups)
       if (p_.groups % groups == 0 && groups * in_ >= kColumns && groups * in_ % kLanes<float> == 0) return groups;
     return 1;
+  }
+
+  struct Tiles {
+    float *inputs, *products;
+  };
+  Tiles tiles(Carver& carver) const {
+    float* inputs = carver.take<float>(kPositions * in_pitch_);
+    return {inputs, carver.take<float>(kPositions * out_pitch_)};
   }
 
   struct Tile {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "gap.h"
+
 namespace {
 
 class Workspace {
@@ -36,7 +38,9 @@ struct Carver {
 
   template <class E> E* take(int64_t elements) {
     E* piece = reinterpret_cast<E*>(base + uintptr_t(used));
-    used += (elements * int64_t(sizeof(E)) + 127) / 64 * 64;
+    const int64_t size = (elements * int64_t(sizeof(E)) + 127) / 64 * 64;
+    if (base != 0) allow(piece, size_t(size)), forbid(reinterpret_cast<char*>(piece) + size, kGap);
+    used += size + kGap;
     return piece;
   }
 };

@@ -1,18 +1,9 @@
-// Runs every kernel over odd shapes, layouts and types against plain loops in double. No torch: it is what the memory
-// checkers run. Buffers are exactly as large as their tensors, so that one element beyond them is caught.
-//
-// Usage: driver [instruction set ...]; without arguments all that the machine has.
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
+// The operator and its two gradients, in every layout and type.
 #include <cstring>
-#include <vector>
 
-#include "../problem.h"
-#include "../simd.h"
+#include "checks.h"
 
 extern "C" {
-const char* cotnet_choose_isa(const char*);
 int cotnet_aggregate(const Problem*, const void*, const void*, void*);
 int cotnet_grad_value(const Problem*, const void*, const void*, void*);
 int cotnet_grad_weight(const Problem*, const void*, const void*, void*);
@@ -22,21 +13,32 @@ namespace {
 
 enum Layout { kContiguous, kChannelsLast, kMapsInnermost, kSliced, kReversed, kLayouts };
 const char* const kLayoutNames[] = {"contiguous", "channels_last", "maps_innermost", "sliced", "reversed"};
-const char* const kDtypeNames[] = {"float32", "float64", "bfloat16", "float16"};
-
-uint32_t state = 1;
-double random_unit() {
-  state = state * 1664525u + 1013904223u;
-  return double(state >> 8) / (1 << 23) - 1;
-}
 
 // A tensor of `rank` dimensions in a buffer of exactly its extent.
 template <class T> struct Tensor {
   int rank;
   int64_t size[5], stride[5], count = 1;
-  T* data;
+  Buffer<T> buffer;
+  T* data = buffer.data();
 
-  Tensor(std::vector<int64_t> sizes, Layout layout) : rank(int(sizes.size())) {
+  Tensor(const std::vector<int64_t>& sizes, Layout layout) : rank(int(sizes.size())), buffer(lay_out(sizes, layout)) {}
+  T& at(int64_t flat) {
+    int64_t offset = 0;
+    for (int i = rank - 1; i >= 0; --i) offset += flat % size[i] * stride[i], flat /= size[i];
+    return data[offset];
+  }
+  void fill() {
+    for (int64_t i = 0; i < count; ++i) at(i) = narrow<T>(Accumulator<T>(random_unit()));
+  }
+  std::vector<double> all() {
+    std::vector<double> elements;
+    for (int64_t i = 0; i < count; ++i) elements.push_back(widen(at(i)));
+    return elements;
+  }
+
+ private:
+  // Sets sizes, strides and count; returns the extent.
+  int64_t lay_out(const std::vector<int64_t>& sizes, Layout layout) {
     // From the innermost dimension outwards. Channels are dimension 1; a weight's taps are dimension 2.
     std::vector<int> order;
     const int last = rank - 1;
@@ -54,18 +56,7 @@ template <class T> struct Tensor {
       count *= size[dimension];
       extent += (size[dimension] - 1) * stride[dimension];
     }
-    data = static_cast<T*>(malloc(size_t(extent) * sizeof(T)));
-    for (int64_t i = 0; i < extent; ++i) data[i] = narrow<T>(Accumulator<T>(NAN));
-  }
-  Tensor(const Tensor&) = delete;
-  ~Tensor() { free(data); }
-  T& at(int64_t flat) {
-    int64_t offset = 0;
-    for (int i = rank - 1; i >= 0; --i) offset += flat % size[i] * stride[i], flat /= size[i];
-    return data[offset];
-  }
-  void fill() {
-    for (int64_t i = 0; i < count; ++i) at(i) = narrow<T>(Accumulator<T>(random_unit()));
+    return extent;
   }
 };
 
@@ -78,18 +69,12 @@ const Case kCases[] = {
     {1, 1, 3, 5, 7, 7, 3, 2, 1},   {1, 1, 20, 2, 2, 13, 3, 1, 2}, {1, 2, 1, 7, 13, 1, 5, 3, 1},
     {2, 1, 1, 33, 7, 2, 5, 1, 2},  {1, 3, 4, 4, 1, 1, 3, 1, 1},   {1, 1, 8, 2, 7, 33, 7, 2, 3},
     {2, 1, 2, 3, 2, 3, 1, 2, 1},   {1, 1, 4, 4, 3, 5, 3, 1, 5},   {1, 1, 32, 8, 5, 9, 3, 1, 1},
-    {1, 1, 64, 2, 3, 19, 3, 1, 1}, {1, 4, 3, 1, 5, 5, 3, 1, 1},   {1, 1, 16, 9, 33, 33, 3, 1, 1},
+    {1, 1, 64, 2, 3, 19, 3, 1, 1}, {1, 4, 3, 1, 5, 5, 3, 1, 1},   {1, 1, 16, 1, 33, 33, 3, 1, 1},
+    // Large enough for a second thread, as the one before.
+    {3, 2, 3, 2, 13, 15, 5, 1, 1}, {2, 1, 12, 8, 9, 9, 3, 1, 1},  {2, 1, 8, 5, 21, 13, 5, 2, 1},
 };
 
-struct Largest {
-  double excess = -1;
-  void add(double actual, double exact, double tolerance) {
-    const double e = std::fabs(actual - exact) - tolerance;
-    if (!(e <= excess)) excess = e;
-  }
-};
-
-template <class T> bool run(const Case& c, Dtype dtype, const Layout (&layouts)[3]) {
+template <class T> bool run(const Case& c, Dtype dtype, const Layout (&layouts)[3], int threads) {
   const int64_t maps = c.blocks * c.maps, channels = maps * c.sharing, taps = c.k * c.k, pad = c.dilation * (c.k / 2);
   const int64_t out_h = (c.height - 1) / c.stride + 1, out_w = (c.width - 1) / c.stride + 1;
   Tensor<T> value({c.batch, channels, c.height, c.width}, layouts[0]);
@@ -101,7 +86,7 @@ template <class T> bool run(const Case& c, Dtype dtype, const Layout (&layouts)[
   value.fill(), weight.fill(), grad.fill();
 
   Problem p{};
-  p.dtype = dtype, p.threads = 3, p.kernel_size = c.k, p.stride = c.stride, p.dilation = c.dilation;
+  p.dtype = dtype, p.threads = threads, p.kernel_size = c.k, p.stride = c.stride, p.dilation = c.dilation;
   p.blocks = c.blocks, p.batch = c.batch, p.channels = channels, p.maps = maps;
   p.height = c.height, p.width = c.width, p.out_h = out_h, p.out_w = out_w;
   memcpy(p.weight_strides, weight.stride, sizeof p.weight_strides);
@@ -114,6 +99,7 @@ template <class T> bool run(const Case& c, Dtype dtype, const Layout (&layouts)[
   status |= cotnet_grad_value(&p, grad.data, weight.data, grad_value.data);
   if (status != kDone) return false;
 
+  const std::vector<double> values = value.all(), weights = weight.all(), grads = grad.all();
   std::vector<double> exact_out(size_t(out.count)), exact_value(size_t(value.count)), exact_weight(size_t(weight.count));
   for (int64_t n = 0; n < c.batch; ++n)
     for (int64_t ch = 0; ch < channels; ++ch)
@@ -126,13 +112,13 @@ template <class T> bool run(const Case& c, Dtype dtype, const Layout (&layouts)[
             const int64_t in_at = ((n * channels + ch) * c.height + h) * c.width + w;
             const int64_t out_at = ((n * channels + ch) * out_h + i) * out_w + j;
             const int64_t weight_at = (((n * maps + map) * taps + t) * out_h + i) * out_w + j;
-            const double x = widen(value.at(in_at)), k = widen(weight.at(weight_at)), g = widen(grad.at(out_at));
+            const double x = values[size_t(in_at)], k = weights[size_t(weight_at)], g = grads[size_t(out_at)];
             exact_out[size_t(out_at)] += x * k;
             exact_value[size_t(in_at)] += g * k;
             exact_weight[size_t(weight_at)] += g * x;
           }
   // Terms are below 1 in magnitude: one rounding of the storage type, and one of the accumulator for each term.
-  const double storage = dtype == kFloat32 ? 0x1p-24 : dtype == kFloat64 ? 0x1p-53 : dtype == kBfloat16 ? 0x1p-9 : 0x1p-12;
+  const double storage = rounding_of(dtype);
   const double accumulator = (dtype == kFloat64 ? 0x1p-52 : 0x1p-23) * double((taps + c.sharing) * (taps + c.sharing));
   Largest largest;
   for (int64_t i = 0; i < out.count; ++i)
@@ -143,39 +129,27 @@ template <class T> bool run(const Case& c, Dtype dtype, const Layout (&layouts)[
   for (int64_t i = 0; i < weight.count; ++i)
     largest.add(widen(grad_weight.at(i)), exact_weight[size_t(i)],
                 storage * std::fabs(exact_weight[size_t(i)]) * 1.01 + accumulator);
-  return largest.excess <= 0;
+  return largest.within();
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const std::vector<const char*> all{"baseline", "avx2", "avx512"};
-  const std::vector<const char*> wanted = argc > 1 ? std::vector<const char*>(argv + 1, argv + argc) : all;
-  int failed = 0, done = 0;
-  for (const char* isa : wanted) {
-    if (cotnet_choose_isa(isa) == nullptr) {
-      printf("%s: not on this machine\n", isa);
-      continue;
-    }
-    int before = done;
-    for (const Case& c : kCases)
-      for (int dtype = 0; dtype < 4; ++dtype)
-        for (int mixed = 0; mixed < kLayouts * 3; ++mixed) {
+void check_aggregate(const char* isa, Count& count) {
+  for (const Case& c : kCases)
+    for (int dtype = 0; dtype < 4; ++dtype)
+      for (int mixed = 0; mixed < kLayouts * 3; ++mixed)
+        for (int threads = 1; threads <= 2; ++threads) {
           // All three tensors alike, then the weight in another layout, then the gradient.
           const Layout first = Layout(mixed % kLayouts), other = Layout((mixed + mixed / kLayouts) % kLayouts);
           const Layout layouts[3] = {first, mixed / kLayouts == 1 ? other : first, mixed / kLayouts == 2 ? other : first};
-          const auto go = dtype == kFloat32   ? run<float>
-                          : dtype == kFloat64 ? run<double>
+          const auto go = dtype == kFloat32    ? run<float>
+                          : dtype == kFloat64  ? run<double>
                           : dtype == kBfloat16 ? run<Bfloat16>
                                                : run<Float16>;
-          ++done;
-          if (go(c, Dtype(dtype), layouts)) continue;
-          ++failed;
-          printf("%s: wrong at %s, %s %s %s, case %d\n", isa, kDtypeNames[dtype], kLayoutNames[layouts[0]],
-                 kLayoutNames[layouts[1]], kLayoutNames[layouts[2]], int(&c - kCases));
+          ++count.done;
+          if (go(c, Dtype(dtype), layouts, threads)) continue;
+          ++count.failed;
+          printf("%s: wrong at %s, %s %s %s, case %d, %d threads\n", isa, kDtypeNames[dtype], kLayoutNames[layouts[0]],
+                 kLayoutNames[layouts[1]], kLayoutNames[layouts[2]], int(&c - kCases), threads);
         }
-    printf("%s: %d problems\n", isa, done - before);
-  }
-  printf("%d failed of %d\n", failed, done);
-  return failed != 0;
 }
