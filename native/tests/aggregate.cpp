@@ -137,7 +137,7 @@ template <class T> bool run(const Case& c, Dtype dtype, const Layout (&layouts)[
 void check_aggregate(const char* isa, Count& count) {
   for (const Case& c : kCases)
     for (int dtype = 0; dtype < 4; ++dtype)
-      for (int mixed = 0; mixed < kLayouts * 3; ++mixed)
+      for (int mixed = 0; mixed < kLayouts * (layouts_alike ? 1 : 3); ++mixed)
         for (int threads = 1; threads <= 2; ++threads) {
           // All three tensors alike, then the weight in another layout, then the gradient.
           const Layout first = Layout(mixed % kLayouts), other = Layout((mixed + mixed / kLayouts) % kLayouts);

@@ -27,6 +27,8 @@ void check_winograd(const char* isa, Count& count);
 // Where buffers lie: on the heap, whose ends the memory checkers watch; or, in turn, right before and right behind a page
 // that must not be touched, which the machine itself watches, whatever instruction reads.
 extern bool between_pages;
+// Whether the tensors of a problem all lie alike, for a slow checker.
+extern bool layouts_alike;
 void* take_memory(size_t bytes);
 void free_memory(void* memory);
 

@@ -1,8 +1,8 @@
 // Runs every kernel over odd shapes, layouts, types and numbers of threads against plain loops in double. No torch: it is
 // what the memory checkers run. Buffers are exactly as large as their tensors, so that one element beyond them is caught.
 //
-// Usage: driver [--pages] [instruction set ...]; without one, all that the machine has. --pages puts buffers beside pages
-// that must not be touched.
+// Usage: driver [--pages] [--alike] [instruction set ...]; without one, all that the machine has. --pages puts buffers
+// beside pages that must not be touched, --alike leaves out tensors of different layouts.
 #include <cstdlib>
 #include <cstring>
 
@@ -13,7 +13,7 @@
 
 extern "C" const char* cotnet_choose_isa(const char*);
 
-bool between_pages = false;
+bool between_pages = false, layouts_alike = false;
 
 namespace {
 
@@ -57,7 +57,10 @@ double random_unit() {
 }
 
 int main(int argc, char** argv) {
-  if (argc > 1 && strcmp(argv[1], "--pages") == 0) between_pages = true, --argc, ++argv;
+  for (; argc > 1 && argv[1][0] == '-'; --argc, ++argv) {
+    between_pages |= strcmp(argv[1], "--pages") == 0;
+    layouts_alike |= strcmp(argv[1], "--alike") == 0;
+  }
   const std::vector<const char*> all{"baseline", "avx2", "avx512"};
   const std::vector<const char*> wanted = argc > 1 ? std::vector<const char*>(argv + 1, argv + argc) : all;
   bool failed = false;

@@ -30,6 +30,7 @@ class Small(nn.Module):
             nn.Conv2d(3, 16, 3, 2, padding=1, bias=False),
             nn.BatchNorm2d(16),
             CoTLayer(16),
+            nn.BatchNorm2d(16),
             BlurPool2d(16, filt_size=3, stride=2),
             CoXtLayer(16),
             nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False),

@@ -218,7 +218,7 @@ def test_gradients_are_refused():
 
 
 def test_state_dict_goes_round():
-    first, second = (cotnet.fuse(settle(timm.create_model("cotnet20_nano"))) for _ in range(2))
+    first, second = (cotnet.fuse(settle(timm.create_model("cotnet8_nano"))) for _ in range(2))
     for parameter in second.parameters():
         nn.init.zeros_(parameter)
     second.load_state_dict(first.state_dict())
@@ -238,7 +238,7 @@ def test_autocast_and_bfloat16():
 
 
 def test_compiles_to_one_graph_and_exports_in_standard_operators():
-    fused, x = cotnet.fuse(settle(timm.create_model("cotnet20_nano"), 32)), torch.randn(2, 3, 32, 32)
+    fused, x = cotnet.fuse(settle(timm.create_model("cotnet8_nano"), 32)), torch.randn(2, 3, 32, 32)
     expected = answers(fused, x)
     with torch._inductor.config.patch(freezing=True):
         assert error(answers(torch.compile(fused, fullgraph=True), x), expected) < 1e-5
