@@ -36,6 +36,7 @@ COTNET_DECLARE(baseline)
 #ifdef COTNET_X86
 COTNET_DECLARE(avx2)
 COTNET_DECLARE(avx512)
+COTNET_DECLARE(avx512_bf16)
 #endif
 
 namespace {
@@ -53,9 +54,11 @@ const Isa* isas(int* count) {
       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   static const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  static const bool has_avx512_bf16 = has_avx512 && __builtin_cpu_supports("avx512bf16");
   static const Isa known[] = {{"baseline", true, baseline::kernels},
                               {"avx2", has_avx2, avx2::kernels},
-                              {"avx512", has_avx512, avx512::kernels}};
+                              {"avx512", has_avx512, avx512::kernels},
+                              {"avx512_bf16", has_avx512_bf16, avx512_bf16::kernels}};
 #else
   static const Isa known[] = {{"baseline", true, baseline::kernels}};
 #endif

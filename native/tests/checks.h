@@ -21,6 +21,7 @@ struct Count {
 };
 
 void check_aggregate(const char* isa, Count& count);
+void check_batch_norm(const char* isa, Count& count);
 void check_fused(const char* isa, Count& count);
 void check_winograd(const char* isa, Count& count);
 

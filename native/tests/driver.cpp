@@ -61,7 +61,7 @@ int main(int argc, char** argv) {
     between_pages |= strcmp(argv[1], "--pages") == 0;
     layouts_alike |= strcmp(argv[1], "--alike") == 0;
   }
-  const std::vector<const char*> all{"baseline", "avx2", "avx512"};
+  const std::vector<const char*> all{"baseline", "avx2", "avx512", "avx512_bf16"};
   const std::vector<const char*> wanted = argc > 1 ? std::vector<const char*>(argv + 1, argv + argc) : all;
   bool failed = false;
   for (const char* isa : wanted) {
@@ -69,11 +69,11 @@ int main(int argc, char** argv) {
       printf("%s: not on this machine\n", isa);
       continue;
     }
-    Count aggregate, fused, winograd;
-    check_aggregate(isa, aggregate), check_fused(isa, fused), check_winograd(isa, winograd);
-    printf("%s: wrong %d of %d aggregations, %d of %d fused layers, %d of %d convolutions\n", isa, aggregate.failed,
-           aggregate.done, fused.failed, fused.done, winograd.failed, winograd.done);
-    failed |= aggregate.failed + fused.failed + winograd.failed > 0;
+    Count aggregate, norm, fused, winograd;
+    check_aggregate(isa, aggregate), check_batch_norm(isa, norm), check_fused(isa, fused), check_winograd(isa, winograd);
+    printf("%s: wrong %d of %d aggregations, %d of %d BatchNorms, %d of %d fused layers, %d of %d convolutions\n", isa,
+           aggregate.failed, aggregate.done, norm.failed, norm.done, fused.failed, fused.done, winograd.failed, winograd.done);
+    failed |= aggregate.failed + norm.failed + fused.failed + winograd.failed > 0;
   }
   return failed;
 }

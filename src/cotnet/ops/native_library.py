@@ -17,7 +17,7 @@ import cotnet.ops
 NAME = "cotnet_native"
 ISA_VARIABLE = "COTNET_NATIVE_ISA"
 PATH_VARIABLE = "COTNET_NATIVE_LIBRARY"
-ISAS = ("baseline", "avx2", "avx512")
+ISAS = ("baseline", "avx2", "avx512", "avx512_bf16")
 
 STATUS_OUT_OF_MEMORY = 1
 

@@ -14,7 +14,7 @@ ENDS = [(None, False), ("relu", False), ("silu", False), ("relu", True)]
 SHAPES = [(2, 3, 5, 4), (3, 33, 1, 1), (1, 48, 7, 13), (2, 64, 33, 33), (1, 1, 2, 1), (2, 1040, 7, 3)]
 
 
-@pytest.fixture(params=["baseline", "avx2", "avx512"])
+@pytest.fixture(params=native_library.ISAS)
 def isa(request):
     library = native_library.load()
     if isinstance(library, str):

@@ -80,7 +80,7 @@ def error(actual, exact):
     return float((actual.double() - exact).abs().max() / exact.abs().max()) if exact.numel() else 0.0
 
 
-@pytest.fixture(params=["baseline", "avx2", "avx512"])
+@pytest.fixture(params=native_library.ISAS)
 def isa(request):
     library = native_library.load()
     if isinstance(library, str):

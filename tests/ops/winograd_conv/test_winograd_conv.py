@@ -27,7 +27,7 @@ def arguments(inputs, outputs, groups, batch, height, width, dtype=torch.float32
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", native_library.ISAS)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_native_equals_float64(shape, isa, threads):
     library = native_library.load()
