@@ -75,9 +75,12 @@ def work(event: Any) -> tuple[int, int] | None:
         return 2 * out * math.prod(weight[1:]), (math.prod(x) + math.prod(weight) * 16 // 9 + out) * FLOAT_BYTES
     if name == "fused_cot":
         x = shapes[0]
-        pixels, c = math.prod(x) // x[1], x[1]
-        weights = c * c + c * c // 2 * 2 + c // 2 * 9 * c // 8
-        return 2 * pixels * (weights + 9 * c), (3 * math.prod(x) + weights) * FLOAT_BYTES
+        pixels, c, static_groups, groups = math.prod(x) // x[1], x[1], values[2], values[8]
+        weights = (c * c + c * c // 2 * 2 + c // 2 * 9 * c // 8) // groups
+        if static_groups:  # the static context is made inside
+            weights += 9 * c * c // static_groups
+        maps = 2 if static_groups else 3
+        return 2 * pixels * (weights + 9 * c), (maps * math.prod(x) + weights) * FLOAT_BYTES
     if "linear" in name:
         x, out = shapes[0], shapes[2][0]
         return 2 * math.prod(x) * out, (math.prod(x) + x[-1] * out) * FLOAT_BYTES

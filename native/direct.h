@@ -20,7 +20,7 @@ class DirectConv {
       // Three rows of a picture, and one of zeros.
       Carver counter{0};
       counter.take<float>(4 * row_);
-      Carver carver{workspace().reserve(counter.used)};
+      Carver carver{workspace<kConvolution>().reserve(counter.used)};
       if (carver.base == 0) return int(kOutOfMemory);
       float* const rows = carver.take<float>(4 * row_);
       memset(rows, 0, size_t(4 * row_) * sizeof(float));

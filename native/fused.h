@@ -13,8 +13,9 @@ struct FusedProblem {
   int64_t batch, channels, maps, height, width;
   int64_t hidden;    // channels between the two convolutions of the attention
   int64_t squeezed;  // channels between the two of the fusion
+  int64_t static_groups;
   double eps;
-  const void *x, *static_context;          // [N, C, H, W]
+  const void *x, *static_context;          // [N, C, H, W]; no static context: made from x
   const void *attention, *value;           // [N, B * T * G / B, H, W], [N, C, H, W]; null: made from x and static_context
   void* out;                               // [N, C, H, W]
   const void *norm_weight, *norm_bias;     // [B * T * G / B], in the order of `attention`
@@ -25,6 +26,7 @@ struct FusedProblem {
   const void *reduce, *reduce_bias;        // panels [B * ..][2 C / B][32], [hidden]
   const void *expand, *expand_bias;        // panels [B * ..][hidden / B][32], [T * G]
   const void *project, *project_bias;      // panels [B * ..][C / B][32], [C]
+  const void *static_weights, *static_bias;  // of a WinogradProblem with static_groups groups
 };
 
 using FusedKernel = int (*)(const FusedProblem*);

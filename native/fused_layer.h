@@ -1,14 +1,16 @@
-// A CoT layer for inference after its static context, in steps whose results are still in the cache for the next:
+// A CoT layer for inference, in steps whose results are still in the cache for the next:
 //
-// 1. by tiles of pixels the attention and the value, where they are not given, and the moments of the attention;
-// 2. by rows the normalised attention, the aggregation, SiLU, and the sums for the fusion;
-// 3. the shares of the fusion;
-// 4. the mixture of dynamic and static context.
+// 1. the static context, a convolution, where it is not given;
+// 2. by tiles of pixels the attention and the value, where they are not given, and the moments of the attention;
+// 3. by rows the normalised attention, the aggregation, SiLU, and the sums for the fusion;
+// 4. the shares of the fusion;
+// 5. the mixture of dynamic and static context.
 #pragma once
 
 #include <cmath>
 #include <type_traits>
 
+#include "conv.h"
 #include "fused.h"
 #include "gemm.h"
 #include "parallel.h"
@@ -33,16 +35,23 @@ template <class T> class FusedLayer {
 
   int run() const {
     const int64_t threads = f_.batch * pixels_ * f_.channels < (1 << 14) ? 1 : f_.threads;
-    if (f_.batch % threads == 0 || f_.batch >= 4 * threads)
+    const bool by_pictures = f_.batch % threads == 0 || f_.batch >= 4 * threads;
+    const float* contexts = nullptr;
+    // Weights that would push a picture's maps out of the cache are read once for all pictures.
+    const WinogradProblem all = static_problem(threads);
+    if (f_.static_context == nullptr && (!by_pictures || conv_weights(all) > pixels_ * f_.channels))
+      if (const int status = static_contexts(all, &contexts); status != kDone) return status;
+
+    if (by_pictures)
       return share_out(threads, f_.batch, [&](int64_t begin, int64_t end) {
         int status = kDone;
-        for (int64_t n = begin; n < end && status == kDone; ++n) status = whole(n);
+        for (int64_t n = begin; n < end && status == kDone; ++n) status = whole(n, contexts);
         return status;
       });
 
     // Too few pictures to go round: all of them take each step together.
-    const int64_t bytes = picture_bytes();
-    const uintptr_t memory = workspace().reserve(f_.batch * bytes);
+    const int64_t bytes = picture_bytes(contexts);
+    const uintptr_t memory = workspace<kLayer>().reserve(f_.batch * bytes);
     if (memory == 0) return kOutOfMemory;
     const auto in_parts = [&](int64_t parts, auto step) {
       return share_out(threads, f_.batch * parts, [&](int64_t begin, int64_t end) {
@@ -50,7 +59,7 @@ template <class T> class FusedLayer {
         for (int64_t at = begin; at < end && status == kDone;) {
           const int64_t n = at / parts, last = (n + 1) * parts < end ? (n + 1) * parts : end;
           Carver carver{memory + uintptr_t(n * bytes)};
-          status = step(picture(n, carver), at - n * parts, last - n * parts);
+          status = step(picture(n, carver, contexts), at - n * parts, last - n * parts);
           at = last;
         }
         return status;
@@ -76,7 +85,7 @@ template <class T> class FusedLayer {
 
   struct Picture {
     const T *x, *static_context, *attention, *value;
-    T *own_attention, *own_value, *out;
+    T *own_static_context, *own_attention, *own_value, *out;
     float *mean, *square;   // moments of the attention: [tiles][weights]
     float *scale, *offset;  // normalise it: [weights]
     float* sums;            // of dynamic and static context over a row: [H][C]
@@ -95,10 +104,28 @@ template <class T> class FusedLayer {
     return map == nullptr ? nullptr : static_cast<E*>(const_cast<void*>(map)) + elements;
   }
 
-  Picture picture(int64_t n, Carver& carver) const {
+  // The convolution that makes the static context of all pictures.
+  WinogradProblem static_problem(int64_t threads) const {
+    return {threads, f_.batch, f_.channels, f_.channels, f_.static_groups, f_.height, f_.width, 1,
+            at<float>(f_.x, 0), at<float>(f_.static_weights, 0), at<float>(f_.static_bias, 0), nullptr};
+  }
+  int static_contexts(WinogradProblem conv, const float** out) const {
+    Carver counter{0};
+    counter.take<float>(f_.batch * pixels_ * f_.channels);
+    Carver carver{workspace<kStaticContext>().reserve(counter.used)};
+    if (carver.base == 0) return kOutOfMemory;
+    *out = conv.out = carver.take<float>(f_.batch * pixels_ * f_.channels);
+    return convolve(conv);
+  }
+
+  // Its static context is given, or among all pictures' `contexts`, or still to be made.
+  Picture picture(int64_t n, Carver& carver, const void* contexts) const {
     const int64_t first = n * pixels_ * f_.channels;
     Picture a{};
-    a.x = at<T>(f_.x, first), a.static_context = at<T>(f_.static_context, first), a.out = at<T>(f_.out, first);
+    a.x = at<T>(f_.x, first), a.out = at<T>(f_.out, first);
+    if (contexts == nullptr) contexts = f_.static_context;
+    a.static_context = contexts != nullptr ? at<T>(contexts, first)
+                                           : a.own_static_context = carver.take<T>(pixels_ * f_.channels);
     if (f_.attention == nullptr) {
       a.attention = a.own_attention = carver.take<T>(pixels_ * weights_);
       a.value = a.own_value = carver.take<T>(pixels_ * f_.channels);
@@ -112,17 +139,24 @@ template <class T> class FusedLayer {
     return a;
   }
 
-  int64_t picture_bytes() const {
+  int64_t picture_bytes(const void* contexts) const {
     Carver counter{0};
-    picture(0, counter);
+    picture(0, counter, contexts);
     return counter.used;
   }
 
-  int whole(int64_t n) const {
-    Carver carver{workspace().reserve(picture_bytes())};
+  int whole(int64_t n, const void* contexts) const {
+    Carver carver{workspace<kLayer>().reserve(picture_bytes(contexts))};
     if (carver.base == 0) return kOutOfMemory;
-    const Picture a = picture(n, carver);
-    int status = tiles(a, 0, tiles_);
+    const Picture a = picture(n, carver, contexts);
+    int status = kDone;
+    if constexpr (std::is_same<T, float>::value)
+      if (a.own_static_context != nullptr) {
+        WinogradProblem conv = static_problem(1);
+        conv.batch = 1, conv.x = a.x, conv.out = a.own_static_context;
+        status = convolve(conv);
+      }
+    if (status == kDone) status = tiles(a, 0, tiles_);
     if (status == kDone) status = normalisation(a, 0, f_.maps);
     if (status == kDone) status = rows(a, 0, f_.height);
     if (status == kDone) status = pool(a);

@@ -26,7 +26,10 @@ class Workspace {
   int64_t bytes_ = 0;
 };
 
-inline Workspace& workspace() {
+// A thread has one for each user, for a layer's is in use while its convolution takes its own.
+enum WorkspaceUser { kLayer, kStaticContext, kConvolution };
+
+template <WorkspaceUser USER> Workspace& workspace() {
   static thread_local Workspace own;
   return own;
 }

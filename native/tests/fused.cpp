@@ -25,7 +25,7 @@ struct Matrix {
   int64_t groups, columns, rows;  // of one group: inputs, outputs
 };
 
-// As `pack` of src/cotnet/ops/fused_cot/contract.py.
+// As `pack` of src/cotnet/ops/panels.py.
 constexpr int64_t kPanelWidth = 32;
 int64_t panels_of(const Matrix& m) { return (m.rows + kPanelWidth - 1) / kPanelWidth; }
 template <class T> void fill_panels(const Buffer<T>& panels, const Matrix& m) {

@@ -14,9 +14,9 @@ from cotnet.ops.fused_cot import ContextParameters, Projections, fused_cot, pack
 class FusedCoT(TakesNorm):
     """A CoT layer for inference, [N, C, H, W] to [N, C, H, W] in channels_last.
 
-    The static context is a convolution; all that follows is `fused_cot`. The parameters are the layer's, with every
-    BatchNorm folded in and the attention's channels ordered by tap, then by map. One that follows the layer can be
-    folded in as well, by `with_norm`.
+    The static context is a convolution, which `fused_cot` makes itself where it is a `WinogradConv`; all that follows
+    is `fused_cot`. The parameters are the layer's, with every BatchNorm folded in and the attention's channels ordered
+    by tap, then by map. One that follows the layer can be folded in as well, by `with_norm`.
 
     Args:
         layer: a trained `CoTLayer` or `CoXtLayer`; it stays as it is.
@@ -92,7 +92,8 @@ class FusedCoT(TakesNorm):
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.excite_bias.dtype
         x = x.to(dtype).contiguous(memory_format=torch.channels_last)
-        static = self.static_context(x)
+        conv = self.static_context
+        static = conv.parts() if isinstance(conv, WinogradConv) and conv.gains(x) else conv(x)
         projections = Projections(*(getattr(self, name).to(dtype) for name in Projections._fields))
         tail = (getattr(self, name) for name in ContextParameters._fields)
         parameters = ContextParameters(*(parameter.to(dtype) for parameter in tail if parameter is not None))

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cotnet.ops.fused_cot import StaticConv
 from cotnet.ops.local_aggregation.interface import exporting
 from cotnet.ops.winograd_conv import is_narrow, transform, winograd_conv
 
@@ -48,12 +49,22 @@ class WinogradConv(nn.Conv2d):
     def _refresh(self, incompatible_keys: object) -> None:
         self.transformed.copy_(transform(self.weight.detach(), self.groups))
 
+    def parts(self) -> StaticConv:
+        """What `fused_cot` needs to do this convolution itself; it applies ReLU."""
+        assert self.bias is not None
+        assert self.relu
+        return StaticConv(self.weight, self.transformed, self.bias, self.groups)
+
+    def gains(self, input: Tensor) -> bool:
+        """Whether this input should be done this way."""
+        pixels = input.shape[0] * input.shape[2] * input.shape[3]
+        few = not exporting() and pixels < _FEWEST * self.weight.shape[1]
+        return not few and input.dtype == self.weight.dtype  # autocast chooses another
+
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C_out, H, W]."""
         assert self.bias is not None
-        pixels = input.shape[0] * input.shape[2] * input.shape[3]
-        few = not exporting() and pixels < _FEWEST * self.weight.shape[1]
-        if few or input.dtype != self.weight.dtype:  # under autocast, which chooses the type
+        if not self.gains(input):
             y = super().forward(input)
             return F.relu(y) if self.relu else y
         return winograd_conv(input, self.weight, self.transformed, self.bias, groups=self.groups, relu=self.relu)

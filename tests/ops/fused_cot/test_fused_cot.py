@@ -9,6 +9,7 @@ from cotnet.ops import native_library
 from cotnet.ops.fused_cot import (
     ContextParameters,
     Projections,
+    StaticConv,
     contract,
     fused_context,
     fused_cot,
@@ -16,6 +17,7 @@ from cotnet.ops.fused_cot import (
     reference,
     unpack,
 )
+from cotnet.ops.winograd_conv import transform, winograd_conv
 
 EPS = 1e-5
 # channels, maps, groups, kernel_size, dilation, batch, height, width
@@ -124,6 +126,34 @@ def test_native_equals_the_float64_reference(isa, shape, dtype, threads):
     assert error(whole, exact_whole) <= (3 if dtype == torch.float32 else 8) * tolerance
 
 
+def static_conv(x, groups):
+    channels = x.shape[1]
+    weight = torch.randn(channels, channels // groups, 3, 3, dtype=x.dtype) / (9 * channels // groups) ** 0.5
+    return StaticConv(weight, transform(weight, groups), torch.randn(channels, dtype=x.dtype), groups)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_static_context_can_be_made_inside(isa, shape, threads):
+    maps, projections, tail, options = inputs(*shape, dtype=torch.float32, behind=threads > 1)
+    x = maps["x"]
+    static = static_conv(x, 8 if shape[0] > 64 else 4)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        still = winograd_conv(x, static.weight, static.transformed, static.bias, groups=static.groups, relu=True)
+        given = fused_cot(x, still, projections, tail, **options)
+        made = fused_cot(x, static, projections, tail, **options)
+        wrong = static._replace(bias=static.bias.flip(0))
+        mistaken = fused_cot(x, wrong, projections, tail, **options)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(made, given)
+    assert x.numel() < 256 or error(mistaken, given.double()) > 1e-3
+    portable = reference.static_context(x.double(), StaticConv(*(t.double() for t in static[:3]), static.groups))
+    assert len(x) == 0 or error(still, portable) < 1e-5
+
+
 def test_planted_mistakes_are_seen(isa):
     maps, _, tail, options = inputs(*SHAPES[0], dtype=torch.float32, behind=True)
     right = fused_context(maps["attention"], maps["value"], maps["still"], tail, **options)
@@ -168,7 +198,9 @@ def test_contract(dtype, behind):
     maps, projections, tail, options = inputs(*SHAPES[0], dtype=dtype, behind=behind)
     rest = tuple(options.values())
     torch.library.opcheck(contract.context, (maps["attention"], maps["value"], maps["still"], tail.tensors(), *rest))
-    torch.library.opcheck(contract.cot, (maps["x"], maps["still"], list(projections), tail.tensors(), *rest))
+    torch.library.opcheck(contract.cot, (maps["x"], [maps["still"]], 0, list(projections), tail.tensors(), *rest))
+    *tensors, static_groups = static_conv(maps["x"], 4)
+    torch.library.opcheck(contract.cot, (maps["x"], tensors, static_groups, list(projections), tail.tensors(), *rest))
 
 
 @pytest.mark.parametrize(

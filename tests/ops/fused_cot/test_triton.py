@@ -37,9 +37,7 @@ def test_the_kernels_compile_for_gpus(target, dtype, groups, monkeypatch):
 def test_what_cannot_be_served_runs_in_plain_pytorch(caplog):
     maps, projections, tail, options = inputs(16, 2, 1, 3, 1, 2, 5, 3, torch.float32)
     aggregation._notice.cache_clear()
-    actual = triton.cot(maps["x"], maps["still"], list(projections), tail.tensors(), *options.values())
-    expected = torch.ops.cotnet.fused_cot(
-        maps["x"], maps["still"], list(projections), tail.tensors(), *options.values()
-    )
+    arguments = maps["x"], [maps["still"]], 0, list(projections), tail.tensors(), *options.values()
+    actual, expected = triton.cot(*arguments), torch.ops.cotnet.fused_cot(*arguments)
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
     assert "expected tensors on a GPU, got cpu" in caplog.text

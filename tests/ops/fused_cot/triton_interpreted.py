@@ -87,7 +87,7 @@ def test_other_layouts_and_the_whole_layer():
     expected = run(maps, tail, options)[0]
     other = {name: x.contiguous().flip(3).contiguous().flip(3) for name, x in maps.items()}
     assert torch.equal(run(other, tail, options)[0], expected)
-    whole = triton.cot(maps["x"], maps["still"], list(projections), tail.tensors(), *options.values())
+    whole = triton.cot(maps["x"], [maps["still"]], 0, list(projections), tail.tensors(), *options.values())
     attention, value = reference.project(maps["x"], maps["still"], projections, options["groups"])
     exact = reference.context(attention, value, maps["still"], tail, *options.values())
     assert error(whole, exact) < 1e-14

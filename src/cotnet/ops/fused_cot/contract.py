@@ -6,7 +6,7 @@ S channels between the two convolutions of the attention, F between those of the
 | op | from | to |
 |---|---|---|
 | `cotnet::fused_context` | attention before its norm, value, static context | the layer's output, [N, C, H, W] |
-| `cotnet::fused_cot` | input, static context: attention and value are made inside | the same |
+| `cotnet::fused_cot` | input, and static context or its convolution: the rest is made inside | the same |
 
 The attention's channels lie as [B][T][G / B], so that vectors run over the maps of a tap. BatchNorms are folded: that
 of the dynamic context into the value's convolution, but for a bias. Outputs are channels_last.
@@ -15,12 +15,11 @@ of the dynamic context into the value's convolution, but for a bias. Outputs are
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from cotnet.ops import winograd_conv
 from cotnet.ops.local_aggregation.contract import LIBRARY, TAGS
-
-PANEL = 32  # output channels whose weights lie side by side; kPanel of native/gemm.h
+from cotnet.ops.panels import PANEL, empty_output
 
 
 class ContextParameters(NamedTuple):
@@ -53,6 +52,22 @@ class ContextParameters(NamedTuple):
         return [parameter for parameter in self if parameter is not None]
 
 
+class StaticConv(NamedTuple):
+    """The static context where it is still to be made from the input: a `winograd_conv` with ReLU.
+
+    Attributes:
+        weight: [C, C / groups, 3, 3].
+        transformed: as `winograd_conv.transform` has it.
+        bias: [C].
+        groups: of the convolution.
+    """
+
+    weight: Tensor
+    transformed: Tensor
+    bias: Tensor
+    groups: int
+
+
 class Projections(NamedTuple):
     """The 1x1 convolutions, as panels.
 
@@ -73,27 +88,15 @@ class Projections(NamedTuple):
     value_bias: Tensor
 
 
-def pack(weight: Tensor, groups: int) -> Tensor:
-    """A grouped 1x1 convolution's [N_out, N_in / B] as panels, [B * panels, N_in / B, PANEL], filled up with zeros."""
-    by_group = weight.unflatten(0, (groups, -1))
-    filled = F.pad(by_group, (0, 0, 0, -by_group.shape[1] % PANEL))
-    return filled.flatten(0, 1).unflatten(0, (-1, PANEL)).transpose(1, 2).contiguous()
-
-
-def unpack(panels: Tensor, channels: int, groups: int) -> Tensor:
-    """The inverse of `pack`: [B * panels, N_in / B, PANEL] to [channels, N_in / B]."""
-    filled = panels.transpose(1, 2).flatten(0, 1).unflatten(0, (groups, -1))
-    return filled[:, : channels // groups].flatten(0, 1)
-
-
 LIBRARY.define(
     "fused_context(Tensor attention, Tensor value, Tensor static_context, Tensor[] parameters, float eps,"
     " int kernel_size, int dilation, int groups) -> Tensor",
     tags=TAGS,
 )
 LIBRARY.define(
-    "fused_cot(Tensor x, Tensor static_context, Tensor[] projections, Tensor[] parameters, float eps,"
-    " int kernel_size, int dilation, int groups) -> Tensor",
+    # The static context, or the tensors of a `StaticConv` and its groups.
+    "fused_cot(Tensor x, Tensor[] static_context, int static_groups, Tensor[] projections, Tensor[] parameters,"
+    " float eps, int kernel_size, int dilation, int groups) -> Tensor",
     tags=TAGS,
 )
 context = torch.ops.cotnet.fused_context
@@ -119,9 +122,24 @@ def check_context(
     _check_types(value, static_context, attention, *parameters.tensors())
 
 
+def static_arguments(static_context: Tensor | StaticConv) -> tuple[list[Tensor], int]:
+    """As `cotnet::fused_cot` takes it."""
+    if isinstance(static_context, Tensor):
+        return [static_context], 0
+    return list(static_context[:3]), static_context.groups
+
+
+def static_of(tensors: list[Tensor], groups: int) -> Tensor | StaticConv:
+    """The inverse of `static_arguments`."""
+    if not groups:
+        return tensors[0]
+    weight, transformed, bias = tensors
+    return StaticConv(weight, transformed, bias, groups)
+
+
 def check_cot(
     x: Tensor,
-    static_context: Tensor,
+    static_context: Tensor | StaticConv,
     projections: Projections,
     parameters: ContextParameters,
     kernel_size: int,
@@ -129,9 +147,16 @@ def check_cot(
     groups: int,
 ) -> None:
     """Raise `ValueError` or `TypeError` that shows what does not fit."""
-    _check_maps(x, static_context, kernel_size, dilation, groups)
+    if isinstance(static_context, Tensor):
+        _check_maps(x, static_context, kernel_size, dilation, groups)
+        _check_types(x, static_context, *projections, *parameters.tensors())
+    else:
+        _check_maps(x, x, kernel_size, dilation, groups)
+        _check_types(x, *projections, *parameters.tensors())
+        winograd_conv.check(x, *static_context)
+        if len(static_context.bias) != x.shape[1]:
+            raise ValueError(f"expected a static context of {x.shape[1]} channels, got {len(static_context.bias)}")
     _check_parameters(x, parameters, kernel_size, groups)
-    _check_types(x, static_context, *projections, *parameters.tensors())
     channels, hidden, weights = x.shape[1], len(projections.reduce_bias), len(parameters.norm_weight)
     sizes = ((2 * channels, hidden), (hidden, weights), (channels, channels))
     if any(size % groups for pair in sizes for size in pair):
@@ -179,12 +204,6 @@ def _check_types(x: Tensor, *others: Tensor) -> None:
         raise TypeError(f"expected one float dtype on one device, got {dtypes} on {devices}")
 
 
-def empty_output(like: Tensor, channels: int | None = None) -> Tensor:
-    """An uninitialised channels_last map of the size of `like`, perhaps with other channels."""
-    shape = (like.shape[0], channels or like.shape[1], *like.shape[2:])
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
-
-
 @torch.library.register_fake("cotnet::fused_context", lib=LIBRARY)
 def _(
     attention: Tensor,
@@ -202,7 +221,8 @@ def _(
 @torch.library.register_fake("cotnet::fused_cot", lib=LIBRARY)
 def _(
     x: Tensor,
-    static_context: Tensor,
+    static_context: list[Tensor],
+    static_groups: int,
     projections: list[Tensor],
     parameters: list[Tensor],
     eps: float,

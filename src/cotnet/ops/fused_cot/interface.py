@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from cotnet.ops.fused_cot import contract, native, reference, triton
-from cotnet.ops.fused_cot.contract import ContextParameters, Projections
+from cotnet.ops.fused_cot.contract import ContextParameters, Projections, StaticConv
 from cotnet.ops.local_aggregation.interface import exporting
 
 
@@ -24,7 +24,8 @@ def _portable_context(
 
 def _portable_cot(
     x: Tensor,
-    static_context: Tensor,
+    static_context: list[Tensor],
+    static_groups: int,
     projections: list[Tensor],
     parameters: list[Tensor],
     eps: float,
@@ -32,10 +33,12 @@ def _portable_cot(
     dilation: int,
     groups: int,
 ) -> Tensor:
+    static = contract.static_of(static_context, static_groups)
     convolutions, tail = Projections(*projections), ContextParameters(*parameters)
-    contract.check_cot(x, static_context, convolutions, tail, kernel_size, dilation, groups)
-    attention, value = reference.project(x, static_context, convolutions, groups)
-    return reference.context(attention, value, static_context, tail, eps, kernel_size, dilation, groups)
+    contract.check_cot(x, static, convolutions, tail, kernel_size, dilation, groups)
+    still = reference.static_context(x, static)
+    attention, value = reference.project(x, still, convolutions, groups)
+    return reference.context(attention, value, still, tail, eps, kernel_size, dilation, groups)
 
 
 contract.LIBRARY.impl("fused_context", _portable_context, "CompositeExplicitAutograd")
@@ -83,7 +86,7 @@ def fused_context(
 
 def fused_cot(
     x: Tensor,
-    static_context: Tensor,
+    static_context: Tensor | StaticConv,
     projections: Projections,
     parameters: ContextParameters,
     eps: float,
@@ -92,15 +95,15 @@ def fused_cot(
     dilation: int = 1,
     groups: int = 1,
 ) -> Tensor:
-    """A CoT layer's output from its input and static context, for inference; see `fused_context`.
+    """A CoT layer's output from its input, and its static context or the convolution of that; see `fused_context`.
 
-    Where the native kernel can make attention and value itself (float32 on a CPU), this is one operator; elsewhere
-    they are convolutions of their own, which a compiler sees.
+    Where the native kernel can make all of it itself (float32 on a CPU), this is one operator; elsewhere the
+    convolutions are of their own, which a compiler sees.
     """
     if not exporting() and native.makes_projections(x):
-        tensors = parameters.tensors()
-        return contract.cot(x, static_context, list(projections), tensors, eps, kernel_size, dilation, groups)
-    attention, value = reference.project(x, static_context, projections, groups)
-    return fused_context(
-        attention, value, static_context, parameters, eps, kernel_size, dilation=dilation, groups=groups
-    )
+        static, static_groups = contract.static_arguments(static_context)
+        lists = static, static_groups, list(projections), parameters.tensors()
+        return contract.cot(x, *lists, eps, kernel_size, dilation, groups)
+    still = reference.static_context(x, static_context)
+    attention, value = reference.project(x, still, projections, groups)
+    return fused_context(attention, value, still, parameters, eps, kernel_size, dilation=dilation, groups=groups)

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from cotnet.ops import native_library
 from cotnet.ops.fused_cot import contract, reference
-from cotnet.ops.fused_cot.contract import ContextParameters, Projections
+from cotnet.ops.fused_cot.contract import ContextParameters, Projections, StaticConv
+from cotnet.ops.panels import empty_output
 
 # `FusedProblem` of native/fused.h.
-_PACK = struct.Struct("12q d 20Q").pack
+_PACK = struct.Struct("13q d 22Q").pack
 _DTYPES = {torch.float32: 0, torch.bfloat16: 2, torch.float16: 3}
-_NO_PROJECTIONS = (0,) * 6
+_NO_PROJECTIONS = (None,) * 6
 
 
 def makes_projections(x: Tensor) -> bool:
@@ -36,13 +37,14 @@ def context(
     library = _library(value)
     if library is None:
         return reference.context(attention, value, static_context, tail, eps, kernel_size, dilation, groups)
-    maps = [_dense(x) for x in (attention, value, static_context)]
-    return _run(library, value, maps, tail, None, eps, kernel_size, dilation, groups)
+    maps = (None, _dense(static_context), _dense(attention), _dense(value))
+    return _run(library, value, maps, None, tail, None, eps, kernel_size, dilation, groups)
 
 
 def cot(
     x: Tensor,
-    static_context: Tensor,
+    static_context: list[Tensor],
+    static_groups: int,
     projections: list[Tensor],
     parameters: list[Tensor],
     eps: float,
@@ -50,21 +52,25 @@ def cot(
     dilation: int,
     groups: int,
 ) -> Tensor:
-    """The layer's output, [N, C, H, W], from its input and static context."""
+    """The layer's output, [N, C, H, W], from its input, and its static context or the convolution of that."""
+    static = contract.static_of(static_context, static_groups)
     tail, convolutions = ContextParameters(*parameters), Projections(*projections)
-    contract.check_cot(x, static_context, convolutions, tail, kernel_size, dilation, groups)
+    contract.check_cot(x, static, convolutions, tail, kernel_size, dilation, groups)
     library = _library(x)
     if library is None or not makes_projections(x):
-        attention, value = reference.project(x, static_context, convolutions, groups)
-        return context(attention, value, static_context, parameters, eps, kernel_size, dilation, groups)
-    maps = [_dense(x), _dense(static_context)]
-    return _run(library, x, maps, tail, convolutions, eps, kernel_size, dilation, groups)
+        still = reference.static_context(x, static)
+        attention, value = reference.project(x, still, convolutions, groups)
+        return context(attention, value, still, parameters, eps, kernel_size, dilation, groups)
+    conv = static if isinstance(static, StaticConv) else None
+    maps = (_dense(x), _dense(static) if isinstance(static, Tensor) else None, None, None)
+    return _run(library, x, maps, conv, tail, convolutions, eps, kernel_size, dilation, groups)
 
 
 def _run(
     library: native_library.NativeLibrary,
     like: Tensor,
-    maps: list[Tensor],
+    maps: tuple[Tensor | None, ...],  # x, static context, attention, value
+    static: StaticConv | None,
     tail: ContextParameters,
     convolutions: Projections | None,
     eps: float,
@@ -72,14 +78,13 @@ def _run(
     dilation: int,
     groups: int,
 ) -> Tensor:
-    out = contract.empty_output(like)
+    out = empty_output(like)
     if out.numel() == 0:
         return out
     batch, channels, height, width = like.shape
     tail = ContextParameters(*(p.contiguous() for p in tail.tensors()))
     convolutions = convolutions and Projections(*(p.contiguous() for p in convolutions))
-    addresses = [x.data_ptr() for x in maps]
-    x, attention, value, still = (addresses[0], 0, 0, addresses[1]) if convolutions else (0, *addresses)
+    made = (static.transformed.contiguous(), static.bias.contiguous()) if static else (None, None)
     problem = _PACK(
         _DTYPES[like.dtype],
         torch.get_num_threads(),
@@ -93,14 +98,9 @@ def _run(
         width,
         len(convolutions.reduce_bias) if convolutions else 0,
         len(tail.squeeze_bias),
+        static.groups if static else 0,
         eps,
-        x,
-        still,
-        attention,
-        value,
-        out.data_ptr(),
-        *(p.data_ptr() if p is not None else 0 for p in tail),
-        *((p.data_ptr() for p in convolutions) if convolutions else _NO_PROJECTIONS),
+        *(0 if t is None else t.data_ptr() for t in (*maps, out, *tail, *(convolutions or _NO_PROJECTIONS), *made)),
     )
     status = library.fused_cot(problem)
     if status == native_library.STATUS_OUT_OF_MEMORY:

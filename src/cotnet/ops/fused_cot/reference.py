@@ -7,8 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cotnet.ops.fused_cot.contract import ContextParameters, Projections, unpack
+from cotnet.ops.fused_cot.contract import ContextParameters, Projections, StaticConv
 from cotnet.ops.local_aggregation import reference
+from cotnet.ops.panels import unpack
+
+
+def static_context(x: Tensor, static: Tensor | StaticConv) -> Tensor:
+    """The static context, [N, C, H, W], which may be given already."""
+    if isinstance(static, Tensor):
+        return static
+    return F.relu(F.conv2d(x, static.weight, static.bias, padding=1, groups=static.groups))
 
 
 def project(x: Tensor, static_context: Tensor, projections: Projections, groups: int) -> tuple[Tensor, Tensor]:

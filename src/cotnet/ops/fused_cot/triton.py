@@ -10,6 +10,7 @@ from torch import Tensor
 from cotnet.ops.fused_cot import contract, reference
 from cotnet.ops.fused_cot.contract import ContextParameters, Projections
 from cotnet.ops.local_aggregation import triton as aggregation
+from cotnet.ops.panels import empty_output
 
 _MOST_PARTS = 128  # of a picture; what they leave is added up by one program
 _PIXELS_OF_PART = 16  # at the least
@@ -25,7 +26,8 @@ def load() -> ModuleType:
 
 def cot(
     x: Tensor,
-    static_context: Tensor,
+    static_context: list[Tensor],
+    static_groups: int,
     projections: list[Tensor],
     parameters: list[Tensor],
     eps: float,
@@ -33,11 +35,16 @@ def cot(
     dilation: int,
     groups: int,
 ) -> Tensor:
-    """The layer's output, [N, C, H, W], from its input and static context; the projections are convolutions."""
+    """The layer's output, [N, C, H, W], from its input, and its static context or the convolution of that.
+
+    The projections are convolutions of their own.
+    """
+    static = contract.static_of(static_context, static_groups)
     tail, convolutions = ContextParameters(*parameters), Projections(*projections)
-    contract.check_cot(x, static_context, convolutions, tail, kernel_size, dilation, groups)
-    attention, value = reference.project(x, static_context, convolutions, groups)
-    return context(attention, value, static_context, parameters, eps, kernel_size, dilation, groups)
+    contract.check_cot(x, static, convolutions, tail, kernel_size, dilation, groups)
+    still = reference.static_context(x, static)
+    attention, value = reference.project(x, still, convolutions, groups)
+    return context(attention, value, still, parameters, eps, kernel_size, dilation, groups)
 
 
 def context(
@@ -55,7 +62,7 @@ def context(
     contract.check_context(attention, value, static_context, tail, kernel_size, dilation, groups)
     if not aggregation.serves(value):
         return reference.context(attention, value, static_context, tail, eps, kernel_size, dilation, groups)
-    out = contract.empty_output(value)
+    out = empty_output(value)
     if out.numel() > 0:
         dense_map = partial(Tensor.contiguous, memory_format=torch.channels_last)
         attention, value, static_context = map(dense_map, (attention, value, static_context))

@@ -10,8 +10,8 @@ Groups of at most `NARROW` channels are multiplied as they are: transforms would
 import torch
 from torch import Tensor
 
-from cotnet.ops.fused_cot.contract import empty_output, pack
 from cotnet.ops.local_aggregation.contract import LIBRARY, TAGS
+from cotnet.ops.panels import empty_output, pack
 
 LIBRARY.define(
     "winograd_conv(Tensor x, Tensor weight, Tensor transformed, Tensor bias, int groups, bool relu) -> Tensor",

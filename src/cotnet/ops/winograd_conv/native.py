@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cotnet.ops import native_library
-from cotnet.ops.fused_cot.contract import empty_output
+from cotnet.ops.panels import empty_output
 from cotnet.ops.winograd_conv import contract, reference
 
 # `WinogradProblem` of native/winograd.h.

@@ -1,0 +1,165 @@
+// A 3x3 convolution, stride 1, zero padding 1, with 4 multiplications an output instead of 9 (Lavin and Gray, arXiv
+// 1509.09308). A tile of 2x2 outputs reads 4x4 inputs.
+//
+// Legend: 16 transformed positions, T tiles of a block, C channels of the groups that are done together.
+#pragma once
+
+#include "gemm.h"
+#include "parallel.h"
+#include "scratch.h"
+#include "winograd.h"
+#include "workspace.h"
+
+namespace {
+
+constexpr int kPositions = 16;
+
+class Winograd {
+ public:
+  explicit Winograd(const WinogradProblem& p)
+      : p_(p),
+        rows_((p.height + 1) / 2),
+        columns_((p.width + 1) / 2),
+        in_(p.in_channels / p.groups),
+        out_(p.out_channels / p.groups),
+        together_(groups_together()),
+        all_(p.batch * rows_ * columns_) {
+    block_ = 2 * kBlock;  // so few that transformed tiles and products stay near
+    if (block_ > all_) block_ = all_;
+    // The positions of a tile lie a cache line off a power of two, or they would all fall into one set of the cache.
+    in_pitch_ = block_ * together_ * in_ + 16, out_pitch_ = block_ * together_ * out_ + 16;
+  }
+
+  int run() const {
+    const int64_t blocks = (all_ + block_ - 1) / block_;
+    const int64_t threads = all_ * p_.in_channels < (1 << 12) ? 1 : p_.threads;
+    return share_out(threads, blocks * (p_.groups / together_), [&](int64_t begin, int64_t end) {
+      Scratch scratch;
+      const float* zeros = scratch.take<float>(together_ * in_);
+      Carver counter{0};
+      tiles(counter);
+      Carver carver{workspace<kConvolution>().reserve(counter.used)};
+      if (scratch.failed || carver.base == 0) return int(kOutOfMemory);
+      const auto [inputs, products] = tiles(carver);
+      for (int64_t task = begin; task < end; ++task) {
+        // The blocks of the same groups one after the other: their weights stay in the second cache.
+        const int64_t first = task % blocks * block_, left = all_ - first;
+        block(first, left < block_ ? left : block_, task / blocks * together_, inputs, products, zeros);
+      }
+      return int(kDone);
+    });
+  }
+
+ private:
+  // Groups so narrow that one alone would leave lanes of the transforms' vectors empty are done with others.
+  int64_t groups_together() const {
+    for (int64_t groups = 1; groups <= p_.groups && groups * in_ <= 4 * kColumns; ++groups)
+      if (p_.groups % groups == 0 && groups * in_ >= kColumns && groups * in_ % kLanes<float> == 0) return groups;
+    return 1;
+  }
+
+  struct Tiles {
+    float *inputs, *products;
+  };
+  Tiles tiles(Carver& carver) const {
+    float* inputs = carver.take<float>(kPositions * in_pitch_);
+    return {inputs, carver.take<float>(kPositions * out_pitch_)};
+  }
+
+  struct Tile {
+    int64_t picture, row, column;  // of its first output
+  };
+  Tile tile(int64_t number) const {
+    const int64_t picture = number / (rows_ * columns_), rest = number % (rows_ * columns_);
+    return {picture, rest / columns_ * 2, rest % columns_ * 2};
+  }
+  // The tile after `t`: divisions would cost more than some of the transforms.
+  COTNET_INLINE Tile next(Tile t) const {
+    if ((t.column += 2) < p_.width) return t;
+    t.column = 0;
+    if ((t.row += 2) < p_.height) return t;
+    return {t.picture + 1, 0, 0};
+  }
+
+  // Tiles first to first + count of some groups.
+  void block(int64_t first, int64_t count, int64_t group, float* inputs, float* products, const float* zeros) const {
+    const int64_t in = together_ * in_, out = together_ * out_;
+    Tile at = tile(first);
+    for (int64_t t = 0; t < count; ++t, at = next(at)) transform_input(at, group, inputs + t * in, zeros);
+    const int64_t panels = (out_ + kPanel - 1) / kPanel * kPanel;
+    for (int64_t g = 0; g < together_; ++g)
+      for (int64_t position = 0; position < kPositions; ++position) {
+        const Input input{inputs + position * in_pitch_ + g * in_, in, in_};
+        multiply_tile(&input, 1, count, p_.weights + ((group + g) * kPositions + position) * panels * in_, nullptr, out_,
+                      false, products + position * out_pitch_ + g * out_, out);
+      }
+    at = tile(first);
+    for (int64_t t = 0; t < count; ++t, at = next(at)) transform_output(at, group, products + t * out);
+  }
+
+  // B^T d B for a tile d of 4x4 inputs; position q of the result goes to at[q * in_pitch_].
+  COTNET_INLINE void transform_input(const Tile& t, int64_t group, float* at, const float* zeros) const {
+    const float* from[kPositions];
+    for (int64_t u = 0; u < 4; ++u)
+      for (int64_t v = 0; v < 4; ++v) {
+        const int64_t i = t.row + u - 1, j = t.column + v - 1;
+        const bool inside = i >= 0 && i < p_.height && j >= 0 && j < p_.width;
+        const int64_t pixel = (t.picture * p_.height + i) * p_.width + j;
+        from[4 * u + v] = inside ? p_.x + pixel * p_.in_channels + group * in_ : zeros;
+      }
+    const int64_t pitch = in_pitch_;
+    over_vectors(together_ * in_, [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
+      Floats d[kPositions], half[kPositions];
+#pragma GCC unroll 16
+      for (int q = 0; q < kPositions; ++q) d[q] = get(from[q] + c);
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) {
+        half[v] = d[v] - d[8 + v];
+        half[4 + v] = d[4 + v] + d[8 + v];
+        half[8 + v] = d[8 + v] - d[4 + v];
+        half[12 + v] = d[4 + v] - d[12 + v];
+      }
+#pragma GCC unroll 4
+      for (int u = 0; u < kPositions; u += 4) {
+        put(at + (u + 0) * pitch + c, half[u] - half[u + 2]);
+        put(at + (u + 1) * pitch + c, half[u + 1] + half[u + 2]);
+        put(at + (u + 2) * pitch + c, half[u + 2] - half[u + 1]);
+        put(at + (u + 3) * pitch + c, half[u + 1] - half[u + 3]);
+      }
+    });
+  }
+
+  // A^T m A, plus the bias, to those of the 2x2 outputs that exist.
+  COTNET_INLINE void transform_output(const Tile& t, int64_t group, const float* from) const {
+    const int64_t pitch = out_pitch_, row = p_.width * p_.out_channels;
+    const bool below = t.row + 1 < p_.height, right = t.column + 1 < p_.width;
+    float* to = p_.out + ((t.picture * p_.height + t.row) * p_.width + t.column) * p_.out_channels + group * out_;
+    const float* bias = p_.bias + group * out_;
+    over_vectors(together_ * out_, [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
+      Floats m[kPositions], upper[4], lower[4];
+#pragma GCC unroll 16
+      for (int q = 0; q < kPositions; ++q) m[q] = get(from + q * pitch + c);
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) {
+        upper[v] = m[v] + m[4 + v] + m[8 + v];
+        lower[v] = m[4 + v] - m[8 + v] - m[12 + v];
+      }
+      const Floats b = get(bias + c);
+      const auto finish = [&](Floats y) __attribute__((always_inline)) {
+        y += b;
+        return p_.relu ? max_of(y, Floats{}) : y;
+      };
+      put(to + c, finish(upper[0] + upper[1] + upper[2]));
+      if (right) put(to + p_.out_channels + c, finish(upper[1] - upper[2] - upper[3]));
+      if (below) put(to + row + c, finish(lower[0] + lower[1] + lower[2]));
+      if (below && right) put(to + row + p_.out_channels + c, finish(lower[1] - lower[2] - lower[3]));
+    });
+  }
+
+  const WinogradProblem& p_;
+  const int64_t rows_, columns_, in_, out_;  // of a group
+  const int64_t together_, all_;
+  int64_t block_, in_pitch_, out_pitch_;
+};
+
+}  // namespace
