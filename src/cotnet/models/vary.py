@@ -52,7 +52,8 @@ def vary(
             continue
         if len(values) != len(stages) or min(values) < 1:
             raise ValueError(f"expected {len(stages)} {name} of at least 1, one for each stage, got {name}={values}")
-        stages = tuple(replace(stage, **{field: value}) for stage, value in zip(stages, values, strict=True))
+        changes: list[dict[str, Any]] = [{field: value} for value in values]
+        stages = tuple(replace(stage, **change) for stage, change in zip(stages, changes, strict=True))
     fields["stages"] = stages
     if kernel_size is not None:
         fields["kernel_size"] = kernel_size
