@@ -16,4 +16,5 @@ cmake --build "$build/plain" --parallel "$(nproc)" >/dev/null
 echo "between pages that must not be touched"
 "$build/plain/driver" --pages
 echo "valgrind, which knows no AVX-512"
-valgrind --quiet --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite "$build/plain/driver" --alike baseline avx2
+valgrind --quiet --error-exitcode=1 --leak-check=full --show-leak-kinds=definite \
+  --errors-for-leak-kinds=definite "$build/plain/driver" --alike baseline avx2
