@@ -57,9 +57,10 @@ class WinogradConv(nn.Conv2d):
 
     def gains(self, input: Tensor) -> bool:
         """Whether this input should be done this way."""
+        if exporting():  # the convolution itself, whose layout puts no guard on the batch size
+            return False
         pixels = input.shape[0] * input.shape[2] * input.shape[3]
-        few = not exporting() and pixels < _FEWEST * self.weight.shape[1]
-        return not few and input.dtype == self.weight.dtype  # autocast chooses another
+        return pixels >= _FEWEST * self.weight.shape[1] and input.dtype == self.weight.dtype  # autocast chooses another
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C_out, H, W]."""
