@@ -6,26 +6,11 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from cotnet.ops import native_library
 from cotnet.ops.batch_norm_act import batch_norm_act, native, reference
 
 ENDS = [(None, False), ("relu", False), ("silu", False), ("relu", True)]
 # batch, channels, height, width: below a vector, not a multiple of one, one pixel, several chunks of rows
 SHAPES = [(2, 3, 5, 4), (3, 33, 1, 1), (1, 48, 7, 13), (2, 64, 33, 33), (1, 1, 2, 1), (2, 1040, 7, 3)]
-
-
-@pytest.fixture(params=native_library.ISAS)
-def isa(request):
-    library = native_library.load()
-    if isinstance(library, str):
-        pytest.skip(library)
-    before = library.isa
-    try:
-        library.choose(request.param)
-    except RuntimeError as reason:
-        pytest.skip(str(reason))
-    yield request.param
-    library.choose(before)
 
 
 def arguments(shape, with_residual, dtype=torch.float32, mean=0.5):

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from cotnet.ops import native_library
 from cotnet.ops.fused_cot import (
     ContextParameters,
     Projections,
@@ -80,20 +79,6 @@ def inputs(channels, maps, groups, kernel_size, dilation, batch, height, width, 
 
 def error(actual, exact):
     return float((actual.double() - exact).abs().max() / exact.abs().max()) if exact.numel() else 0.0
-
-
-@pytest.fixture(params=native_library.ISAS)
-def isa(request):
-    library = native_library.load()
-    if isinstance(library, str):
-        pytest.skip(library)
-    before = library.isa
-    try:
-        library.choose(request.param)
-    except RuntimeError as reason:
-        pytest.skip(str(reason))
-    yield request.param
-    library.choose(before)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
