@@ -70,6 +70,10 @@ const Kernels* chosen = nullptr;
 
 }  // namespace
 
+// To be raised, with INTERFACE of src/cotnet/ops/native_library.py, whenever an exported function or a packed struct
+// changes: a library that was not built anew behind changed Python sources is then refused, not misread.
+COTNET_EXPORT int cotnet_interface() { return 1; }
+
 // The best supported set for an empty name. Its name, or null where the set is unknown or not supported here.
 COTNET_EXPORT const char* cotnet_choose_isa(const char* name) {
   int count;

@@ -17,6 +17,7 @@ import cotnet.ops
 NAME = "cotnet_native"
 ISA_VARIABLE = "COTNET_NATIVE_ISA"
 PATH_VARIABLE = "COTNET_NATIVE_LIBRARY"
+INTERFACE = 1  # of native/library.cpp
 ISAS = ("baseline", "avx2", "avx512", "avx512_bf16")
 
 STATUS_OUT_OF_MEMORY = 1
@@ -30,6 +31,9 @@ class NativeLibrary:
 
     def __init__(self, path: Path, isa: str):
         library = ctypes.CDLL(str(path))
+        built = library.cotnet_interface()
+        if built != INTERFACE:
+            raise OSError(f"{path} has interface {built}, these sources need {INTERFACE}; install the package again")
         self._choose = library.cotnet_choose_isa
         self._choose.restype, self._choose.argtypes = ctypes.c_char_p, [ctypes.c_char_p]
         self.choose(isa)

@@ -211,6 +211,12 @@ assert same and os.waitpid(child, 0)[1] == 0
     assert done.returncode == 0, done.stderr
 
 
+@needs_library
+def test_a_library_behind_changed_sources_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(native_library, "INTERFACE", native_library.INTERFACE + 1)
+    assert "install the package again" in native_library.load.__wrapped__()
+
+
 def test_without_the_library_torch_serves_and_one_notice_says_so() -> None:
     script = """
 import torch
