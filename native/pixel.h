@@ -39,7 +39,10 @@ COTNET_INLINE void sum_packs(T* out, const Window<T>& window, int64_t taps, int6
 template <class T, int REPEATS, int TAPS> void sum_taps(const Runs& runs, T* out, const Window<T>& window, int64_t taps) {
   // The channels of CoT come in eights.
   constexpr int width = kWidth<T>, count = REPEATS < 8 ? 8 / REPEATS : 2;
-  const int64_t period = runs.period;
+  const int64_t period = runs.period, step = runs.wraps ? width % runs.maps : width;
+  // Where packs start anywhere, the last one may overlap the one before it instead of being a part.
+  const bool overlaps = runs.wraps && runs.channels >= width;
+  const int64_t last_map = overlaps ? (runs.channels - width) % runs.maps : 0;
   for (int64_t block = 0; block < runs.blocks; ++block) {
     const int64_t first = block * runs.channels, end = first + runs.channels;
     int64_t map = 0;
@@ -49,15 +52,17 @@ template <class T, int REPEATS, int TAPS> void sum_taps(const Runs& runs, T* out
       for (; c + (count - 1) * period + width <= end; c += count * period)
         sum_packs<T, REPEATS, count, TAPS>(out, window, taps, c, period, weight_at);
       for (; c + width <= end; c += period) sum_packs<T, REPEATS, 1, TAPS>(out, window, taps, c, period, weight_at);
-      if (const int64_t left = end - c; left > 0) {
+      if (const int64_t left = end - c; left > 0 && overlaps) {
+        sum_packs<T, REPEATS, 1, TAPS>(out, window, taps, end - width, period, block * window.block + last_map);
+      } else if (left > 0) {
         Pack<T> sum = {};
         for (int64_t t = 0; t < taps; ++t)
           multiply_add(sum, load_repeated<T, REPEATS>(window.w[t] + window.w_at + weight_at),
                        load_some(window.x[t] + window.x_at + c, left));
         store_some(out + c, sum, left);
       }
-      if (runs.wraps) map = (map + width) % runs.maps;
-      else map += width;
+      map += step;
+      if (runs.wraps && map >= runs.maps) map -= runs.maps;
     }
   }
 }

@@ -13,10 +13,13 @@ template <class T> struct WeightRow {
   int64_t tap, pixel, block;
 };
 
-// Adds the maps of a block once more behind themselves, as far as a pack can reach.
-template <class T> void wrap_maps(const Runs& runs, T* to, const T* from) {
-  for (int64_t g = 0; g < runs.maps; ++g) to[g] = from[g];
-  for (int64_t g = 0; g < kWidth<T>; ++g) to[runs.maps + g] = to[g];
+// The maps of a block again and again, as far as a pack that starts among them can reach. In whole packs, which write
+// behind that and read behind the maps.
+template <class T> COTNET_INLINE void wrap_maps(const Runs& runs, T* to, const T* from) {
+  const int64_t stored = runs.stored<T>();
+  for (int64_t first = 0; first < stored; first += runs.maps)
+    for (int64_t g = 0; g < runs.maps && first + g < stored; g += kWidth<T>)
+      memcpy(to + first + g, from + g, kVectorBytes);
 }
 
 template <class T> class WeightRows {
@@ -29,7 +32,7 @@ template <class T> class WeightRows {
     if (in_place_) return;
     pitch_ = pixels * p.maps + kWidth<T>;
     block_ = runs.stored<T>(), wrapped_pitch_ = pixels * runs.blocks * block_;
-    slot_ = taps_ * (runs.wraps ? wrapped_pitch_ : pitch_);
+    slot_ = runs.wraps ? taps_ * wrapped_pitch_ + kWidth<T> : taps_ * pitch_;
     rows_ = scratch.take<T>(slots * slot_);
     plain_ = runs.wraps ? scratch.take<T>(taps_ * pitch_) : nullptr;
   }

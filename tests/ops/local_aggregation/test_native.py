@@ -57,7 +57,7 @@ SIZES = st.sampled_from([1, 2, 3, 5, 7, 13, 33])
 CASE = st.tuples(
     st.integers(0, 2),  # batch
     st.sampled_from([1, 1, 2, 3]),  # blocks
-    st.sampled_from([1, 2, 3, 4, 6, 8, 16, 32]),  # maps of a block
+    st.sampled_from([1, 2, 3, 4, 6, 8, 12, 16, 24, 32]),  # maps of a block
     st.sampled_from([1, 2, 7, 8, 9]),  # channels that share a map
     SIZES,
     SIZES,
