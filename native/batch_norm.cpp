@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "isa.h"
 #include "parallel.h"
 #include "scratch.h"
 #include "vector_math.h"
@@ -238,12 +239,7 @@ template <class T> int typed(const BatchNormProblem& p, bool forward) {
 }
 
 int run(const BatchNormProblem& p, bool forward) {
-  switch (p.dtype) {
-    case kFloat32: return typed<float>(p, forward);
-    case kBfloat16: return typed<Bfloat16>(p, forward);
-    case kFloat16: return typed<Float16>(p, forward);
-  }
-  return kUnknownDtype;
+  return by_dtype<float, Bfloat16, Float16>(p.dtype, [&](auto t) { return typed<decltype(t)>(p, forward); });
 }
 
 }  // namespace

@@ -2,20 +2,10 @@
 #include "fused.h"
 
 #include "fused_layer.h"
-
-namespace {
-
-int run(const FusedProblem& f) {
-  switch (f.dtype) {
-    case kFloat32: return FusedLayer<float>(f).run();
-    case kBfloat16: return FusedLayer<Bfloat16>(f).run();
-    case kFloat16: return FusedLayer<Float16>(f).run();
-  }
-  return kUnknownDtype;
-}
-
-}  // namespace
+#include "isa.h"
 
 namespace COTNET_ISA {
-int fused_cot(const FusedProblem* f) { return run(*f); }
+int fused_cot(const FusedProblem* f) {
+  return by_dtype<float, Bfloat16, Float16>(f->dtype, [&](auto t) { return FusedLayer<decltype(t)>(*f).run(); });
+}
 }

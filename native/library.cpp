@@ -44,7 +44,7 @@ namespace {
 struct Isa {
   const char* name;
   bool supported;
-  Kernels kernels;
+  Kernels kernels, bfloat16;  // the latter for maps of that type
 };
 
 const Isa* isas(int* count) {
@@ -55,18 +55,20 @@ const Isa* isas(int* count) {
   static const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   static const bool has_avx512_bf16 = has_avx512 && __builtin_cpu_supports("avx512bf16");
-  static const Isa known[] = {{"baseline", true, baseline::kernels},
-                              {"avx2", has_avx2, avx2::kernels},
-                              {"avx512", has_avx512, avx512::kernels},
-                              {"avx512_bf16", has_avx512_bf16, avx512_bf16::kernels}};
+  static const Isa known[] = {{"baseline", true, baseline::kernels, baseline::kernels},
+                              {"avx2", has_avx2, avx2::kernels, avx2::kernels},
+                              {"avx512", has_avx512, avx512::kernels, avx512::kernels},
+                              {"avx512_bf16", has_avx512_bf16, avx512::kernels, avx512_bf16::kernels}};
 #else
-  static const Isa known[] = {{"baseline", true, baseline::kernels}};
+  static const Isa known[] = {{"baseline", true, baseline::kernels, baseline::kernels}};
 #endif
   *count = int(sizeof known / sizeof *known);
   return known;
 }
 
-const Kernels* chosen = nullptr;
+const Isa* chosen = nullptr;
+
+const Kernels& kernels_for(int64_t dtype) { return dtype == kBfloat16 ? chosen->bfloat16 : chosen->kernels; }
 
 }  // namespace
 
@@ -80,28 +82,30 @@ COTNET_EXPORT const char* cotnet_choose_isa(const char* name) {
   const Isa* known = isas(&count);
   for (int i = count - 1; i >= 0; --i)
     if (known[i].supported && (*name == 0 || strcmp(name, known[i].name) == 0)) {
-      chosen = &known[i].kernels;
+      chosen = &known[i];
       return known[i].name;
     }
   return nullptr;
 }
 
 COTNET_EXPORT int cotnet_aggregate(const Problem* p, const void* value, const void* weight, void* out) {
-  return chosen->aggregate(p, value, weight, out);
+  return kernels_for(p->dtype).aggregate(p, value, weight, out);
 }
 
 COTNET_EXPORT int cotnet_grad_value(const Problem* p, const void* grad_out, const void* weight, void* grad_value) {
-  return chosen->grad_value(p, grad_out, weight, grad_value);
+  return kernels_for(p->dtype).grad_value(p, grad_out, weight, grad_value);
 }
 
 COTNET_EXPORT int cotnet_grad_weight(const Problem* p, const void* grad_out, const void* value, void* grad_weight) {
-  return chosen->grad_weight(p, grad_out, value, grad_weight);
+  return kernels_for(p->dtype).grad_weight(p, grad_out, value, grad_weight);
 }
 
-COTNET_EXPORT int cotnet_fused_cot(const FusedProblem* f) { return chosen->fused_cot(f); }
+COTNET_EXPORT int cotnet_fused_cot(const FusedProblem* f) { return kernels_for(f->dtype).fused_cot(f); }
 
-COTNET_EXPORT int cotnet_winograd_conv(const WinogradProblem* p) { return chosen->winograd_conv(p); }
+COTNET_EXPORT int cotnet_winograd_conv(const WinogradProblem* p) { return chosen->kernels.winograd_conv(p); }
 
-COTNET_EXPORT int cotnet_batch_norm_act(const BatchNormProblem* p) { return chosen->batch_norm_act(p); }
+COTNET_EXPORT int cotnet_batch_norm_act(const BatchNormProblem* p) { return kernels_for(p->dtype).batch_norm_act(p); }
 
-COTNET_EXPORT int cotnet_batch_norm_act_backward(const BatchNormProblem* p) { return chosen->batch_norm_act_backward(p); }
+COTNET_EXPORT int cotnet_batch_norm_act_backward(const BatchNormProblem* p) {
+  return kernels_for(p->dtype).batch_norm_act_backward(p);
+}
