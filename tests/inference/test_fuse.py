@@ -140,6 +140,7 @@ def networks():
     yield "mobilenet", torchvision.models.mobilenet_v3_small()
     yield "norm with activation", timm.create_model("efficientnet_lite0")
     yield "features", timm.create_model("cotnet_nano", features_only=True)
+    yield "with a 3-d convolution", timm.create_model("lambda_resnet26t")
 
 
 @pytest.mark.parametrize(("name", "model"), networks(), ids=lambda v: v if isinstance(v, str) else "")

@@ -8,6 +8,7 @@ from torch import nn
 from cotnet.inference.fold import fold_batchnorms
 from cotnet.inference.fused_layer import FusedCoT
 from cotnet.layers import CoTLayer, CoXtLayer
+from cotnet.models.layout import to_layout
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -31,7 +32,7 @@ def fuse(model: nn.Module) -> nn.Module:
             continue
         layer = layers.setdefault(id(module), FusedCoT(module))
         if not name:
-            return layer.to(memory_format=torch.channels_last)
+            return to_layout(layer, torch.channels_last)
         fused.set_submodule(name, layer)
     fold_batchnorms(fused, (FusedCoT,))
-    return fused.to(memory_format=torch.channels_last)
+    return to_layout(fused, torch.channels_last)

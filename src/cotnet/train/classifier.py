@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from cotnet.models.layout import to_layout
 from cotnet.models.names import check_name
 from cotnet.models.weights_file import WeightsCard
 from cotnet.train.distill import Distillation, Teacher
@@ -122,9 +123,10 @@ class Classifier(TrainingModule):
         self.layer_decay = layer_decay
         self.distillation = distillation
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.network = create_network(
+        network = create_network(
             name, num_classes=num_classes, drop_rate=drop_rate, drop_path_rate=drop_path_rate, **self.kwargs
-        ).to(memory_format=self.memory_format)
+        )
+        self.network = to_layout(network, self.memory_format)
         self.freeze_names = list(freeze or [])
         freeze_parts(self.network, self.freeze_names)
         if grad_checkpointing:

@@ -14,6 +14,7 @@ from cotnet.inference.bench.peers import PEERS
 from cotnet.inference.exporters import Exporter
 from cotnet.inference.formats import ENDINGS, missing_packages
 from cotnet.inference.fuse import fuse
+from cotnet.models.layout import to_layout
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -103,7 +104,7 @@ def build(candidate: Candidate, network: nn.Module, setting: Setting) -> Callabl
     if candidate.mode not in _TORCH_MODES:
         return _exported(candidate, network, setting)
     network = copy.deepcopy(network).to(getattr(torch, candidate.dtype))
-    return _TORCH_MODES[candidate.mode](network.to(memory_format=LAYOUTS[setting.layout]))
+    return _TORCH_MODES[candidate.mode](to_layout(network, LAYOUTS[setting.layout]))
 
 
 def _compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
