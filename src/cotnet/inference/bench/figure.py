@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -92,7 +93,7 @@ def _name(axes: Axes, points: Sequence[Point]) -> None:
     places = [axes.transData.transform((ms, peer.top1)) for peer, ms in points]
     taken = [Bbox.from_bounds(x - 4 * pixels, y - 4 * pixels, 8 * pixels, 8 * pixels) for x, y in places]
 
-    def box(name: str, place: Sequence[float], side: tuple[int, int, str, str]) -> Bbox:
+    def box(name: str, place: np.ndarray, side: tuple[int, int, str, str]) -> Bbox:
         width, height = 0.64 * _FONT_SIZE * len(name) * pixels, 1.4 * _FONT_SIZE * pixels
         dx, dy, across, down = side
         left = place[0] + dx * pixels - width * {"left": 0, "center": 0.5, "right": 1}[across]
