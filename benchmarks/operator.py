@@ -15,6 +15,9 @@ meets all alike, and after a few calls that do not count a candidate finds the c
 unfolded windows did. A block's time is its mean; the figures are the median and the quartiles over blocks. Nothing is
 printed for results that differ from the unfold formulation in float64.
 
+At the end ours alone, forward, with each number of threads in turn: how well threads share the work is a ratio of times
+side by side, too.
+
 Fresh pages for the output can cost more than the work, and whether the C library keeps freed pages depends on what ran
 before: luck that would decide the ratios. So it is told to keep them, for all candidates alike; with `--fresh-pages` it
 is left as it is.
@@ -30,6 +33,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -93,11 +97,35 @@ def check_parity(value: Tensor, weight: Tensor, grad: Tensor) -> None:
             raise SystemExit(f"no times: the {name} differs by {error:.2e} at {list(value.shape)}, {value.dtype}")
 
 
-def measure(channels: int, size: int, layout: str, dtype: torch.dtype, args: argparse.Namespace) -> Iterator[dict]:
+def operands(channels: int, size: int, layout: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
     maps = channels // SHARING
     value = in_layout(torch.randn(BATCH, channels, size, size, dtype=dtype), layout)
-    weight = in_layout(torch.randn(BATCH, maps * 9, size, size, dtype=dtype), layout).unflatten(1, (maps, 9))
+    weight = in_layout(torch.randn(BATCH, maps * 9, size, size, dtype=dtype), layout)
+    return value, weight.unflatten(1, (maps, 9))
+
+
+def threads_in_turn(channels: int, size: int, layout: str, dtype: torch.dtype, args: argparse.Namespace) -> dict:
+    value, weight = operands(channels, size, layout, dtype)
+
+    def run(threads: int) -> Tensor:
+        torch.set_num_threads(threads)
+        return ours(value, weight)
+
+    times = times_ms({str(n): partial(run, n) for n in args.threads}, 3 * args.blocks, args.block_ms)
+    first = times[str(args.threads[0])]["median_ms"]
+    return {
+        "shape": [BATCH, channels, size, size],
+        "layout": layout,
+        "dtype": str(dtype).removeprefix("torch."),
+        "pass": "forward, threads in turn",
+        "times": times,
+        "first_to_each": {name: round(first / t["median_ms"], 2) for name, t in times.items()},
+    }
+
+
+def measure(channels: int, size: int, layout: str, dtype: torch.dtype, args: argparse.Namespace) -> Iterator[dict]:
+    value, weight = operands(channels, size, layout, dtype)
     kernel = torch.randn(channels, 1, 3, 3, dtype=dtype)
     grad = torch.randn_like(value)
     check_parity(value, weight, grad)
@@ -147,6 +175,14 @@ def line(row: dict) -> str:
     )
 
 
+def threads_line(row: dict) -> str:
+    channels, size = row["shape"][1:3]
+    times = "".join(
+        f"  {n} threads {t['median_ms']:7.3f} ms {row['first_to_each'][n]:5.2f}x" for n, t in row["times"].items()
+    )
+    return f"{channels:4d}x{size:<2d} {row['layout']:<13} {row['dtype']:<8}{times}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
@@ -165,15 +201,26 @@ def main() -> None:
     about = {**machine(), "fresh_pages": args.fresh_pages}
     print("  ".join(f"{key}: {value}" for key, value in about.items()))
     print("value, layout, dtype, threads, pass: median ms of ours [quartiles] | times of the others / ours")
-    for threads, dtype, (channels, size), layout in product(
-        args.threads, args.dtypes, SHAPES[: args.shapes], args.layouts
-    ):
+
+    def keep(row: dict) -> None:
+        if args.json:
+            with args.json.open("a") as file:
+                file.write(json.dumps({**about, **row}) + "\n")
+
+    kinds = list(product(args.dtypes, SHAPES[: args.shapes], args.layouts))
+    for threads, (dtype, (channels, size), layout) in product(args.threads, kinds):
         torch.set_num_threads(threads)
         for row in measure(channels, size, layout, getattr(torch, dtype), args):
             print(line(row), flush=True)
-            if args.json:
-                with args.json.open("a") as file:
-                    file.write(json.dumps({**about, **row}) + "\n")
+            keep(row)
+    if len(args.threads) > 1 and "forward" in args.passes:
+        print(
+            "value, layout, dtype: median ms of ours with each number of threads in turn, times faster than the first"
+        )
+        for dtype, (channels, size), layout in kinds:
+            row = threads_in_turn(channels, size, layout, getattr(torch, dtype), args)
+            print(threads_line(row), flush=True)
+            keep(row)
 
 
 if __name__ == "__main__":

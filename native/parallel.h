@@ -8,24 +8,36 @@
 namespace {
 
 // `work(begin, end)` returns a status.
+//
+// A thread has a run of shares of its own, the same in every call, so that its caches may hold what it wrote or read
+// there; when that is done it helps with the others' runs, so whoever is held up leaves the rest to the others.
 template <class Work> int share_out(int64_t threads, int64_t tasks, Work work) {
+  constexpr int64_t most = 64;  // runs; threads beyond start by helping
   if (threads > tasks) threads = tasks;
   if (threads <= 1) return work(int64_t(0), tasks);
 
-  // Smaller shares than threads: whoever is held up leaves the rest to the others.
   struct Shared {
     Work* work;
-    int64_t tasks, shares, next;
+    int64_t tasks, runs, shares_of_run, arrived;
     int status;
-  } shared{&work, tasks, threads * 8 < tasks ? threads * 8 : tasks, 0, kDone};
+    int64_t next[most];
+  } shared{};
+  shared.work = &work, shared.tasks = tasks, shared.status = kDone;
+  shared.runs = threads < most ? threads : most;
+  shared.shares_of_run = shared.runs * 8 <= tasks ? 8 : 1;
   run_team(threads, &shared, [](void* data) {
     Shared& s = *static_cast<Shared*>(data);
-    for (;;) {
-      const int64_t share = __atomic_fetch_add(&s.next, 1, __ATOMIC_RELAXED);
-      if (share >= s.shares) return;
-      const int status = (*s.work)(s.tasks / s.shares * share + s.tasks % s.shares * share / s.shares,
-                                   s.tasks / s.shares * (share + 1) + s.tasks % s.shares * (share + 1) / s.shares);
-      if (status != kDone) __atomic_store_n(&s.status, status, __ATOMIC_RELAXED);
+    const int64_t own = __atomic_fetch_add(&s.arrived, 1, __ATOMIC_RELAXED), shares = s.runs * s.shares_of_run;
+    for (int64_t i = 0; i < s.runs; ++i) {
+      const int64_t run = (own + i) % s.runs;
+      for (;;) {
+        const int64_t taken = __atomic_fetch_add(&s.next[run], 1, __ATOMIC_RELAXED);
+        if (taken >= s.shares_of_run) break;
+        const int64_t share = run * s.shares_of_run + taken;
+        const int status = (*s.work)(s.tasks / shares * share + s.tasks % shares * share / shares,
+                                     s.tasks / shares * (share + 1) + s.tasks % shares * (share + 1) / shares);
+        if (status != kDone) __atomic_store_n(&s.status, status, __ATOMIC_RELAXED);
+      }
     }
   });
   return shared.status;
