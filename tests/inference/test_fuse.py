@@ -11,6 +11,7 @@ from torch import nn
 
 import cotnet
 from cotnet.inference.fused_layer import FusedCoT
+from cotnet.inference.winograd import WinogradConv
 
 
 def settle(model, size=64):
@@ -216,6 +217,17 @@ def test_gradients_are_refused():
     fused = cotnet.fuse(cotnet.CoTLayer(16))
     with pytest.raises(RuntimeError, match="no gradients"):
         fused(torch.randn(1, 16, 4, 4, requires_grad=True))
+    x = torch.randn(1, 16, 4, 4)
+    with pytest.raises(RuntimeError, match="no transforms"):
+        torch.func.jvp(fused, (x,), (x,))
+
+
+def test_a_winograd_convolution_has_derivatives_in_forward_mode():
+    conv = nn.Conv2d(64, 64, 3, padding=1)
+    fast = WinogradConv(conv)
+    x = torch.randn(2, 64, 28, 28)
+    assert fast.gains(x)
+    torch.testing.assert_close(torch.func.jvp(fast, (x,), (x,)), torch.func.jvp(conv, (x,), (x,)))
 
 
 def test_state_dict_goes_round():

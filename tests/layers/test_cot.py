@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd import forward_ad
 
 from cotnet import CoTLayer, CoXtLayer, from_official, to_official
 
@@ -134,6 +135,18 @@ def test_trains_on_a_batch_of_one(layer):
 def test_replaces_a_convolution_in_another_network():
     network = nn.Sequential(nn.Conv2d(3, 16, 1), CoTLayer(16), nn.ReLU(), CoXtLayer(16, 5))
     assert network(torch.randn(2, 3, 8, 8)).shape == (2, 16, 8, 8)
+
+
+@pytest.mark.parametrize("layer", LAYERS.values())
+def test_vmap_and_forward_mode_of_a_frozen_layer(layer):
+    layer = layer(16).double().eval().requires_grad_(False)
+    x, tangent = torch.randn(3, 2, 16, 5, 4, dtype=torch.float64), torch.randn(2, 16, 5, 4, dtype=torch.float64)
+    torch.testing.assert_close(torch.vmap(layer)(x), torch.stack([layer(picture) for picture in x]))
+    step = 1e-6 * tangent
+    expected = (layer(x[0] + step) - layer(x[0] - step)) / 2e-6
+    with forward_ad.dual_level():
+        out = forward_ad.unpack_dual(layer(forward_ad.make_dual(x[0], tangent)))
+    torch.testing.assert_close(out.tangent, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_autocast_runs_in_bfloat16():

@@ -9,6 +9,7 @@ from cotnet.inference.fold import TakesNorm, affine, fold_norm, folded_conv, ref
 from cotnet.inference.winograd import WinogradConv
 from cotnet.layers import CoTLayer, CoXtLayer
 from cotnet.ops.fused_cot import ContextParameters, Projections, fused_cot, pack
+from cotnet.ops.local_aggregation.interface import transformed
 
 
 class FusedCoT(TakesNorm):
@@ -87,8 +88,10 @@ class FusedCoT(TakesNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""
-        if torch.is_grad_enabled() and x.requires_grad:
-            raise RuntimeError("a fused CoT layer has no gradients; use the network that it was made from")
+        if transformed() or (torch.is_grad_enabled() and x.requires_grad):
+            raise RuntimeError(
+                "a fused CoT layer has no gradients and no transforms; use the network that it was made from"
+            )
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.excite_bias.dtype
         x = x.to(dtype).contiguous(memory_format=torch.channels_last)

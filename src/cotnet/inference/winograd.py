@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotnet.ops.fused_cot import StaticConv
-from cotnet.ops.local_aggregation.interface import exporting
+from cotnet.ops.local_aggregation.interface import exporting, transformed
 from cotnet.ops.winograd_conv import is_narrow, transform, winograd_conv
 
 # Channels of a group: narrower ones leave vectors empty, or are mostly transforms.
@@ -57,7 +57,8 @@ class WinogradConv(nn.Conv2d):
 
     def gains(self, input: Tensor) -> bool:
         """Whether this input should be done this way."""
-        if exporting():  # the convolution itself, whose layout puts no guard on the batch size
+        # The convolution itself has derivatives, and in an export its layout puts no guard on the batch size.
+        if exporting() or transformed():
             return False
         pixels = input.shape[0] * input.shape[2] * input.shape[3]
         return pixels >= _FEWEST * self.weight.shape[1] and input.dtype == self.weight.dtype  # autocast chooses another

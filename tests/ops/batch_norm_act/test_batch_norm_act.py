@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from cotnet.ops.batch_norm_act import batch_norm_act, native, reference
@@ -156,6 +157,19 @@ def test_compiled_programs_hold_standard_operators(backend):
     compiled = torch.compile(batch_norm_act, fullgraph=True, backend=backend)
     actual, exact = results(compiled, inputs, grad, "relu"), exact_results(inputs, grad, "relu")
     check(actual, exact, torch.float32, (2, 16, 5, 5))
+
+
+def test_forward_mode():
+    inputs, tangent = arguments((2, 8, 5, 4), False)
+    inputs = [None if t is None else t.detach() for t in inputs]
+
+    def run(x):
+        return batch_norm_act(x, None, *inputs[2:4], torch.zeros(8), torch.ones(8), act="silu")
+
+    expected = torch.func.jvp(run, (inputs[0],), (tangent,))[1]
+    with forward_ad.dual_level():
+        out = forward_ad.unpack_dual(run(forward_ad.make_dual(inputs[0], tangent)))
+    torch.testing.assert_close(out.tangent, expected)
 
 
 def test_everything_else_goes_through_pytorch():

@@ -38,6 +38,22 @@ def test_compiled_by_inductor_in_channels_last():
     torch.testing.assert_close(torch.compile(layer, fullgraph=True)(value, weight), layer(value, weight))
 
 
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_compiled_transforms(dynamic):
+    value, tangent, weight = torch.randn(3, 16, 5, 7), torch.randn(3, 16, 5, 7), torch.randn(3, 2, 9, 5, 7)
+
+    def aggregate(v):
+        return local_aggregation(v, weight, 3)
+
+    for transform in (
+        lambda v: torch.func.jvp(aggregate, (v,), (tangent,))[1],
+        torch.func.grad(lambda v: aggregate(v).square().sum()),
+        lambda v: torch.vmap(aggregate)(torch.stack([v, v + 1])),
+    ):
+        compiled = torch.compile(transform, fullgraph=True, dynamic=dynamic, backend="aot_eager")
+        torch.testing.assert_close(compiled(value), transform(value))
+
+
 def test_a_layer_in_training_compiles_once_for_every_size():
     layer = CoTLayer(16)
     compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager")

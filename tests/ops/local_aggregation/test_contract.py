@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 from cotnet import local_aggregation
@@ -69,6 +70,27 @@ def test_transforms_of_torch_func_run_through_the_reference():
         torch.vmap(lambda v: local_aggregation(v, weight, 3, impl="native"))(value)
 
 
+@pytest.mark.parametrize("last", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_vmap_alone_and_over_forward_mode_in_both_layouts(last):
+    maps = torch.randn(6, 4, 3, 2).contiguous(memory_format=last).unflatten(0, (3, 2))
+    weight, tangent = torch.randn(2, 2, 9, 3, 2), torch.randn(2, 4, 3, 2)
+
+    def aggregate(v):
+        return local_aggregation(v, weight, 3)
+
+    torch.testing.assert_close(torch.vmap(aggregate)(maps), torch.stack([aggregate(v) for v in maps]))
+    tangents = torch.vmap(lambda v: torch.func.jvp(aggregate, (v,), (tangent,))[1])(maps)
+    torch.testing.assert_close(tangents, aggregate(tangent).expand(3, -1, -1, -1, -1))
+
+
+def test_forward_mode_where_nothing_requires_a_gradient():
+    value, tangent, weight = torch.randn(2, 4, 3, 2), torch.randn(2, 4, 3, 2), torch.randn(2, 2, 9, 3, 2)
+    expected = local_aggregation(tangent, weight, 3)
+    with forward_ad.dual_level():
+        out = forward_ad.unpack_dual(local_aggregation(forward_ad.make_dual(value, tangent), weight, 3))
+    torch.testing.assert_close(out.tangent, expected)
+
+
 def test_the_meta_device_computes_shapes():
     value = torch.randn(2, 8, 5, 4, device="meta").to(memory_format=torch.channels_last).requires_grad_()
     weight = torch.randn(2, 2, 9, 3, 2, device="meta", requires_grad=True)
@@ -107,8 +129,10 @@ def test_flops():
         ({"kernel_size": 0}, "kernel_size=0"),
         ({"stride": 0}, "stride=0"),
         ({"stride": -1}, "stride=-1"),
+        ({"stride": 2**63}, f"below .* stride={2**63}"),
         ({"stride": 2}, r"expected weight \[2, 2, 9, 3, 2\]"),
         ({"dilation": -2}, "dilation=-2"),
+        ({"dilation": 2**63}, f"below .* dilation={2**63}"),
         ({"groups": 3}, "channels=8, maps=2, groups=3"),
         ({"grouping": "mixed"}, "'mixed'"),
         ({"impl": "magic"}, "'magic'"),
@@ -130,3 +154,23 @@ def test_wrong_types(change):
     arguments = {"value": torch.ones(2, 8, 5, 4), "weight": torch.ones(2, 2, 9, 5, 4), "kernel_size": 3} | change
     with pytest.raises(TypeError):
         local_aggregation(**arguments)
+
+
+def test_a_float_type_that_no_implementation_computes_in():
+    value, weight = torch.ones(2, 8, 5, 4).to(torch.float8_e5m2), torch.ones(2, 2, 9, 5, 4).to(torch.float8_e5m2)
+    for impl in ("auto", "reference"):
+        with pytest.raises(TypeError, match=r"float32, float64, bfloat16 or float16, got torch\.float8_e5m2"):
+            local_aggregation(value, weight, 3, impl=impl)
+
+
+@pytest.mark.parametrize("step", [2**31, 2**63 - 1])
+def test_steps_far_beyond_the_picture(step):
+    value = torch.randn(2, 8, 5, 4, requires_grad=True)
+    for option, size in (("dilation", (5, 4)), ("stride", (1, 1))):
+        weight = torch.randn(2, 2, 9, *size, requires_grad=True)
+        expected = local_aggregation(value, weight, 3, **{option: 5})
+        gradients = torch.autograd.grad(expected.sum(), (value, weight))
+        for impl in ("auto", "reference"):
+            actual = local_aggregation(value, weight, 3, **{option: step}, impl=impl)
+            torch.testing.assert_close(actual, expected)
+            torch.testing.assert_close(torch.autograd.grad(actual.sum(), (value, weight)), gradients)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 from cotnet import local_aggregation, local_similarity
@@ -54,6 +55,26 @@ def test_gradients_of_local_self_attention():
     assert torch.autograd.gradgradcheck(attention, (*maps, position))
 
 
+def test_vmap_and_forward_mode():
+    query, keys, tangent = torch.randn(2, 8, 5, 4), torch.randn(3, 2, 8, 5, 4), torch.randn(2, 8, 5, 4)
+    position = torch.randn(9, 4)
+
+    def similarity(key):
+        return local_similarity(query, key, 3, heads=2, position=position)
+
+    torch.testing.assert_close(torch.vmap(similarity)(keys), torch.stack([similarity(key) for key in keys]))
+    expected = local_similarity(query, tangent, 3, heads=2)
+    with forward_ad.dual_level():
+        out = forward_ad.unpack_dual(similarity(forward_ad.make_dual(keys[0], tangent)))
+    torch.testing.assert_close(out.tangent, expected)
+
+
+def test_a_float_type_that_no_implementation_computes_in():
+    maps = torch.ones(1, 8, 5, 5).to(torch.float8_e5m2)
+    with pytest.raises(TypeError, match=r"query and key of one dtype .* got torch\.float8_e5m2"):
+        local_similarity(maps, maps, 3, heads=2)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -62,6 +83,7 @@ def test_gradients_of_local_self_attention():
         ({"kernel_size": 2**40 + 1}, str(2**40 + 1)),
         ({"stride": 0}, "stride=0"),
         ({"dilation": -1}, "dilation=-1"),
+        ({"dilation": 2**63}, f"dilation={2**63}"),
         ({"key": torch.ones(2, 8, 5, 5)}, r"key \[2, 8, 5, 5\]"),
         ({"key": torch.ones(1, 8, 0, 5), "query": torch.ones(1, 8, 0, 5)}, r"\[1, 8, 0, 5\]"),
         ({"query": torch.ones(1, 8, 5, 5, device="meta")}, "meta and cpu"),

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 LIBRARY = torch.library.Library("cotnet", "FRAGMENT")
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
 
 LIBRARY.define(
@@ -58,12 +59,22 @@ def check_options(kernel_size: int, **others: int) -> None:
     for name, number in {"kernel_size": kernel_size, **others}.items():
         if not isinstance(number, int) or isinstance(number, bool):
             raise TypeError(f"expected {name} to be an int, got {number!r}")
-        if number < 1:
-            raise ValueError(f"expected {name} of at least 1, got {name}={number}")
+        if not 1 <= number < 2**63:
+            raise ValueError(f"expected {name} of at least 1 and below 2**63, got {name}={number}")
     if kernel_size % 2 == 0:
         raise ValueError(f"expected an odd kernel_size, got {kernel_size=}")
     if kernel_size >= 2**28:
         raise ValueError(f"expected a kernel_size below 2**28, got {kernel_size=} with {kernel_size**2} taps")
+
+
+def check_dtypes(**tensors: Tensor) -> None:
+    """Raise `TypeError` unless all are of one dtype of `DTYPES`."""
+    dtypes = [x.dtype for x in tensors.values()]
+    if dtypes[0] not in DTYPES or dtypes.count(dtypes[0]) < len(dtypes):
+        raise TypeError(
+            f"expected {' and '.join(tensors)} of one dtype of float32, float64, bfloat16 or float16, "
+            f"got {' and '.join(map(str, dtypes))}"
+        )
 
 
 def check(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> None:
@@ -74,8 +85,7 @@ def check(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation
             "expected value [N, C, H, W] and weight [N, G, k*k, Ho, Wo], "
             f"got value {list(value.shape)} and weight {list(weight.shape)}"
         )
-    if not value.is_floating_point() or value.dtype != weight.dtype:
-        raise TypeError(f"expected value and weight of one float dtype, got {value.dtype} and {weight.dtype}")
+    check_dtypes(value=value, weight=weight)
     if value.device != weight.device:
         raise ValueError(f"expected value and weight on one device, got {value.device} and {weight.device}")
     batch, channels, height, width = value.shape

@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from cotnet.ops.local_aggregation import contract, native, reference, triton
 
@@ -38,7 +39,7 @@ def local_aggregation(
     normalised.
 
     Args:
-        value: [N, C, H, W], any float dtype and device, contiguous or channels_last.
+        value: [N, C, H, W] of float32, float64, bfloat16 or float16, on any device, contiguous or channels_last.
         weight: [N, G, k*k, Ho, Wo] with `Ho = (H - 1) // stride + 1`, of the dtype and on the device of `value`; under
             autocast both are cast to its dtype, as a convolution's arguments are.
         kernel_size: odd window size k.
@@ -55,7 +56,7 @@ def local_aggregation(
 
     Raises:
         ValueError: sizes that do not fit, or an option out of its range.
-        TypeError: a dtype that is not a float type, or two different ones outside autocast.
+        TypeError: a dtype that is none of these, or two different ones outside autocast.
         RuntimeError: `impl="native"` or `"triton"` where those kernels cannot serve, with the reason.
 
     Source:
@@ -84,16 +85,17 @@ def takes_reference(impl: Impl, x: Tensor) -> bool:
     if explicit is not None:
         reason = explicit.unavailable(x.device, x.dtype)
         if reason is None and under_transform:
-            reason = "the transforms of torch.func need impl='reference'"
+            reason = "the transforms of torch.func and forward-mode derivatives need impl='reference'"
         if reason is not None:
             raise RuntimeError(f"{impl=} is not available: {reason}")
     # An exported program holds standard operators only, so that it runs where this package is not installed.
     return impl == "reference" or under_transform or exporting()
 
 
+@torch.compiler.assume_constant_result  # a compiler enters the transforms that it traces, so it asks while in them
 def transformed() -> bool:
-    """Whether a transform of torch.func is active, which does not pass through named ops with gradients."""
-    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+    """Whether a transform of torch.func or a level of forward mode is active, which named ops do not take part in."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def autocast(value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

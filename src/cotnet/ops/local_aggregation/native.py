@@ -47,7 +47,7 @@ def aggregate(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dila
     """Local aggregation, [N, C, H, W] and [N, G, T, I, J] to [N, C, I, J]."""
     options = (kernel_size, stride, dilation, blocks)
     plan = _plan_aggregate(_kind(value), _kind(weight), *options, torch.get_num_threads())
-    library = _library(value)
+    library = _library()
     if library is None:
         return reference.aggregate(value, weight, *options)
     return _run(library.aggregate, plan, value, weight)
@@ -66,7 +66,7 @@ def aggregate_grad_value(
     """Gradient of the value, [N, C, I, J] and [N, G, T, I, J] to [N, C, height, width]."""
     options = (kernel_size, stride, dilation, blocks, height, width)
     plan = _plan_grad_value(_kind(grad_out), _kind(weight), *options, torch.get_num_threads())
-    library = _library(grad_out)
+    library = _library()
     if library is None:
         return reference.aggregate_grad_value(grad_out, weight, *options)
     return _run(library.grad_value, plan, grad_out, weight)
@@ -78,7 +78,7 @@ def aggregate_grad_weight(
     """Gradient of the weight, [N, C, I, J] and [N, C, H, W] to [N, maps, T, I, J]."""
     options = (kernel_size, stride, dilation, blocks, maps)
     plan = _plan_grad_weight(_kind(grad_out), _kind(value), *options, torch.get_num_threads())
-    library = _library(value)
+    library = _library()
     if library is None:
         return reference.aggregate_grad_weight(grad_out, value, *options)
     return _run(library.grad_weight, plan, grad_out, value)
@@ -158,7 +158,7 @@ def _plan(
     # Beyond the picture's size neither step changes the result; bounded, no product of them overflows.
     size = max(height, width)
     problem = _PACK(
-        _DTYPES.get(value.dtype, -1),
+        _DTYPES[value.dtype],
         threads,
         kernel_size,
         min(stride, size),
@@ -177,14 +177,13 @@ def _plan(
     return _Plan(output.shape, output.stride(), problem)
 
 
-def _library(x: Tensor) -> native_library.NativeLibrary | None:
+def _library() -> native_library.NativeLibrary | None:
     """None where plain PyTorch serves instead."""
     library = native_library.load()
     if isinstance(library, str):
         _notice(library)
         return None
-    # torch has float types that the kernels lack, such as those of 8 bits.
-    return library if x.dtype in _DTYPES else None
+    return library
 
 
 @cache

@@ -14,6 +14,7 @@ from torch import Tensor
 def aggregate(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> Tensor:
     """Local aggregation, [N, C, H, W] and [N, G, T, I, J] to [N, C, I, J]."""
     maps, (out_h, out_w) = weight.shape[1], weight.shape[3:]
+    stride, dilation = _steps(stride, dilation, *value.shape[2:])
     padded, weight = _accumulable(_pad(value, kernel_size, stride, dilation)), _accumulable(weight)
     out = None
     for tap, rows, columns in _taps(kernel_size, stride, dilation, out_h, out_w):
@@ -35,6 +36,7 @@ def aggregate_grad_value(
 ) -> Tensor:
     """Gradient of the value, [N, C, I, J] and [N, G, T, I, J] to [N, C, height, width]."""
     batch, channels, out_h, out_w = grad_out.shape
+    stride, dilation = _steps(stride, dilation, height, width)
     pad = dilation * (kernel_size // 2)
     grad, weight = _by_map(_accumulable(grad_out), blocks, weight.shape[1]), _accumulable(weight)
     padded = grad.new_zeros(batch, channels, height + 2 * pad, width + 2 * pad)
@@ -49,6 +51,7 @@ def aggregate_grad_weight(
 ) -> Tensor:
     """Gradient of the weight, [N, C, I, J] and [N, C, H, W] to [N, maps, T, I, J]."""
     out_h, out_w = grad_out.shape[2:]
+    stride, dilation = _steps(stride, dilation, *value.shape[2:])
     grad = _by_map(_accumulable(grad_out), blocks, maps)
     padded = _accumulable(_pad(value, kernel_size, stride, dilation))
     products = [
@@ -58,6 +61,14 @@ def aggregate_grad_weight(
     grad_weight = torch.stack(products, dim=2).to(value.dtype)
     taps = kernel_size * kernel_size
     return _in_layout_of(value, grad_weight.flatten(1, 2)).unflatten(1, (maps, taps))
+
+
+def _steps(stride: int, dilation: int, height: int, width: int) -> tuple[int, int]:
+    """Stride and dilation of the same result, bounded by the picture so that its padding is."""
+    if torch.compiler.is_compiling() or not isinstance(height, int):  # the program shall serve other sizes
+        return stride, dilation
+    size = max(height, width)
+    return min(stride, size), min(dilation, size)
 
 
 def _taps(kernel_size: int, stride: int, dilation: int, out_h: int, out_w: int) -> Iterator[tuple[int, slice, slice]]:
@@ -93,5 +104,7 @@ def _over_channels(weight: Tensor, blocks: int) -> Tensor:
 
 
 def _in_layout_of(like: Tensor, x: Tensor) -> Tensor:
+    if torch._C._are_functorch_transforms_active():  # vmap knows no channels_last
+        return x.contiguous()
     channels_last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
     return x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)

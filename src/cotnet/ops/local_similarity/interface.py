@@ -34,7 +34,8 @@ def local_similarity(
     picture is zero, the position of its cell is not.
 
     Args:
-        query: [N, C, Ho, Wo] with `Ho = (H - 1) // stride + 1`, any float dtype and device.
+        query: [N, C, Ho, Wo] with `Ho = (H - 1) // stride + 1`, of float32, float64, bfloat16 or
+            float16, on any device.
         key: [N, C, H, W] of the query's dtype and device; under autocast both are cast.
         kernel_size: odd window size k.
         heads: number of heads; each has an evenly divided, contiguous run of the channels.
@@ -52,7 +53,7 @@ def local_similarity(
 
     Raises:
         ValueError: sizes that do not fit, or an option out of its range.
-        TypeError: a dtype that is not a float type, or two different ones outside autocast.
+        TypeError: a dtype that is none of these, or two different ones outside autocast.
         RuntimeError: `impl="native"` or `"triton"` where those kernels cannot serve, with the reason.
 
     Source:
@@ -65,8 +66,7 @@ def local_similarity(
             "expected query [N, C, Ho, Wo] and key [N, C, H, W], "
             f"got query {list(query.shape)} and key {list(key.shape)}"
         )
-    if query.dtype != key.dtype or not key.is_floating_point():
-        raise TypeError(f"expected query and key of one float dtype, got {query.dtype} and {key.dtype}")
+    contract.check_dtypes(query=query, key=key)
     if query.device != key.device:
         raise ValueError(f"expected query and key on one device, got {query.device} and {key.device}")
     channels, taps = query.shape[1], kernel_size * kernel_size
