@@ -34,8 +34,8 @@ def local_similarity(
     picture is zero, the position of its cell is not.
 
     Args:
-        query: [N, C, Ho, Wo] with `Ho = (H - 1) // stride + 1`, of float32, float64, bfloat16 or
-            float16, on any device.
+        query: [N, C, Ho, Wo] with `Ho = (H - 1) // stride + 1`, of float32, float64, bfloat16 or float16, on
+            any device.
         key: [N, C, H, W] of the query's dtype and device; under autocast both are cast.
         kernel_size: odd window size k.
         heads: number of heads; each has an evenly divided, contiguous run of the channels.
