@@ -6,6 +6,7 @@ from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 from cotnet import local_aggregation
+from cotnet.ops.local_aggregation import contract
 
 OPTIONS = (3, 2, 2, 2)
 
@@ -100,6 +101,21 @@ def test_the_meta_device_computes_shapes():
     out.sum().backward()
     assert value.grad.shape == value.shape
     assert weight.grad.shape == weight.shape
+
+
+@pytest.mark.parametrize(
+    ("op", "first", "second", "sizes"),
+    [
+        (contract.aggregate, (2, 8, 5, 4), (2, 2, 9, 5, 4), ()),
+        (contract.grad_value, (2, 8, 5, 4), (2, 2, 9, 5, 4), (5, 4)),
+        (contract.grad_weight, (2, 8, 5, 4), (2, 8, 5, 4), (2,)),
+    ],
+)
+def test_a_tensor_without_data_among_others_is_refused(op, first, second, sizes):
+    for devices in (("cpu", "meta"), ("meta", "cpu")):
+        a, b = (torch.zeros(shape, device=device) for shape, device in zip((first, second), devices, strict=True))
+        with pytest.raises(ValueError, match="one device, got cpu, meta"):
+            op(a, b, 3, 1, 1, 1, *sizes)
 
 
 def test_autocast_casts_both_as_a_convolution_does():

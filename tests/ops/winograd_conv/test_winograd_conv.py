@@ -88,3 +88,17 @@ def test_narrow_groups_have_panels_of_their_own():
     assert transformed.shape == (4, 9 * 12, 32)
     with pytest.raises(ValueError, match=r"expected transformed \[4, 108, 32\]"):
         winograd_conv(x, weight, transformed[:1], bias, groups=groups)
+
+
+def test_a_wanted_gradient_is_the_convolutions():
+    x, weight, transformed, bias, groups = arguments(*SHAPES[2])
+    x, bias = x.requires_grad_(), bias.requires_grad_()
+    expected = torch.autograd.grad(F.conv2d(x, weight, bias, padding=1, groups=groups).square().sum(), (x, bias))
+    actual = torch.autograd.grad(winograd_conv(x, weight, transformed, bias, groups=groups).square().sum(), (x, bias))
+    torch.testing.assert_close(actual, expected)
+
+
+def test_a_tensor_without_data_among_others_is_refused():
+    x, weight, transformed, bias, groups = arguments(*SHAPES[2])
+    with pytest.raises(ValueError, match="one device, got cpu, meta"):
+        winograd_conv(x, weight.to("meta"), transformed.to("meta"), bias, groups=groups)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from cotnet.ops import winograd_conv
-from cotnet.ops.local_aggregation.contract import LIBRARY, TAGS
+from cotnet.ops.local_aggregation.contract import LIBRARY, TAGS, register_fake
 from cotnet.ops.panels import PANEL, empty_output
 
 
@@ -204,7 +204,7 @@ def _check_types(x: Tensor, *others: Tensor) -> None:
         raise TypeError(f"expected one float dtype on one device, got {dtypes} on {devices}")
 
 
-@torch.library.register_fake("cotnet::fused_context", lib=LIBRARY)
+@register_fake("fused_context")
 def _(
     attention: Tensor,
     value: Tensor,
@@ -218,7 +218,7 @@ def _(
     return empty_output(value)
 
 
-@torch.library.register_fake("cotnet::fused_cot", lib=LIBRARY)
+@register_fake("fused_cot")
 def _(
     x: Tensor,
     static_context: list[Tensor],

@@ -18,11 +18,12 @@ a weight-shaped output is then channels_last over [N, G * T, I, J].
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import register_flop_formula
 
 LIBRARY = torch.library.Library("cotnet", "FRAGMENT")
@@ -177,19 +178,37 @@ def empty_weight(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     return empty_map(like, (batch, maps * taps, out_h, out_w)).unflatten(1, (maps, taps))
 
 
-@torch.library.register_fake("cotnet::local_aggregation", lib=LIBRARY)
+def register_fake(name: str) -> Callable[[Callable[..., Tensor]], None]:
+    """Register what an op of the library gives for tensors without data.
+
+    It also serves a call where only some are without (on the meta device), which it refuses: nothing would be computed.
+    """
+
+    def register(fake: Callable[..., Tensor]) -> None:
+        def on_one_device(*args: Any) -> Tensor:
+            devices = {leaf.device for leaf in tree_leaves(args) if isinstance(leaf, Tensor)}
+            if len(devices) > 1:
+                raise ValueError(f"expected all tensors on one device, got {', '.join(sorted(map(str, devices)))}")
+            return fake(*args)
+
+        torch.library.register_fake(f"cotnet::{name}", on_one_device, lib=LIBRARY)
+
+    return register
+
+
+@register_fake("local_aggregation")
 def _(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> Tensor:
     return empty_map(value, (*value.shape[:2], *weight.shape[3:]))
 
 
-@torch.library.register_fake("cotnet::local_aggregation_grad_value", lib=LIBRARY)
+@register_fake("local_aggregation_grad_value")
 def _(
     grad_out: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, height: int, width: int
 ) -> Tensor:
     return empty_map(grad_out, (*grad_out.shape[:2], height, width))
 
 
-@torch.library.register_fake("cotnet::local_aggregation_grad_weight", lib=LIBRARY)
+@register_fake("local_aggregation_grad_weight")
 def _(grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, maps: int) -> Tensor:
     return empty_weight(value, (value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:]))
 

@@ -10,7 +10,7 @@ Groups of at most `NARROW` channels are multiplied as they are: transforms would
 import torch
 from torch import Tensor
 
-from cotnet.ops.local_aggregation.contract import LIBRARY, TAGS
+from cotnet.ops.local_aggregation.contract import LIBRARY, TAGS, register_fake
 from cotnet.ops.panels import empty_output, pack
 
 LIBRARY.define(
@@ -64,6 +64,6 @@ def check(x: Tensor, weight: Tensor, transformed: Tensor, bias: Tensor, groups: 
         )
 
 
-@torch.library.register_fake("cotnet::winograd_conv", lib=LIBRARY)
+@register_fake("winograd_conv")
 def _(x: Tensor, weight: Tensor, transformed: Tensor, bias: Tensor, groups: int, relu: bool) -> Tensor:
     return empty_output(x, len(weight))

@@ -1,5 +1,6 @@
 """The choice between the implementations of the 3x3 convolution."""
 
+import torch
 from torch import Tensor
 
 from cotnet.ops.local_aggregation.interface import exporting
@@ -29,12 +30,13 @@ def winograd_conv(
         relu: apply ReLU.
 
     Returns:
-        [N, C_out, H, W], channels_last. It has no gradient.
+        [N, C_out, H, W], channels_last. Where a gradient is wanted, it is of the plain convolution.
 
     Raises:
         ValueError: sizes that do not fit.
         TypeError: different dtypes.
     """
-    if not exporting() and native.available(x):
+    differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
+    if not exporting() and not differentiated and native.available(x):
         return contract.conv(x, weight, transformed, bias, groups, relu)
     return reference.conv(x, weight, transformed, bias, groups, relu)
