@@ -7,11 +7,15 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.layers import convert_sync_batchnorm
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 import cotnet
 from cotnet.inference.fused_layer import FusedCoT
 from cotnet.inference.winograd import WinogradConv
+from cotnet.layers.sync_norm import SyncBatchNorm
+from cotnet.train.sync_norm import replace_norms
 
 
 def settle(model, size=64):
@@ -198,19 +202,139 @@ def test_parts_of_what_cannot_be_traced():
     assert error(answers(fused, x), answers(model, x)) < 1e-5
 
 
+class Rectified(nn.BatchNorm2d):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+@pytest.mark.parametrize("synchronised", [convert_sync_batchnorm, replace_norms], ids=["timm", "own"])
+def test_synchronised_norms_are_folded_and_keep_their_activation(synchronised):
+    model, x = settle(timm.create_model("efficientnet_lite0")), torch.randn(2, 3, 64, 64)
+    expected = answers(model, x)
+    fused = cotnet.fuse(synchronised(model).eval())
+    assert not any(isinstance(m, (nn.SyncBatchNorm, SyncBatchNorm)) for m in fused.modules())
+    assert error(answers(fused, x), expected) < 5e-5
+
+
+def test_frozen_norms_are_folded():
+    model, x = torchvision.models.resnet18(norm_layer=FrozenBatchNorm2d).eval(), torch.randn(2, 3, 64, 64)
+    torch.manual_seed(0)
+    for norm in model.modules():
+        if isinstance(norm, FrozenBatchNorm2d):
+            for buffer in norm.buffers():
+                buffer.uniform_(0.3, 0.6)
+    fused = cotnet.fuse(model)
+    assert not any(isinstance(m, FrozenBatchNorm2d) for m in fused.modules())
+    assert error(answers(fused, x), answers(model, x)) < 1e-5
+
+
+def test_a_norm_of_a_derived_class_stays():
+    model, x = settle(nn.Sequential(nn.Conv2d(3, 8, 3), Rectified(8), nn.Conv2d(8, 4, 1))), torch.randn(2, 3, 9, 9)
+    fused = cotnet.fuse(model)
+    assert norms(fused) == 1
+    assert error(answers(fused, x), answers(model, x)) < 1e-5
+
+
+class Doubled(cotnet.CoTLayer):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def watched():
+    layer = cotnet.CoTLayer(16)
+    layer.register_forward_hook(lambda module, args, out: 2 * out)
+    return layer
+
+
+def watched_inside():
+    layer = cotnet.CoTLayer(16)
+    layer.fusion.register_forward_hook(lambda module, args, out: 2 * out)
+    return layer
+
+
+def without_statistics():
+    layer = cotnet.CoTLayer(16)
+    layer.dynamic_norm = nn.BatchNorm2d(16, track_running_stats=False)
+    return layer
+
+
+@pytest.mark.parametrize("layer", [lambda: Doubled(16), watched, watched_inside, without_statistics])
+def test_a_layer_with_more_than_its_own_arithmetic_stays(layer):
+    model = settle(nn.Sequential(nn.Conv2d(3, 16, 1), nn.BatchNorm2d(16), layer(), cotnet.CoTLayer(16)), 9)
+    x = torch.randn(2, 3, 9, 9)
+    fused = cotnet.fuse(model)
+    assert type(fused[2]) is type(model[2])
+    assert type(fused[3]) is FusedCoT
+    assert not isinstance(fused[1], nn.BatchNorm2d)
+    assert error(answers(fused, x), answers(model, x)) < 1e-5
+
+
+class Aliased(nn.Module):
+    """Both parts have a second name, and the norms are before and behind that."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.conv_norm = nn.Conv2d(3, 16, 1), nn.BatchNorm2d(16)
+        self.layer, self.layer_norm = cotnet.CoTLayer(16), nn.BatchNorm2d(16)
+        self.parts = nn.ModuleList([self.conv, self.layer_norm, self.layer])
+
+    def forward(self, x):
+        return self.parts[1](self.layer(self.conv_norm(self.parts[0](x))))
+
+
+def test_a_part_with_two_names_is_replaced_under_both():
+    model, x = settle(Aliased(), 9), torch.randn(2, 3, 9, 9)
+    fused = cotnet.fuse(model)
+    assert norms(fused) == 0
+    assert fused.conv is fused.parts[0]
+    assert fused.layer is fused.parts[2]
+    assert error(answers(fused, x), answers(model, x)) < 1e-5
+
+
+class SharedPart(nn.Module):
+    """A part in two wholes, one of which is without its norm; the network cannot be traced."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.first, self.second = nn.Sequential(self.conv, nn.BatchNorm2d(3)), nn.Sequential(self.conv, nn.ReLU())
+
+    def forward(self, x):
+        return self.first(x if x.sum() > 0 else -x) + self.second(x)
+
+
+def test_what_two_untraced_parts_share_keeps_its_norm():
+    model, x = settle(SharedPart(), 9), torch.randn(2, 3, 5, 5)
+    fused = cotnet.fuse(model)
+    assert fused.first[0] is fused.second[0]
+    assert error(answers(fused, x), answers(model, x)) < 1e-5
+
+
 def test_a_shared_layer_stays_shared():
     layer = cotnet.CoTLayer(8)
     fused = cotnet.fuse(nn.ModuleList([layer, layer]))
     assert fused[0] is fused[1]
 
 
-@pytest.mark.parametrize("model", [cotnet.CoTLayer(16), torchvision.models.resnet18()], ids=["layer", "norms"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(cotnet.CoTLayer(16), torchvision.models.resnet18()),
+        nn.Sequential(nn.Dropout(), nn.Conv2d(3, 16, 1), cotnet.CoTLayer(16)),
+        timm.create_model("vit_tiny_patch16_224", depth=1),
+    ],
+    ids=["layer", "norms", "dropout", "neither layers nor norms"],
+)
 def test_training_is_refused(model):
     fused = cotnet.fuse(model)
-    with pytest.raises(RuntimeError, match="serves inference only"):
-        fused.train()
-    fused.eval()
+    for network in (fused, copy.deepcopy(fused), pickle.loads(pickle.dumps(fused)), cotnet.fuse(fused)):
+        for whole in (network, nn.Sequential(network)):
+            with pytest.raises(RuntimeError, match="serves inference only"):
+                whole.train()
+            assert not any(m.training for m in network.modules())
+            assert whole.eval() is whole
     assert not any(p.requires_grad for p in fused.parameters())
+    model.train()
 
 
 def test_gradients_are_refused():
@@ -228,6 +352,15 @@ def test_a_winograd_convolution_has_derivatives_in_forward_mode():
     x = torch.randn(2, 64, 28, 28)
     assert fast.gains(x)
     torch.testing.assert_close(torch.func.jvp(fast, (x,), (x,)), torch.func.jvp(conv, (x,), (x,)))
+
+
+def test_a_network_without_such_layers_passes_gradients_to_its_input():
+    model = settle(torchvision.models.resnet18())
+    fused = cotnet.fuse(model)
+    assert any(isinstance(m, WinogradConv) for m in fused.modules())
+    x = torch.randn(2, 3, 64, 64)
+    gradients = [torch.autograd.grad(m(leaf := x.clone().requires_grad_()).sum(), leaf)[0] for m in (model, fused)]
+    assert error(gradients[1], gradients[0]) < 1e-4
 
 
 def test_state_dict_goes_round():
@@ -258,3 +391,24 @@ def test_compiles_to_one_graph_and_exports_in_standard_operators():
     program = torch.export.export(fused, (x,))
     assert not [node for node in program.graph.nodes if "cotnet" in str(node.target)]
     assert error(answers(program.module(), x), expected) < 1e-5
+
+
+def wide_layer():
+    return settle(nn.Sequential(nn.Conv2d(3, 192, 1), cotnet.CoTLayer(192)), 9)
+
+
+def test_a_network_made_without_data_is_filled_by_assignment():
+    fused, x = cotnet.fuse(wide_layer()), torch.randn(2, 3, 14, 14)
+    with torch.device("meta"):
+        empty = cotnet.fuse(nn.Sequential(nn.Conv2d(3, 192, 1), cotnet.CoTLayer(192)))
+    assert isinstance(empty[1].static_context, WinogradConv)
+    assert empty(x.to("meta")).shape == (2, 192, 14, 14)
+    empty.load_state_dict(fused.state_dict(), assign=True)
+    assert torch.equal(answers(empty, x), answers(fused, x))
+
+
+def test_to_bfloat16_and_back_is_a_rounding_of_the_parameters_alone():
+    model, x = wide_layer(), torch.randn(2, 3, 14, 14)
+    fused, loaded = cotnet.fuse(model).bfloat16().float(), cotnet.fuse(model)
+    loaded.load_state_dict(fused.state_dict())
+    assert torch.equal(answers(fused, x), answers(loaded, x))

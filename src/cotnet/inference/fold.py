@@ -4,14 +4,17 @@ import copy
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-import torch
-from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d
+from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.ops import FrozenBatchNorm2d
 
 from cotnet.inference.winograd import WinogradConv
+from cotnet.layers.norm import PooledBatchNorm2d
+from cotnet.layers.sync_norm import SyncBatchNorm
 
 
 class TakesNorm(nn.Module, ABC):
@@ -39,9 +42,18 @@ def refuse_training(mode: bool) -> None:
     """Raise `RuntimeError` where training is asked for."""
     if mode:
         raise RuntimeError(
-            "a fused network serves inference only: its BatchNorms are folded away and it has no gradients; "
-            "train the network that it was made from, then fuse it again"
+            "a fused network serves inference only; train the network that it was made from, then fuse it again"
         )
+
+
+def keep_in_eval(model: nn.Module) -> None:
+    """Have `train` of this one module refuse before it has changed anything, whatever the module's class."""
+    model.train = partial(_train, model)  # type: ignore[method-assign]
+
+
+def _train(model: nn.Module, mode: bool = True) -> nn.Module:
+    refuse_training(mode)
+    return type(model).train(model, False)
 
 
 def affine(norm: Any) -> tuple[Tensor, Tensor]:
@@ -87,18 +99,23 @@ def fold_batchnorms(model: nn.Module, leaves: tuple[type[nn.Module], ...]) -> No
         model: in eval mode.
         leaves: modules of these types are not looked into.
     """
-    folded: dict[str, nn.Module] = {}
-    for source_name, norm_name in _pairs(model, leaves):
-        source, norm = model.get_submodule(source_name), model.get_submodule(norm_name)
-        folded[norm_name] = _rest(norm)
+    folded: dict[nn.Module, nn.Module] = {}
+    for source, norm in _pairs(model, leaves, _names(model)):
+        folded[norm] = _rest(norm)
         if isinstance(source, TakesNorm):
-            folded[source_name] = source.with_norm(norm)
+            folded[source] = source.with_norm(norm)
         else:
             assert isinstance(source, nn.Conv2d)
             plain = folded_conv(source, norm)
-            folded[source_name] = WinogradConv(plain) if WinogradConv.suits(plain) else plain
-    for name, module in folded.items():
-        model.set_submodule(name, module)
+            folded[source] = WinogradConv(plain) if WinogradConv.suits(plain) else plain
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if module in folded:
+            model.set_submodule(name, folded[module])
+
+
+def _names(model: nn.Module) -> Counter[nn.Module]:
+    """How many names each module has."""
+    return Counter(module for _, module in model.named_modules(remove_duplicate=False))
 
 
 def _without_state(model: nn.Module) -> nn.Module:
@@ -109,34 +126,36 @@ def _without_state(model: nn.Module) -> nn.Module:
 
 def _rest(norm: nn.Module) -> nn.Module:
     """What is left of a norm: nothing, or the activation that it has with it."""
-    if isinstance(norm, (BatchNormAct2d, FrozenBatchNormAct2d)):
-        return nn.Sequential(FoldedNorm(), norm.drop, norm.act).eval()
-    return FoldedNorm().eval()
+    behind = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
+    return (nn.Sequential(FoldedNorm(), *behind) if behind else FoldedNorm()).eval()
 
 
-def _pairs(model: nn.Module, leaves: tuple[type[nn.Module], ...]) -> Iterator[tuple[str, str]]:
-    """Names of each module that can take in the BatchNorm behind it, and of that."""
+def _pairs(
+    model: nn.Module, leaves: tuple[type[nn.Module], ...], names: Counter[nn.Module]
+) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Each module that can take in the BatchNorm behind it, and that; `names` has those of the whole network."""
     if isinstance(model, leaves) or next(model.children(), None) is None:
         return
     tracer = _Tracer(leaves)
     try:
         graph = tracer.trace(_without_state(model))
     except Exception:  # control flow that follows the data, in any form: its parts may still be traced
-        for name, child in model.named_children():
-            for pair in _pairs(child, leaves):
-                yield f"{name}.{pair[0]}", f"{name}.{pair[1]}"
+        for child in model.children():
+            yield from _pairs(child, leaves, names)
         return
-    modules = dict(model.named_modules(remove_duplicate=False))
-    calls = Counter(id(modules[node.target]) for node in graph.nodes if node.op == "call_module")
+    modules, inside = dict(model.named_modules(remove_duplicate=False)), _names(model)
+    calls = Counter(modules[node.target] for node in graph.nodes if node.op == "call_module")
     for node in graph.nodes:
-        if node.op != "call_module" or not _foldable_norm(modules[node.target]) or len(node.args) != 1:
+        if node.op != "call_module" or not foldable_norm(modules[node.target]) or len(node.args) != 1:
             continue
         source = node.args[0]
         if source.op != "call_module" or len(source.users) != 1:
             continue
-        before, norm = modules[source.target], modules[node.target]
-        if _takes_norm(before) and calls[id(before)] == calls[id(norm)] == 1:
-            yield source.target, node.target
+        pair = modules[source.target], modules[node.target]
+        # Called once here, and nowhere else: every path to it leads through what was traced.
+        alone = all(calls[m] == 1 and names[m] == names[model] * inside[m] for m in pair)
+        if alone and (foldable_conv(pair[0]) or (isinstance(pair[0], TakesNorm) and not hooked(pair[0]))):
+            yield pair
 
 
 class _Tracer(fx.Tracer):
@@ -145,21 +164,33 @@ class _Tracer(fx.Tracer):
         self.leaves = leaves
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (*_NORMS, *self.leaves)) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (_BatchNorm, *_NORMS, *self.leaves)) or super().is_leaf_module(m, module_qualified_name)
 
 
-_NORMS = (_BatchNorm, FrozenBatchNormAct2d)
+# All that they do in eval mode is the affine map of each channel, then `drop` and `act` where they have those. A class
+# derived from one of them may do anything.
+_NORMS = (
+    nn.BatchNorm2d,
+    nn.SyncBatchNorm,
+    BatchNormAct2d,
+    SyncBatchNormAct,
+    FrozenBatchNormAct2d,
+    FrozenBatchNorm2d,
+    PooledBatchNorm2d,
+    SyncBatchNorm,
+)
 
 
-def _foldable_norm(norm: nn.Module) -> bool:
-    frozen = isinstance(norm, FrozenBatchNormAct2d) or type(norm).__name__.startswith("FrozenBatchNorm")
-    return (isinstance(norm, _NORMS) or frozen) and norm.running_mean is not None and not _hooked(norm)
+def foldable_norm(norm: nn.Module) -> bool:
+    """Whether a norm in eval mode is a fixed affine map of each channel, with nothing attached to it."""
+    return type(norm) in _NORMS and norm.running_mean is not None and not hooked(norm)
 
 
-def _takes_norm(module: nn.Module) -> bool:
-    plain = type(module) is nn.Conv2d and not torch.nn.utils.parametrize.is_parametrized(module)
-    return (plain or isinstance(module, TakesNorm)) and not _hooked(module)
+def foldable_conv(conv: nn.Module) -> bool:
+    """Whether a module is a plain convolution, with nothing attached to it."""
+    return type(conv) is nn.Conv2d and not hooked(conv)
 
 
-def _hooked(module: nn.Module) -> bool:
+def hooked(module: nn.Module) -> bool:
+    """Whether a call of the module is more than its `forward`."""
     return bool(module._forward_hooks or module._forward_pre_hooks)

@@ -1,11 +1,21 @@
 """A CoT or CoXt layer for inference: the same answers from folded norms and one operator."""
 
 import copy
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
-from cotnet.inference.fold import TakesNorm, affine, fold_norm, folded_conv, refuse_training
+from cotnet.inference.fold import (
+    TakesNorm,
+    affine,
+    fold_norm,
+    foldable_conv,
+    foldable_norm,
+    folded_conv,
+    hooked,
+    refuse_training,
+)
 from cotnet.inference.winograd import WinogradConv
 from cotnet.layers import CoTLayer, CoXtLayer
 from cotnet.ops.fused_cot import ContextParameters, Projections, fused_cot, pack
@@ -20,7 +30,7 @@ class FusedCoT(TakesNorm):
     by tap, then by map. One that follows the layer can be folded in as well, by `with_norm`.
 
     Args:
-        layer: a trained `CoTLayer` or `CoXtLayer`; it stays as it is.
+        layer: a trained `CoTLayer` or `CoXtLayer`, see `suits`; it stays as it is.
     """
 
     excite_bias: nn.Parameter
@@ -70,6 +80,20 @@ class FusedCoT(TakesNorm):
         self.register_parameter("out_bias", None)
         self.eval()
 
+    @staticmethod
+    def suits(layer: nn.Module) -> TypeGuard[CoTLayer | CoXtLayer]:
+        """Whether a module is such a layer, with norms that can be folded and nothing attached to any part of it."""
+        if type(layer) not in (CoTLayer, CoXtLayer) or any(map(hooked, layer.modules())):
+            return False
+        assert isinstance(layer, (CoTLayer, CoXtLayer))
+        attention, fusion = layer.attention, layer.fusion
+        pairs = [
+            *((part.conv, part.norm) for part in (layer.static_context, attention.reduce, layer.value)),
+            (attention.expand, layer.dynamic_norm),
+            (fusion.reduce, fusion.norm),
+        ]
+        return all(foldable_conv(conv) and foldable_norm(norm) for conv, norm in pairs)
+
     def with_norm(self, norm: nn.Module) -> "FusedCoT":
         """A copy that does what the layer and then `norm` in eval mode do."""
         scale, bias = affine(norm)
@@ -93,7 +117,8 @@ class FusedCoT(TakesNorm):
                 "a fused CoT layer has no gradients and no transforms; use the network that it was made from"
             )
         device = x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.excite_bias.dtype
+        autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if autocast else self.excite_bias.dtype
         x = x.to(dtype).contiguous(memory_format=torch.channels_last)
         conv = self.static_context
         static = conv.parts() if isinstance(conv, WinogradConv) and conv.gains(x) else conv(x)

@@ -1,5 +1,7 @@
 """3x3 convolutions by minimal filtering, or directly in narrow groups, where a CPU is faster so."""
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -46,8 +48,15 @@ class WinogradConv(nn.Conv2d):
             and min(conv.in_channels, conv.out_channels) >= narrowest * conv.groups
         )
 
-    def _refresh(self, incompatible_keys: object) -> None:
-        self.transformed.copy_(transform(self.weight.detach(), self.groups))
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "WinogradConv":
+        """As of every module, but another dtype or device of the weight has its own transform, not a rounded one."""
+        super()._apply(fn, recurse)
+        self._refresh()
+        return self
+
+    def _refresh(self, incompatible_keys: object = None) -> None:
+        # A new tensor: the old one may be of another dtype, or on another device.
+        self.transformed = transform(self.weight.detach(), self.groups)
 
     def parts(self) -> StaticConv:
         """What `fused_cot` needs to do this convolution itself; it applies ReLU."""

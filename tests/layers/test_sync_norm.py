@@ -1,8 +1,10 @@
+"""BatchNorm over all processes, for what one process can show of it."""
+
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from cotnet.train.sync_norm import SyncBatchNorm
+from cotnet.layers.sync_norm import SyncBatchNorm
 
 
 def test_a_step_without_a_value_in_any_process_leaves_the_statistics(monkeypatch):
