@@ -73,6 +73,7 @@ def test_another_size_and_the_pictures_at_hand(cotnet_command, resnet, tmp_path)
     [
         (["--format", "onxx"], "unknown format 'onxx'; did you mean onnx?"),
         (["--format", "caffe"], "unknown format 'caffe'; the formats are torch, onnx, openvino"),
+        (["--format", ","], "--format names none of torch, onnx, openvino"),
         (["--size", "0"], "--size must be at least 1, got 0"),
         (["--size", "big"], "invalid int value: 'big'"),
         (["--tolerance", "-1"], "--tolerance must be above 0, got -1.0"),

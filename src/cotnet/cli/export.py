@@ -96,6 +96,8 @@ def _formats(words: list[str]) -> list[str]:
             near = difflib.get_close_matches(name, ENDINGS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the formats are {', '.join(ENDINGS)}"
             raise ValueError(f"unknown format {name!r}; {hint}")
+    if not names:
+        raise ValueError(f"--format names none of {', '.join(ENDINGS)}")
     return list(dict.fromkeys(names))
 
 
