@@ -15,6 +15,7 @@ from cotnet.inference.artefacts import load_artefact, open_onnx, open_openvino, 
 from cotnet.inference.export import export
 from cotnet.inference.exporters import KEY, OPSET, Exporter
 from cotnet.inference.formats import artefact_files, missing_packages
+from cotnet.inference.network import load_network
 from cotnet.inference.parity import compare, relative_error
 from tests.cli.conftest import CARD
 
@@ -126,6 +127,25 @@ def test_a_foreign_or_damaged_artefact_is_one_message(exported, tmp_path):
     damaged.write_bytes(foreign.read_bytes()[:1000])
     with pytest.raises(ValueError, match="damaged or no ONNX network"):
         load_artefact(damaged)
+
+
+@pytest.mark.parametrize("fault", ["size", "classes"])
+def test_an_artefact_that_belies_its_description_is_one_message(exported, tmp_path, fault):
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "a.onnx"
+    model = onnx.load(artefact_files("onnx", exported[0])[0])
+    if fault == "size":
+        for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+            dim.dim_value = 48
+        message = r"does not fit its own description; export it again: .* input of \[1, 3, 32, 32\]: .*Expected: 48"
+    else:
+        [said] = model.metadata_props
+        said.value = json.dumps({**json.loads(said.value), "class_names": ["cat"]})
+        message = r"names 1 classes, but a picture's answer is \[1, 3\]; export it again"
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match=message) as raised:
+        load_network(path)
+    assert "\n" not in str(raised.value)
 
 
 def test_other_answers_leave_nothing_and_spare_what_was_there(tmp_path, monkeypatch):

@@ -26,8 +26,17 @@ class ArtefactNetwork(nn.Module):
         self.run, self.description = run, description
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] to [N, classes]."""
-        return torch.as_tensor(self.run(x.cpu().contiguous().numpy())).to(x.device)
+        """[N, 3, H, W] to [N, classes].
+
+        Raises:
+            RuntimeError: the runtime refuses the input, e.g. for its size.
+        """
+        try:
+            return torch.as_tensor(self.run(x.cpu().contiguous().numpy())).to(x.device)
+        # Those of onnxruntime have no common base but Exception.
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise RuntimeError(f"an exported network cannot be run on an input of {list(x.shape)}: {reason}") from error
 
 
 def open_onnx(path: Path, *, threads: int | None = None) -> ArtefactNetwork:

@@ -71,7 +71,7 @@ def export(
             other = _OPENERS[form](paths[0])
             try:
                 parity = compare(network, other, sizes, inputs, tolerance=tolerance)
-            except (AssertionError, RuntimeError) as error:  # a program holds to what it was traced with
+            except RuntimeError as error:  # a program holds to what it was traced with
                 raise ValueError(f"the {form} artefact cannot be run: {error}; nothing was written") from error
             report(form, description, parity)
             if parity.fault:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
@@ -58,6 +59,7 @@ def load_network(
         if ema or model not in (None, card.model):
             raise ValueError(f"{path} is an exported {card.model}; leave --model and --ema out")
         _check_card(path, card)
+        _check_answer(path, card, network)
         return network, card
     if path.suffix in (".safetensors", ".ckpt"):
         if ema:
@@ -90,6 +92,17 @@ def _check_card(path: Path, card: WeightsCard) -> None:
     fault = _fault(card)
     if fault:
         raise ValueError(f"{path} cannot be used: {fault}")
+
+
+@torch.no_grad()
+def _check_answer(path: Path, card: WeightsCard, network: nn.Module) -> None:
+    """Run an exported network once: nothing else ties it to the size and the classes of its card."""
+    try:
+        shape = list(network(torch.zeros(1, *card.preprocessing["input_size"])).shape)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit its own description; export it again: {error}") from error
+    if shape != [1, len(card.class_names)]:
+        raise ValueError(f"{path} names {len(card.class_names)} classes, but a picture's answer is {shape}; export it again")
 
 
 def _described_network(path: Path, card: WeightsCard) -> nn.Module:
