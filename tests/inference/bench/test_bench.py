@@ -31,6 +31,7 @@ def test_blocks_come_in_turn():
     blocks = "".join(calls[4:])  # after two calls of each to find out how long they are
     assert blocks == ("a" * 3 + "b" * 3) * 3  # one untimed, two timed
     assert all(t.quartiles_ms[0] <= t.median_ms <= t.quartiles_ms[1] for t in times.values())
+    assert interleave({"a": lambda: None}, blocks=2, block_ms=math.inf, most_calls=2)  # as many calls as there may be
 
 
 def test_every_mode_is_measured_or_says_why_not(setting, monkeypatch):
@@ -68,6 +69,25 @@ def test_other_answers_are_marked(setting, monkeypatch, dtype):
     [plain] = plain_rows([row], [None], "test_resnet")
     assert plain["wrong_answers"]
     assert "ratio_same_mode" not in plain
+
+
+def test_one_that_fails_later_does_not_lose_the_others(setting, monkeypatch):
+    """A mode may fail at any call, and what it is compared with may, too."""
+
+    def tired(network):
+        calls = iter(range(2))
+        return lambda x: network(x) if next(calls, None) is not None else 1 // 0
+
+    monkeypatch.setitem(candidates._TORCH_MODES, "fused", tired)
+    rows = measure_times([dataclasses.replace(EAGER, mode="fused"), EAGER], setting)
+    assert [row.fault for row in rows] == ["integer division or modulo by zero", None]
+    assert rows[0].times is None
+    assert rows[1].times.median_ms > 0
+
+    monkeypatch.setitem(candidates._TORCH_MODES, "fused", lambda network: network)
+    monkeypatch.setitem(candidates._TORCH_MODES, "eager", lambda network: 1 // 0)
+    [row] = measure_times([dataclasses.replace(EAGER, mode="fused")], setting)
+    assert (row.times, row.fault) == (None, "integer division or modulo by zero")
 
 
 def test_a_size_that_a_network_does_not_take_is_a_reason(setting):
@@ -114,6 +134,8 @@ def test_memory_grows_with_the_batch(setting):
 
 def test_a_process_of_its_own():
     assert in_child(math.pow, 7, 2) == 49
+    with pytest.raises(RuntimeError, match="measuring failed: math domain error"):
+        in_child(math.acos, 2)
     with pytest.raises(RuntimeError, match="ended with 3"):
         in_child(os._exit, 3)
 

@@ -53,22 +53,37 @@ def measure_times(candidates: Sequence[Candidate], setting: Setting) -> list[Row
     runs: dict[Candidate, Callable[[], Tensor]] = {}
     answers: dict[Candidate, Tensor] = {}
     rows: dict[Candidate, Row] = {}
-    for candidate in candidates:
+
+    def attempt(step: Callable[[Candidate], None], candidate: Candidate) -> None:
+        """Take a step with a candidate; where it fails, its row says why, and it takes no further one."""
+        if candidate in rows:
+            return
         try:
-            run = functools.partial(
-                build(candidate, network_of(candidate.model), setting), pictures(candidate, setting)
-            )
-            answers[candidate] = run().float()
-            runs[candidate] = run
+            step(candidate)
         # A mode can fail in any way: no compiler, an operator that it does not know, a size that it does not take.
         except Exception as failure:
             rows[candidate] = Row(candidate, fault=_reason(failure))
-    times = interleave(runs, blocks=setting.blocks, block_ms=setting.block_ms)
-    for candidate, answer in answers.items():
-        error, limit = _error_and_limit(candidate, answer, network_of(candidate.model), setting)
+
+    def start(candidate: Candidate) -> None:
+        run = build(candidate, network_of(candidate.model), setting)
+        runs[candidate] = functools.partial(run, pictures(candidate, setting))
+        answers[candidate] = runs[candidate]().float()
+
+    def call(candidate: Candidate) -> None:
+        runs[candidate]()
+
+    def judge(candidate: Candidate) -> None:
+        error, limit = _error_and_limit(candidate, answers[candidate], network_of(candidate.model), setting)
         wrong = not error <= limit
         fault = f"answers differ from eager's by {error:.1e}, more than {limit:.1e}" if wrong else None
         rows[candidate] = Row(candidate, times[candidate], error, fault, wrong)
+
+    for candidate in candidates:
+        attempt(start, candidate)
+    calls = {candidate: functools.partial(attempt, call, candidate) for candidate in answers}
+    times = interleave(calls, blocks=setting.blocks, block_ms=setting.block_ms)
+    for candidate in candidates:
+        attempt(judge, candidate)
     return [rows[candidate] for candidate in candidates]
 
 
@@ -94,7 +109,7 @@ def in_child(function: Callable[..., Answer], *args: Any) -> Answer:
     """What a function returns in a fresh process, which ends with the call, also where the call is interrupted.
 
     Raises:
-        RuntimeError: the process ended without an answer, e.g. because memory ran out.
+        RuntimeError: the function failed, or the process ended without an answer, e.g. because memory ran out.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -102,18 +117,24 @@ def in_child(function: Callable[..., Answer], *args: Any) -> Answer:
     process.start()
     sender.close()
     try:
-        return receiver.recv()
+        answer, fault = receiver.recv()
     except EOFError:
         process.join()
         raise RuntimeError(f"the measuring process ended with {process.exitcode}; memory may have run out") from None
     finally:
         process.terminate()
         process.join()
+    if fault is not None:
+        raise RuntimeError(f"measuring failed: {fault}")
+    return answer
 
 
 def _send(sender: multiprocessing.connection.Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, too, and ends this process
-    sender.send(function(*args))
+    try:
+        sender.send((function(*args), None))
+    except Exception as failure:  # as text: not every exception survives the way
+        sender.send((None, _reason(failure)))
 
 
 def _prepare(setting: Setting) -> None:

@@ -47,7 +47,7 @@ def interleave(
         run()
         start = time.perf_counter()
         run()
-        calls[name] = max(1, min(most_calls, int(block_ms / 1e3 / (time.perf_counter() - start))))
+        calls[name] = max(1, int(min(most_calls, block_ms / 1e3 / (time.perf_counter() - start))))
     times: dict[Name, list[float]] = {name: [] for name in candidates}
     for _ in range(blocks):
         for name, run in candidates.items():
