@@ -75,12 +75,14 @@ def test_other_answers_are_status_2(cotnet_command, here, monkeypatch):
         (["--batches", "0"], "--batches must be at least 1, got 0"),
         (["--batches", "one"], "--batches must be whole numbers"),
         (["--blocks", "1"], "--blocks must be at least 2, got 1"),
-        (["--block-ms", "0"], "--block-ms must be above 0"),
+        (["--block-ms", "0"], "--block-ms must be above 0 and finite, got 0.0"),
+        (["--block-ms", "inf"], "--block-ms must be above 0 and finite, got inf"),
         (["--size", "0"], "--size must be at least 1, got 0"),
-        (["--json", "absent/x.jsonl"], "its folder does not exist"),
-        (["--figure", "absent/x.png"], "its folder does not exist"),
+        (["--json", "absent/x.jsonl"], "--json absent/x.jsonl: its folder does not exist"),
+        (["--figure", "absent/x.png"], "--figure absent/x.png: its folder does not exist"),
         (["--from", "absent.jsonl"], "absent.jsonl: No such file"),
-        (["cotnet50", "--from", "x"], "leave MODEL, --peers and --json out"),
+        (["cotnet50", "--from", "x", "--peers"], "earlier measurements; leave cotnet50, --peers out"),
+        (["--from=x", "--modes=fusd", "--figure", "x.png", "--size", "1"], "leave --modes, --size out"),
     ],
 )
 def test_wrong_inputs(cotnet_command, words, message):

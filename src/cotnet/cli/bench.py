@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -54,23 +55,22 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--figure", metavar="FILE.png", help="time against published top-1, the authors' beside")
     parser.add_argument("--from", dest="source", metavar="FILE", help="show what an earlier --json holds")
     chosen = parser.parse_args(arguments)
+    if chosen.source is not None:
+        given = [word.split("=")[0] for word in arguments if word.startswith("--")]
+        if idle := [*chosen.models, *(option for option in given if option not in ("--from", "--figure"))]:
+            raise ValueError(f"--from shows earlier measurements; leave {', '.join(idle)} out")
     for name in ("threads", "blocks", "group", "size"):
         if getattr(chosen, name) is not None:
             at_least(2 if name == "blocks" else 1, name, getattr(chosen, name))
-    if not chosen.block_ms > 0:
-        raise ValueError(f"--block-ms must be above 0, got {chosen.block_ms}")
-    for path in (chosen.json, chosen.figure):
-        check_output(path, inputs=[chosen.source or ""])
+    if not 0 < chosen.block_ms < math.inf:
+        raise ValueError(f"--block-ms must be above 0 and finite, got {chosen.block_ms}")
+    for option in ("json", "figure"):
+        check_output(getattr(chosen, option), option=option, inputs=[chosen.source or ""])
 
     for needed in [*(["matplotlib"] if chosen.figure else []), *(["rich"] if sys.stdout.isatty() else [])]:
         importlib.import_module(needed)  # before the measuring
 
-    if chosen.source is not None:
-        if chosen.models or chosen.peers or chosen.json:
-            raise ValueError("--from shows earlier measurements; leave MODEL, --peers and --json out")
-        rows = list(_read(chosen.source))
-    else:
-        rows = _measure(chosen)
+    rows = _measure(chosen) if chosen.source is None else list(_read(chosen.source))
     _print_table(rows)
     if chosen.figure is not None:
         _draw(rows, Path(chosen.figure))

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import TextIO
 
 
-def check_output(output: str | None, *, inputs: Iterable[str] = ()) -> None:
+def check_output(output: str | None, *, option: str = "output", inputs: Iterable[str] = ()) -> None:
     """Make sure, before any work, that a result can be written and destroys no input.
+
+    Args:
+        output: the path, or `None`.
+        option: what the user named it by.
+        inputs: paths that are read.
 
     Raises:
         ValueError: the path is one of the inputs.
@@ -20,14 +25,14 @@ def check_output(output: str | None, *, inputs: Iterable[str] = ()) -> None:
         return
     folder = os.path.dirname(os.path.realpath(output))
     if os.path.isdir(output):
-        raise IsADirectoryError(f"--output {output} is a folder; name a file")
+        raise IsADirectoryError(f"--{option} {output} is a folder; name a file")
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"--output {output}: its folder does not exist; make it first")
+        raise FileNotFoundError(f"--{option} {output}: its folder does not exist; make it first")
     if not os.access(output if os.path.exists(output) else folder, os.W_OK):
-        raise PermissionError(f"--output {output} cannot be written: permission denied")
+        raise PermissionError(f"--{option} {output} cannot be written: permission denied")
     target = os.path.realpath(output)
     if os.path.exists(target) and any(os.path.realpath(path) == target for path in inputs):
-        raise ValueError(f"--output {output} is one of the inputs; name another file")
+        raise ValueError(f"--{option} {output} is one of the inputs; name another file")
 
 
 @contextmanager
