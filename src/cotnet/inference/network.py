@@ -101,8 +101,9 @@ def _check_answer(path: Path, card: WeightsCard, network: nn.Module) -> None:
         shape = list(network(torch.zeros(1, *card.preprocessing["input_size"])).shape)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit its own description; export it again: {error}") from error
-    if shape != [1, len(card.class_names)]:
-        raise ValueError(f"{path} names {len(card.class_names)} classes, but a picture's answer is {shape}; export it again")
+    classes = len(card.class_names)
+    if shape != [1, classes]:
+        raise ValueError(f"{path} names {classes} classes, but a picture's answer is {shape}; export it again")
 
 
 def _described_network(path: Path, card: WeightsCard) -> nn.Module:
