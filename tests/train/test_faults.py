@@ -8,9 +8,11 @@ import signal
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from cotnet.cli import main
 from cotnet.cli.train import run
+from cotnet.models import weights_file
 from cotnet.models.weights_file import load_checkpoint
 from cotnet.train import Classifier, StepSeeds, checkpoint_io
 from tests.train.tiny import TINY, final_state, same
@@ -164,6 +166,46 @@ def test_what_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path
     good = load_checkpoint(folder / "last.ckpt")
     assert good["global_step"] == 3
     assert all(torch.isfinite(value).all() for value in good["state_dict"].values())
+
+
+def test_a_state_broken_by_the_last_batch_of_an_epoch_is_saved_nowhere(tmp_path, monkeypatch, capfd):
+    step = Classifier.training_step
+
+    def broken(self, batch, batch_idx):
+        result = step(self, batch, batch_idx)
+        if batch_idx == 5:
+            result["loss"].register_hook(lambda grad: grad * float("nan"))
+        return result
+
+    monkeypatch.setattr(Classifier, "training_step", broken)
+    assert main(["train", *words_of(tmp_path, "--model.ema_decay", "null")]) == 2
+    assert "the network's state is not finite after step 6" in capfd.readouterr().err
+    folder = tmp_path / "embedded" / "1"
+    assert not (folder / "best.ckpt").exists()
+    good = load_checkpoint(folder / "last.ckpt")
+    assert all(torch.isfinite(value).all() for value in good["state_dict"].values())
+
+
+def test_weights_that_cannot_be_written_are_one_line_and_the_report_is_there(tmp_path, monkeypatch, capfd):
+    def full(*arguments, **fields):
+        raise SafetensorError("Error while serializing: I/O error")
+
+    monkeypatch.setattr(weights_file, "save_file", full)
+    assert main(["train", *words_of(tmp_path)]) == 2
+    message = capfd.readouterr().err
+    assert "weights.safetensors cannot be written: Error while serializing" in message
+    assert len(message.splitlines()) == 1
+    assert (tmp_path / "embedded" / "1" / "report.md").exists()
+
+
+def test_a_run_whose_folder_was_moved_keeps_its_best_epoch(tmp_path, at_batch, monkeypatch, capsys):
+    at_batch(9, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        run(words_of(tmp_path / "before"))
+    monkeypatch.undo()
+    (tmp_path / "before").rename(tmp_path / "after")
+    run(words_of(tmp_path / "after", "--ckpt_path", "last"))
+    assert "cannot be taken over" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

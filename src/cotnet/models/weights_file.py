@@ -87,10 +87,17 @@ def write_weights(path: Path, entries: dict[str, Tensor], card: WeightsCard) -> 
         path: Where to, usually ``*.safetensors``.
         entries: The network's state dict.
         card: Its description.
+
+    Raises:
+        OSError: It cannot be written, as where the disk is full.
     """
     partial = path.with_name(path.name + ".partial")
     contiguous = {name: value.detach().cpu().contiguous() for name, value in entries.items()}
-    save_file(contiguous, partial, metadata={"format": "pt", _KEY: json.dumps(card.to_plain())})
+    try:
+        save_file(contiguous, partial, metadata={"format": "pt", _KEY: json.dumps(card.to_plain())})
+    except SafetensorError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"{path} cannot be written: {error}") from error
     partial.replace(path)
 
 

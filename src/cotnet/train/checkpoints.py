@@ -33,7 +33,7 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """After a resume: take over the best epoch so far, where its file lies beside the checkpoint.
+        """After a resume: take over the best epoch so far, from the run's folder or where the checkpoint says.
 
         Without a sound file the best is sought among the epochs from here on. The file may be of a later epoch than the
         checkpoint, so it says itself what it scored.
@@ -41,13 +41,15 @@ class BestCheckpoint(ModelCheckpoint):
         earlier = Path(state_dict["best_model_path"])
         if self.dirpath is None or not state_dict["best_model_path"]:
             return
+        path = Path(self.dirpath) / earlier.name
+        if path.exists():  # the run's folder may have been moved
+            earlier = path
         try:
             score = load_checkpoint(earlier)["callbacks"][self.state_key]["best_model_score"]
         except (ValueError, KeyError) as error:
             print(f"note: the best epoch so far cannot be taken over: {error}", flush=True)
             return
-        path = Path(self.dirpath) / earlier.name
-        if not (path.exists() and path.samefile(earlier)):
+        if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(earlier, path)
         self.best_model_path = self.kth_best_model_path = str(path)

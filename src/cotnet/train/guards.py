@@ -37,8 +37,8 @@ class FiniteLoss(Callback):
         self._pending = loss.detach(), trainer.global_step + 1, trainer.current_epoch, batch, rate
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the last loss of the epoch."""
-        self.check(trainer)
+        """Look at the last loss of the epoch and at what comes of it, before any checkpoint is written."""
+        self.check_state(trainer, pl_module)
 
     def check(self, trainer: Trainer) -> None:
         """Look at the loss that was kept.

@@ -140,8 +140,10 @@ def fit(
             if any((folder / name).is_file() for name in (LAST, PREVIOUS)):
                 # After an error, what cannot be written must not hide what happened.
                 with nullcontext() if complete else suppress(OSError, ValueError):
-                    record.write_weights()
-                    _report(folder, model, data, trainer, record, status=status, command=command)
+                    try:
+                        record.write_weights()
+                    finally:
+                        _report(folder, model, data, trainer, record, status=status, command=command)
             elif not (folder / FAILED_BATCH).is_file() and made:
                 _remove(made)
     if not trainer.is_global_zero:
