@@ -9,8 +9,9 @@ namespace {
 
 // `work(begin, end)` returns a status.
 //
-// A thread has a run of shares of its own, the same in every call, so that its caches may hold what it wrote or read
-// there; when that is done it helps with the others' runs, so whoever is held up leaves the rest to the others.
+// A thread begins with the run of shares that is its own by its arrival, most often the same one in every call, so that
+// its caches may hold what it wrote or read there; when that is done it helps with the others' runs, so whoever is held
+// up leaves the rest to the others.
 template <class Work> int share_out(int64_t threads, int64_t tasks, Work work) {
   constexpr int64_t most = 64;  // runs; threads beyond start by helping
   if (threads > tasks) threads = tasks;

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotnet.ops.fused_cot import StaticConv
-from cotnet.ops.local_aggregation.interface import exporting, transformed
+from cotnet.ops.local_aggregation.interface import exporting
 from cotnet.ops.winograd_conv import is_narrow, transform, winograd_conv
 
 # Channels of a group: narrower ones leave vectors empty, or are mostly transforms.
@@ -66,8 +66,7 @@ class WinogradConv(nn.Conv2d):
 
     def gains(self, input: Tensor) -> bool:
         """Whether this input should be done this way."""
-        # The convolution itself has derivatives, and in an export its layout puts no guard on the batch size.
-        if exporting() or transformed():
+        if exporting():  # the convolution itself, whose layout puts no guard on the batch size
             return False
         pixels = input.shape[0] * input.shape[2] * input.shape[3]
         return pixels >= _FEWEST * self.weight.shape[1] and input.dtype == self.weight.dtype  # autocast chooses another

@@ -19,7 +19,7 @@ from cotnet.ops.local_aggregation import contract, reference
 
 # `Problem` of native/problem.h.
 _PACK = struct.Struct("26q").pack
-_DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+_DTYPES = {dtype: number for number, dtype in enumerate(contract.DTYPES)}  # as the kernels number them
 
 # Shape, strides, dtype and device of a tensor.
 _Kind = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]

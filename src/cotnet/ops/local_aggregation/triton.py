@@ -12,7 +12,6 @@ from torch import Tensor
 
 from cotnet.ops.local_aggregation import contract, reference
 
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _OLDEST_TRITON = (3, 3)
 _OLDEST_NVIDIA = (7, 0)
 # Below it, no offset of an element or of a cell beside the picture overflows 32 bits.
@@ -23,7 +22,7 @@ def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
     """Why this implementation cannot serve such tensors, or None where it can."""
     if device.type != "cuda":
         return f"expected tensors on a GPU, got {device.type}"
-    if dtype not in _DTYPES:
+    if dtype not in contract.DTYPES:
         return f"expected a dtype of float32, float64, bfloat16 or float16, got {dtype}"
     if torch.version.hip is None and torch.cuda.get_device_capability(device) < _OLDEST_NVIDIA:
         return f"expected a GPU of compute capability 7.0 or newer, got {torch.cuda.get_device_name(device)}"

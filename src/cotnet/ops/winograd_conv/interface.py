@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from cotnet.ops.local_aggregation.interface import exporting
+from cotnet.ops.local_aggregation.interface import transformed as under_transform
 from cotnet.ops.winograd_conv import contract, native, reference
 
 
@@ -36,7 +37,7 @@ def winograd_conv(
         ValueError: sizes that do not fit.
         TypeError: different dtypes.
     """
-    differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
+    differentiated = under_transform() or (torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias)))
     if not exporting() and not differentiated and native.available(x):
         return contract.conv(x, weight, transformed, bias, groups, relu)
     return reference.conv(x, weight, transformed, bias, groups, relu)
