@@ -3,8 +3,8 @@
 #include "in_place.h"
 #include "isa.h"
 #include "parallel.h"
+#include "pairs.h"
 #include "pixel.h"
-#include "straight.h"
 #include "weight_rows.h"
 #include "window.h"
 

@@ -24,31 +24,35 @@ template <class T> const T* new_zeros(Scratch& scratch, const Problem& p) {
   return scratch.take<T>(p.channels + p.blocks * kWidth<T>);
 }
 
-// The window of one output position after the other along a row: tap t reads at x[t] + at. Neighbouring positions away
-// from the border differ in `at` only.
+// The window of one output position after the other along a row, of `columns` columns: more than a kernel's for several
+// neighbours at once. Cell t = row * columns + column reads at x[t] + at; positions away from the border differ in `at` only.
 template <class T> class ValueWindow {
  public:
   const T** x;
   int64_t at = 0;
 
-  ValueWindow(Scratch& scratch, const Problem& p)
-      : x(scratch.take<const T*>(p.kernel_size * p.kernel_size)),
+  ValueWindow(Scratch& scratch, const Problem& p) : ValueWindow(scratch, p, p.kernel_size) {}
+  ValueWindow(Scratch& scratch, const Problem& p, int64_t columns)
+      : x(scratch.take<const T*>(p.kernel_size * columns)),
         p_(p),
+        wide_(columns),
         pad_(p.dilation * (p.kernel_size / 2)),
         step_(p.stride * p.value_strides[3]),
         rows_(pad_, p.stride, p.height, p.out_h),
-        columns_(pad_, p.stride, p.width, p.out_w),
+        columns_(pad_, p.stride, p.width - (columns - p.kernel_size), p.out_w),
         zeros_(new_zeros<T>(scratch, p)) {}
 
   void start_row(const T* picture, int64_t i) {
     picture_ = picture, top_ = i * p_.stride - pad_;
-    first_ = rows_.holds(i) ? columns_.first + 1 : INT64_MAX;
-    column_ = -2;
+    row_inside_ = rows_.holds(i), inside_ = false;
+    column_ = -1;
   }
   COTNET_INLINE void move_to(int64_t j) {
-    if (j == column_ + 1 && j >= first_ && j < columns_.end) at += step_;
-    else if (j != column_) place(j);
-    column_ = j;
+    if (j == column_) return;
+    const bool inside = row_inside_ && columns_.holds(j);
+    if (inside && inside_) at += step_ * (j - column_);
+    else place(j);
+    column_ = j, inside_ = inside;
   }
 
  private:
@@ -58,7 +62,7 @@ template <class T> class ValueWindow {
     for (int64_t u = 0, t = 0; u < p_.kernel_size; ++u) {
       const int64_t h = top_ + u * p_.dilation;
       const T* row = picture_ + h * p_.value_strides[2];
-      for (int64_t v = 0; v < p_.kernel_size; ++v, ++t) {
+      for (int64_t v = 0; v < wide_; ++v, ++t) {
         const int64_t w = left + v * p_.dilation;
         x[t] = h >= 0 && h < p_.height && w >= 0 && w < p_.width ? row + w * p_.value_strides[3] : zeros_;
       }
@@ -66,10 +70,11 @@ template <class T> class ValueWindow {
   }
 
   const Problem& p_;
-  int64_t pad_, step_;
+  int64_t wide_, pad_, step_;
   Interior rows_, columns_;
   const T *zeros_, *picture_ = nullptr;
-  int64_t top_ = 0, first_ = INT64_MAX, column_ = -2;
+  int64_t top_ = 0, column_ = -1;
+  bool row_inside_ = false, inside_ = false;  // the row, the whole window
 };
 
 }  // namespace
