@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from cotnet.models.weights_file import load_checkpoint
 from cotnet.train.checkpoint_io import LAST
 from cotnet.train.guards import FiniteLoss, StopSignals
+from cotnet.train.limits import Limits, Stopped
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -68,10 +69,12 @@ class LastCheckpoint(Checkpoint):
         every_n_minutes: Minutes between two, or None.
         guard: Looks at the state before it is saved.
         signals: Ask for a checkpoint and the end of the run.
+        limits: Say why a run ends before its last epoch.
 
     Raises:
         ValueError: A number is not above 0.
         SystemExit: After the checkpoint that a signal asked for; the code is 128 and the signal's number.
+        Stopped: After the checkpoint inside an epoch that ``trainer.should_stop`` asked for.
     """
 
     def __init__(
@@ -82,45 +85,60 @@ class LastCheckpoint(Checkpoint):
         every_n_minutes: float | None,
         guard: FiniteLoss,
         signals: StopSignals,
+        limits: Limits,
     ) -> None:
         self.path = folder / LAST
         self.every_n_steps = every_n_steps
         self.every_n_minutes = every_n_minutes
         self.guard = guard
         self.signals = signals
+        self.limits = limits
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._saved_s = time.monotonic()
-        self._saved_step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where it is time to."""
         loop = trainer.fit_loop.epoch_loop
-        validates = trainer.val_check_batch and (batch_idx + 1) % trainer.val_check_batch == 0
         # After the last batch, and before a validation, the state is saved when that is done: a resume would skip it.
-        if loop.batch_progress.is_last_batch or validates or trainer.global_step == self._saved_step:
+        if loop.batch_progress.is_last_batch:
             return
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+        stops = self._stops(trainer)
+        validates = trainer.val_check_batch and (batch_idx + 1) % trainer.val_check_batch == 0
+        if (validates and loop._should_check_val_epoch()) or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         counted = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         timed = self.every_n_minutes is not None and time.monotonic() - self._saved_s >= 60 * self.every_n_minutes
         # The processes' clocks and signals differ, and all must save together.
         wanted = trainer.strategy.reduce_boolean_decision(timed or self.signals.received is not None, all=False)
-        if wanted or counted:
+        if wanted or counted or stops:
             self._save(trainer, pl_module)
+        if stops:
+            raise Stopped(self.limits.status(trainer))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save where the run stops after a validation inside an epoch."""
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and self._stops(trainer):
+            self._save(trainer, pl_module)
+            raise Stopped(self.limits.status(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the complete epoch."""
         self._save(trainer, pl_module)
 
+    def _stops(self, trainer: Trainer) -> bool:
+        """Whether the run ends here, inside an epoch."""
+        if trainer.fit_loop.epoch_loop.batch_progress.current.ready % trainer.accumulate_grad_batches:
+            trainer.should_stop = False  # the accumulated gradient would be lost; who asked asks again
+        return trainer.should_stop and trainer.fit_loop._can_stop_early
+
     def _save(self, trainer: Trainer, module: LightningModule) -> None:
         self.guard.check_state(trainer, module)
         trainer.save_checkpoint(self.path)
         self._saved_s = time.monotonic()
-        self._saved_step = trainer.global_step
         if trainer.strategy.reduce_boolean_decision(self.signals.received is not None, all=False):
             if trainer.is_global_zero:
                 print(

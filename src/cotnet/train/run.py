@@ -20,6 +20,7 @@ from cotnet.models.weights_file import read_checkpoint
 from cotnet.train.checkpoint_io import LAST, PREVIOUS, AtomicCheckpointIO
 from cotnet.train.checkpoints import BestCheckpoint, LastCheckpoint
 from cotnet.train.guards import FAILED_BATCH, FiniteLoss, StopSignals
+from cotnet.train.limits import Limits, Stopped, check_limits
 from cotnet.train.meter import EpochMeter, LoaderClock
 from cotnet.train.module import TrainingModule
 from cotnet.train.progress import Progress, duration
@@ -54,6 +55,7 @@ def prepare(
         )
     if type(trainer.strategy.checkpoint_io) not in (TorchCheckpointIO, AtomicCheckpointIO):
         raise ValueError("trainer.plugins cannot hold a CheckpointIO: a run brings its own")
+    check_limits(trainer, resume)
     model.card = model.describe(data)
     model.check_data(data)
     data.seed = seed
@@ -111,23 +113,30 @@ def fit(
         changed = _write_config(write_config, folder, resume)
     clock = LoaderClock(trainer.profiler)  # type: ignore[attr-defined]
     meter = EpochMeter(clock)
-    guard, signals = FiniteLoss(folder), StopSignals()
+    guard, signals, limits = FiniteLoss(folder), StopSignals(), Limits(trainer)
     best = BestCheckpoint(folder, model.monitor)
     record = Record(folder, best, meter)
     record.sessions.append(session(resume, changed))
     last = LastCheckpoint(
-        folder, every_n_steps=every_n_steps, every_n_minutes=every_n_minutes, guard=guard, signals=signals
+        folder,
+        every_n_steps=every_n_steps,
+        every_n_minutes=every_n_minutes,
+        guard=guard,
+        signals=signals,
+        limits=limits,
     )
     trainer.profiler = clock  # type: ignore[attr-defined]
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     trainer.loggers = [*trainer.loggers, TensorBoardLogger(folder, name="", version="tensorboard")]
     position = Position(order_of(data, trainer, seed))
     # The order counts: a checkpoint holds the row that the record has just added.
-    trainer.callbacks += [StepSeeds(seed), signals, guard, meter, Progress(meter), record, position, best, last]  # type: ignore[attr-defined]
-    status, complete = "The run was broken off.", False
+    trainer.callbacks += [StepSeeds(seed), signals, limits, guard, meter, Progress(meter), record, position, best, last]  # type: ignore[attr-defined]
+    status, ended = "The run was broken off.", False
     try:
         trainer.fit(model, datamodule=data, ckpt_path=None if resume is None else resume.path, weights_only=True)
-        status, complete = f"Complete: {len(record.history)} epochs.", True
+        status, ended = limits.status(trainer), True
+    except Stopped as stop:
+        status, ended = str(stop), True
     except torch.OutOfMemoryError as error:
         raise ValueError("out of memory; use a smaller --data.batch_size") from error
     except BaseException as error:
@@ -139,7 +148,7 @@ def fit(
         if trainer.is_global_zero:
             if any((folder / name).is_file() for name in (LAST, PREVIOUS)):
                 # After an error, what cannot be written must not hide what happened.
-                with nullcontext() if complete else suppress(OSError, ValueError):
+                with nullcontext() if ended else suppress(OSError, ValueError):
                     try:
                         record.write_weights()
                     finally:
@@ -153,14 +162,17 @@ def fit(
             "the run ended before its first epoch; see trainer.max_steps, trainer.max_time and "
             "trainer.limit_train_batches"
         )
-    score = float(best.best_model_score or 0)
-    print(f"\n{model.monitor_label} {score:.1%} (best epoch), {duration(time.perf_counter() - started)}")
-    note = getattr(data, "note", None)
-    if note:
-        print(f"for comparison, {note}")
-    print(
-        f"everything is in {folder}, on one page in report.md; the trained network is {folder / 'weights.safetensors'}"
-    )
+    if best.best_model_path:
+        score = float(best.best_model_score or 0)
+        print(f"\n{model.monitor_label} {score:.1%} (best epoch), {duration(time.perf_counter() - started)}")
+        note = getattr(data, "note", None)
+        if note:
+            print(f"for comparison, {note}")
+    if trainer.current_epoch != trainer.max_epochs:
+        print(f"{status} Go on with --ckpt_path {last.path} and another limit")
+    weights = folder / "weights.safetensors"
+    trained = f"; the trained network is {weights}" if weights.is_file() else ""
+    print(f"everything is in {folder}, on one page in report.md{trained}")
 
 
 def _write_config(write: Callable[[Path], None], folder: Path, resume: Resume | None) -> list[str]:
