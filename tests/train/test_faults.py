@@ -215,7 +215,7 @@ def test_a_run_whose_folder_was_moved_keeps_its_best_epoch(tmp_path, at_batch, m
         ("seed_everything", "1", "seed_everything cannot change from 0 to 1"),
         ("trainer.accumulate_grad_batches", "2", "accumulate_grad_batches cannot change from 1 to 2"),
         ("trainer.limit_train_batches", "5", "limit_train_batches cannot change from 1.0 to 5"),
-        ("data.train_per_class", "7", "number of training pictures cannot change from 84 to 98"),
+        ("data.train_per_class", "7", "data.train_per_class cannot change from 6 to 7"),
     ],
 )
 def test_what_the_order_depends_on_cannot_change_inside_an_epoch(stopped, tmp_path, field, value, message):

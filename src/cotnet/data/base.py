@@ -102,8 +102,6 @@ class PictureData(LightningDataModule):
         self.seed = 0
         self.position = (0, 0)
 
-    order_follows_workers = False  # whether another number of loader processes makes another order
-
     @property
     @abstractmethod
     def class_names(self) -> list[str]:
@@ -113,6 +111,11 @@ class PictureData(LightningDataModule):
     @abstractmethod
     def source(self) -> dict[str, str | int | bool]:
         """The constructor arguments that say which pictures these are, without sizes and augmentation."""
+
+    @property
+    def order_fields(self) -> dict[str, str | int | bool | None]:
+        """The constructor arguments that the order of the training pictures depends on, beside `batch_size`."""
+        return dict(self.source)
 
     @abstractmethod
     def train_pictures(self) -> Labelled:

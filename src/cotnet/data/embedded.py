@@ -73,6 +73,10 @@ class EmbeddedPictures(PictureData):
         return {"val_per_class": self.val_per_class}
 
     @property
+    def order_fields(self) -> dict[str, str | int | bool | None]:
+        return {"train_per_class": self.train_per_class}
+
+    @property
     def class_names(self) -> list[str]:
         return sorted(PICTURES)
 

@@ -78,15 +78,17 @@ class HuggingFace(PictureData):
 
     @property
     def source(self) -> dict[str, str | int | bool]:
-        path = str(Path(self.path).absolute()) if Path(self.path).exists() else self.path
-        chosen = {
-            "path": path,
-            "name": self.name,
-            "val_split": self.val_split,
-            "image": self.image,
-            "label": self.label,
-        }
+        chosen = {**self._chosen, "val_split": self.val_split}
         return {key: value for key, value in chosen.items() if value is not None}
+
+    @property
+    def order_fields(self) -> dict[str, str | int | bool | None]:
+        return {**self._chosen, "train_split": self.train_split}
+
+    @property
+    def _chosen(self) -> dict[str, str | None]:
+        path = str(Path(self.path).absolute()) if Path(self.path).exists() else self.path
+        return {"path": path, "name": self.name, "image": self.image, "label": self.label}
 
     @cached_property
     def class_names(self) -> list[str]:

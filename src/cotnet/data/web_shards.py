@@ -72,13 +72,15 @@ class WebShards(PictureData):
         self.url = url
         self.shuffle = shuffle
 
-    order_follows_workers = True
-
     @property
     def source(self) -> dict[str, str | int | bool]:
         root = self.root if ":" in self.root else str(Path(self.root).absolute())
         place: dict[str, str | int | bool] = {"root": root}
         return place if self.url is None else {**place, "url": self.url}
+
+    @property
+    def order_fields(self) -> dict[str, str | int | bool | None]:
+        return {"url": None, **self.source, "shuffle": self.shuffle, "workers": self.workers}
 
     @property
     def class_names(self) -> list[str]:

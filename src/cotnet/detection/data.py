@@ -117,6 +117,17 @@ class CocoData(LightningDataModule):
             "masks": self.masks,
         }
 
+    @property
+    def order_fields(self) -> dict[str, Any]:
+        """The constructor arguments that the order of the training pictures depends on, beside `batch_size`."""
+        return {
+            "path": str(self.path.absolute()),
+            "train": self.train_file,
+            "pictures": self.pictures,
+            "masks": self.masks,
+            "epoch_pictures": self.epoch_pictures,
+        }
+
     def setup(self, stage: str | None = None) -> None:
         """Read and check the annotations; what was left out is printed."""
         if self._files is None:

@@ -12,14 +12,13 @@ from cotnet.models.weights_file import WeightsCard, load_checkpoint
 from cotnet.train.checkpoint_io import LAST, PREVIOUS
 from cotnet.train.module import TrainingModule
 
+# The fields that an epoch's order depends on by their keys in a checkpoint, where these are others.
 _FIELDS = {
     "seed": "seed_everything",
     "batch_size": "data.batch_size",
     "processes": "the number of processes",
     "accumulate": "trainer.accumulate_grad_batches",
     "limit": "trainer.limit_train_batches",
-    "workers": "data.workers",
-    "data": "data",
     "pictures": "the number of training pictures",
 }
 
@@ -137,28 +136,26 @@ class Position(Callback):
 
 def order_of(data: Any, trainer: Trainer, seed: int) -> dict[str, Any]:
     """What the batches of an epoch depend on, in plain values."""
+    fields = getattr(data, "order_fields", {})
     return {
+        "data": type(data).__name__,
+        **{f"data.{name}": value for name, value in fields.items()},
         "seed": seed,
         "batch_size": data.batch_size,
         "processes": trainer.world_size,
         "accumulate": trainer.accumulate_grad_batches,
         "limit": trainer.limit_train_batches,
-        "workers": data.workers if getattr(data, "order_follows_workers", False) else None,
-        "data": type(data).__name__,
         "pictures": len(data.train_set) if hasattr(getattr(data, "train_set", None), "__len__") else None,
     }
 
 
-def check_resume(
-    resume: Resume, model: TrainingModule, card: WeightsCard, *, order: dict[str, Any], epochs: int
-) -> None:
-    """Refuse what cannot be honoured; every other field takes effect.
+def check_resume(resume: Resume, model: TrainingModule, card: WeightsCard, *, epochs: int) -> None:
+    """Refuse what cannot be honoured; what `check_order` does not refuse, either, takes effect.
 
     Args:
         resume: The checkpoint.
         model: To be trained.
         card: Describes it and its data.
-        order: See `order_of`.
         epochs: Epoch to train to.
 
     Raises:
@@ -183,12 +180,34 @@ def check_resume(
             f"{name} has already {done} epochs of trainer.max_epochs {epochs}; "
             f"go on with --trainer.max_epochs {done + 1} or more"
         )
-    _check_order(content, order, name)
     shapes = {key: value.shape for key, value in model.network.state_dict().items()}
     for key, value in content.get("state_dict", {}).items():
         own = key.removeprefix("network.")
         if key != own and (own not in shapes or shapes[own] != value.shape):
             raise ValueError(f"{name} is of another model: its entry {own} of shape {list(value.shape)} does not fit")
+
+
+def check_order(resume: Resume, order: dict[str, Any]) -> None:
+    """Refuse inside an epoch what would change the order of its pictures.
+
+    Args:
+        resume: The checkpoint.
+        order: See `order_of`.
+
+    Raises:
+        ValueError: A field cannot change here; the message names it.
+    """
+    epoch, batch = resume.position
+    if batch == 0:
+        return
+    before = resume.content["position"]["order"]
+    for key, now in order.items():
+        if key in before and before[key] != now:
+            raise ValueError(
+                f"{resume.name} stands inside an epoch, after batch {batch} of epoch {epoch + 1}; there "
+                f"{_FIELDS.get(key, key)} cannot change from {before[key]} to {now}: keep it until the epoch is "
+                "complete, or resume from best.ckpt, which stands at the end of one"
+            )
 
 
 def changed_fields(before: Path, after: Path) -> list[str]:
@@ -213,20 +232,6 @@ def _check_network(before: WeightsCard, card: WeightsCard, name: str) -> None:
     if before.class_names != card.class_names:
         was, now = next(pair for pair in zip(before.class_names, card.class_names, strict=True) if pair[0] != pair[1])
         raise ValueError(f"{name} is for other classes: where it has {was!r}, the data has {now!r}")
-
-
-def _check_order(content: dict[str, Any], order: dict[str, Any], name: str) -> None:
-    position = content.get("position")
-    if not isinstance(position, dict) or position["batch"] == 0:
-        return
-    for key, now in order.items():
-        was = position["order"].get(key)
-        if was != now:
-            raise ValueError(
-                f"{name} stands inside an epoch, after batch {position['batch']} of epoch {position['epoch'] + 1}; "
-                f"there {_FIELDS[key]} cannot change from {was} to {now}: keep it until the epoch is complete, or "
-                "resume from best.ckpt, which stands at the end of one"
-            )
 
 
 def _flat(value: Any, path: str = "") -> list[tuple[str, Any]]:

@@ -26,7 +26,7 @@ from cotnet.train.module import TrainingModule
 from cotnet.train.progress import Progress, duration
 from cotnet.train.record import Record
 from cotnet.train.report import session, write_report
-from cotnet.train.resume import Position, Resume, changed_fields, check_resume, order_of
+from cotnet.train.resume import Position, Resume, changed_fields, check_order, check_resume, order_of
 from cotnet.train.seeds import StepSeeds
 
 
@@ -60,7 +60,7 @@ def prepare(
     model.check_data(data)
     data.seed = seed
     if resume is not None:
-        check_resume(resume, model, model.card, order=order_of(data, trainer, seed), epochs=epochs)
+        check_resume(resume, model, model.card, epochs=epochs)
         if resume.position[1] and not hasattr(data, "position"):
             print(
                 f"note: {type(data).__name__} begins the epoch's order anew after a resume inside an epoch", flush=True
@@ -69,6 +69,8 @@ def prepare(
     elif model.init_from is not None:
         _load_weights(model, Path(model.init_from))
     data.check_pictures()
+    if resume is not None:  # now that those which cannot be used are left out
+        check_order(resume, order_of(data, trainer, seed))
 
 
 def fit(
