@@ -192,6 +192,10 @@ class Detector(TrainingModule):
         own: list[Callback] = [PreciseNorm(self.precise_norm)] if self.precise_norm else []
         return own + super().configure_callbacks()
 
+    @property
+    def optimizer_fields(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer}
+
     def describe(self, data: Any) -> WeightsCard:
         transform = self.network.transform
         return WeightsCard(

@@ -131,6 +131,10 @@ class Segmenter(TrainingModule):
             warmup_factor=0.001,
         )
 
+    @property
+    def optimizer_fields(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer}
+
     def describe(self, data: Any) -> WeightsCard:
         return WeightsCard(
             task=SEGMENTATION,

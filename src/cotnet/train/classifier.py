@@ -237,6 +237,10 @@ class Classifier(TrainingModule):
             final_lr=self.final_lr,
         )
 
+    @property
+    def optimizer_fields(self) -> dict[str, Any]:
+        return {"freeze": sorted(self.freeze_names), "layer_decay": self.layer_decay}
+
     def describe(self, data: Any) -> WeightsCard:
         return WeightsCard(
             model=self.name,

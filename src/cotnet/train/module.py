@@ -62,6 +62,11 @@ class TrainingModule(LightningModule):
         """The optimizer at its peak learning rates, and a schedule that steps by fractions of an epoch."""
         raise NotImplementedError
 
+    @property
+    def optimizer_fields(self) -> dict[str, Any]:
+        """The fields that decide which parameters are together in the optimizer and what it keeps of each."""
+        return {}
+
     def describe(self, data: Any) -> WeightsCard:
         """The card of a network that is trained on this data module."""
         raise NotImplementedError
@@ -120,7 +125,11 @@ class TrainingModule(LightningModule):
         """Add what makes the checkpoint usable by itself, in plain values."""
         if self.card is not None:
             checkpoint["card"] = self.card.to_plain()
-        checkpoint["run"] = {"init_from": self.init_from, "ema": self.ema_decay is not None}
+        checkpoint["run"] = {
+            "init_from": self.init_from,
+            "ema": self.ema_decay is not None,
+            "optimizer": self.optimizer_fields,
+        }
 
     @property
     def _optimizer(self) -> Optimizer:

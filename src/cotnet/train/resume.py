@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cotnet.models.weights_file import WeightsCard, load_checkpoint
@@ -172,6 +171,13 @@ def check_resume(resume: Resume, model: TrainingModule, card: WeightsCard, *, ep
     if content["run"].get("ema") != ema:
         kept = "kept" if content["run"].get("ema") else "kept no"
         raise ValueError(f"{name} {kept} moving average; model.ema_decay cannot be switched on a resume")
+    for field, now in model.optimizer_fields.items():
+        was = content["run"].get("optimizer", {}).get(field, now)
+        if was != now and not (isinstance(was, float) and isinstance(now, float)):  # these make the same groups
+            raise ValueError(
+                f"model.{field} cannot change from {was} to {now} on a resume, the optimizer's state in {name} would "
+                "not fit; to train on with it, start from the run's weights.safetensors by --model.init_from"
+            )
     if model.init_from not in (None, content["run"].get("init_from")):
         raise ValueError("model.init_from has no effect on a resume: leave out either it or --ckpt_path")
     done, _ = resume.position
@@ -210,16 +216,6 @@ def check_order(resume: Resume, order: dict[str, Any]) -> None:
             )
 
 
-def changed_fields(before: Path, after: Path) -> list[str]:
-    """Fields of two configurations that differ, as ``field: old -> new``; none where one of the files is missing."""
-    if not before.is_file():
-        return []
-    old, new = (dict(_flat(yaml.safe_load(path.read_text("utf-8")))) for path in (before, after))
-    ignored = ("ckpt_path", "runs")
-    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name) and name not in ignored)
-    return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in names]
-
-
 def _check_network(before: WeightsCard, card: WeightsCard, name: str) -> None:
     if (before.task, before.model, before.kwargs) != (card.task, card.model, card.kwargs):
         was, now = (f"{one.model} {one.kwargs or ''}".strip() for one in (before, card))
@@ -232,9 +228,3 @@ def _check_network(before: WeightsCard, card: WeightsCard, name: str) -> None:
     if before.class_names != card.class_names:
         was, now = next(pair for pair in zip(before.class_names, card.class_names, strict=True) if pair[0] != pair[1])
         raise ValueError(f"{name} is for other classes: where it has {was!r}, the data has {now!r}")
-
-
-def _flat(value: Any, path: str = "") -> list[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        return [(path, value)]
-    return [pair for key, one in value.items() for pair in _flat(one, f"{path}.{key}" if path else str(key))]

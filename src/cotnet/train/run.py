@@ -19,6 +19,7 @@ from cotnet.models import load_official
 from cotnet.models.weights_file import read_checkpoint
 from cotnet.train.checkpoint_io import LAST, PREVIOUS, AtomicCheckpointIO
 from cotnet.train.checkpoints import BestCheckpoint, LastCheckpoint
+from cotnet.train.config_file import ConfigFile
 from cotnet.train.guards import FAILED_BATCH, FiniteLoss, StopSignals
 from cotnet.train.limits import Limits, Stopped, check_limits
 from cotnet.train.meter import EpochMeter, LoaderClock
@@ -26,7 +27,7 @@ from cotnet.train.module import TrainingModule
 from cotnet.train.progress import Progress, duration
 from cotnet.train.record import Record
 from cotnet.train.report import session, write_report
-from cotnet.train.resume import Position, Resume, changed_fields, check_order, check_resume, order_of
+from cotnet.train.resume import Position, Resume, check_order, check_resume, order_of
 from cotnet.train.seeds import StepSeeds
 
 
@@ -88,7 +89,7 @@ def fit(
 ) -> None:
     """Train, and leave everything in a folder.
 
-    A run that fails before its first checkpoint leaves no folder.
+    A run that fails before its first checkpoint leaves no folder, or the one that was there as it was.
 
     Args:
         model: Checked by `prepare`.
@@ -109,16 +110,16 @@ def fit(
     """
     started = time.perf_counter()
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    changed: list[str] = []
+    config = ConfigFile(folder)
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
-        changed = _write_config(write_config, folder, resume)
+        config.write(write_config, resume)
     clock = LoaderClock(trainer.profiler)  # type: ignore[attr-defined]
     meter = EpochMeter(clock)
     guard, signals, limits = FiniteLoss(folder), StopSignals(), Limits(trainer)
     best = BestCheckpoint(folder, model.monitor)
     record = Record(folder, best, meter)
-    record.sessions.append(session(resume, changed))
+    record.sessions.append(session(resume, config.changed))
     last = LastCheckpoint(
         folder,
         every_n_steps=every_n_steps,
@@ -132,7 +133,8 @@ def fit(
     trainer.loggers = [*trainer.loggers, TensorBoardLogger(folder, name="", version="tensorboard")]
     position = Position(order_of(data, trainer, seed))
     # The order counts: a checkpoint holds the row that the record has just added.
-    trainer.callbacks += [StepSeeds(seed), signals, limits, guard, meter, Progress(meter), record, position, best, last]  # type: ignore[attr-defined]
+    callbacks = [config, StepSeeds(seed), signals, limits, guard, meter, Progress(meter), record, position, best, last]
+    trainer.callbacks += callbacks  # type: ignore[attr-defined]
     status, ended = "The run was broken off.", False
     try:
         trainer.fit(model, datamodule=data, ckpt_path=None if resume is None else resume.path, weights_only=True)
@@ -148,18 +150,20 @@ def fit(
         raise
     finally:
         if trainer.is_global_zero:
-            if any((folder / name).is_file() for name in (LAST, PREVIOUS)):
+            begun, saved = config.begun, any((folder / name).is_file() for name in (LAST, PREVIOUS))
+            config.withdraw()
+            if begun and saved:
                 # After an error, what cannot be written must not hide what happened.
                 with nullcontext() if ended else suppress(OSError, ValueError):
                     try:
                         record.write_weights()
                     finally:
                         _report(folder, model, data, trainer, record, status=status, command=command)
-            elif not (folder / FAILED_BATCH).is_file() and made:
+            elif not saved and not (folder / FAILED_BATCH).is_file() and made:
                 _remove(made)
     if not trainer.is_global_zero:
         return
-    if not folder.is_dir():
+    if not begun:
         raise ValueError(
             "the run ended before its first epoch; see trainer.max_steps, trainer.max_time and "
             "trainer.limit_train_batches"
@@ -175,17 +179,6 @@ def fit(
     weights = folder / "weights.safetensors"
     trained = f"; the trained network is {weights}" if weights.is_file() else ""
     print(f"everything is in {folder}, on one page in report.md{trained}")
-
-
-def _write_config(write: Callable[[Path], None], folder: Path, resume: Resume | None) -> list[str]:
-    """Write ``config.yaml``; after a resume say which fields differ from the run before."""
-    path, new = folder / "config.yaml", folder / "config.yaml.partial"
-    write(new)
-    changed = [] if resume is None else changed_fields(resume.path.with_name("config.yaml"), new)
-    for line in changed:
-        print(f"changed on the resume: {line}", flush=True)
-    new.replace(path)
-    return changed
 
 
 def _report(
