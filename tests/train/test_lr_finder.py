@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cotnet.cli import main
 from cotnet.cli.train import run
 from cotnet.train.lr_finder import steepest, unbiased
 
@@ -31,6 +32,21 @@ def test_suggests_a_rate_and_draws_it(tmp_path, monkeypatch, capsys):
 def test_a_picture_that_cannot_be_written_is_named_first(file, message):
     with pytest.raises((ValueError, OSError), match=message):
         run([*TINY, "--find_lr", file])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (["--ckpt_path", "last"], "--find_lr does not go on from a checkpoint: leave out --ckpt_path"),
+        (["--trainer.strategy", "fsdp2"], "--find_lr cannot put sharded weights back: use --trainer.strategy ddp"),
+    ],
+)
+def test_what_a_range_test_cannot_do_is_refused(tmp_path, capfd, fields, message):
+    words = ["train", *TINY, "--find_lr", str(tmp_path / "range.png"), "--trainer.accelerator", "cpu"]
+    assert main([*words, "--trainer.devices", "1", *fields]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert message in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_batch_is_learnt_by_heart(tmp_path):

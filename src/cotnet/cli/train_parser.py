@@ -12,6 +12,7 @@ from jsonargparse import ArgumentError, Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import cotnet.data as data_modules
@@ -80,6 +81,8 @@ def train(name: str, recipe: list[dict[str, Any]], fields: list[str], *, command
     if epochs is None:
         raise ValueError("the recipe does not say how long to train; pass --trainer.max_epochs")
     _check_validation(trainer, epochs)
+    if cli.config.find_lr is not None:
+        _check_find_lr(cli.config, trainer)
     seed = _seed(cli.config)
     folder, resume = find_start(cli.config.ckpt_path, Path(cli.config.runs), name, epochs=epochs)
     prepare(model, data, trainer, seed=seed, resume=resume, epochs=epochs)
@@ -110,6 +113,19 @@ def train(name: str, recipe: list[dict[str, Any]], fields: list[str], *, command
         )
     except ValueError as error:
         raise ValueError(_from_worker(error)) from error
+
+
+def _check_find_lr(config: Namespace, trainer: Trainer) -> None:
+    if config.ckpt_path is not None:
+        raise ValueError(
+            "--find_lr does not go on from a checkpoint: leave out --ckpt_path, and to start from a run's weights use "
+            "--model.init_from"
+        )
+    if isinstance(trainer.strategy, ModelParallelStrategy):
+        raise ValueError(
+            "--find_lr cannot put sharded weights back: use --trainer.strategy ddp in the place of fsdp2; the rate is "
+            "the same for as many pictures a step"
+        )
 
 
 def _find_lr(model: TrainingModule, data: Any, trainer: Trainer, picture: Path) -> None:
