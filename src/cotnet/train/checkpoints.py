@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 
 from cotnet.models.weights_file import load_checkpoint
 from cotnet.train.checkpoint_io import LAST
@@ -51,8 +52,7 @@ class BestCheckpoint(ModelCheckpoint):
             print(f"note: the best epoch so far cannot be taken over: {error}", flush=True)
             return
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(earlier, path)
+            _copy(earlier, path)
         self.best_model_path = self.kth_best_model_path = str(path)
         self.best_model_score = self.kth_value = score.detach().to(torch.device("cpu"))
         self.best_k_models = {str(path): self.best_model_score}
@@ -87,12 +87,17 @@ class LastCheckpoint(Checkpoint):
         signals: StopSignals,
         limits: Limits,
     ) -> None:
-        self.path = folder / LAST
+        self.folder = folder
         self.every_n_steps = every_n_steps
         self.every_n_minutes = every_n_minutes
         self.guard = guard
         self.signals = signals
         self.limits = limits
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept."""
+        return self.folder / LAST
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -147,3 +152,10 @@ class LastCheckpoint(Checkpoint):
                     flush=True,
                 )
             raise SystemExit(128 + (self.signals.received or 15))
+
+
+@rank_zero_only
+def _copy(file: Path, to: Path) -> None:
+    """Copy a file in the first process alone."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, to)

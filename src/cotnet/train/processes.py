@@ -1,6 +1,10 @@
 """What training in several processes asks of Lightning's strategies, and FSDP2's sharding of a network."""
 
+from pathlib import Path
+from typing import Protocol
+
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
@@ -14,6 +18,31 @@ from cotnet.train.sync_norm import SyncNorm
 def rank_zero_print(line: str) -> None:
     """Print in one process alone."""
     print(line, flush=True)
+
+
+class HasFolder(Protocol):
+    """Writes into the run folder."""
+
+    folder: Path
+
+
+class OneFolder(Callback):
+    """Gives every process the run folder of the first one.
+
+    Each has looked for a free one by itself, and one that starts later finds the first one's taken.
+
+    Args:
+        users: What is to write there; the best checkpoint asks the first process by itself.
+    """
+
+    def __init__(self, *users: HasFolder) -> None:
+        self.users = users
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Ask the first process, as soon as the processes can talk."""
+        folder = Path(trainer.strategy.broadcast(str(self.users[0].folder)))
+        for user in self.users:
+            user.folder = folder
 
 
 def name_strategies() -> None:

@@ -24,6 +24,7 @@ from cotnet.train.guards import FAILED_BATCH, FiniteLoss, StopSignals
 from cotnet.train.limits import Limits, Stopped, check_limits
 from cotnet.train.meter import EpochMeter, LoaderClock
 from cotnet.train.module import TrainingModule
+from cotnet.train.processes import OneFolder
 from cotnet.train.progress import Progress, duration
 from cotnet.train.record import Record
 from cotnet.train.report import session, write_report
@@ -133,8 +134,8 @@ def fit(
     trainer.loggers = [*trainer.loggers, TensorBoardLogger(folder, name="", version="tensorboard")]
     position = Position(order_of(data, trainer, seed))
     # The order counts: a checkpoint holds the row that the record has just added.
-    callbacks = [config, StepSeeds(seed), signals, limits, guard, meter, Progress(meter), record, position, best, last]
-    trainer.callbacks += callbacks  # type: ignore[attr-defined]
+    callbacks = [OneFolder(guard, record, last), config, StepSeeds(seed), signals, limits, guard, meter]
+    trainer.callbacks += [*callbacks, Progress(meter), record, position, best, last]  # type: ignore[attr-defined]
     status, ended = "The run was broken off.", False
     try:
         trainer.fit(model, datamodule=data, ckpt_path=None if resume is None else resume.path, weights_only=True)
@@ -159,7 +160,7 @@ def fit(
                         record.write_weights()
                     finally:
                         _report(folder, model, data, trainer, record, status=status, command=command)
-            elif not saved and not (folder / FAILED_BATCH).is_file() and made:
+            elif not saved and not any(folder.glob(f"*{FAILED_BATCH}")) and made:
                 _remove(made)
     if not trainer.is_global_zero:
         return
