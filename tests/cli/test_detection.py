@@ -227,6 +227,19 @@ def test_semantic_segmentation_trains(segmenter):
     assert read_weights(segmenter / "weights.safetensors")[1].task == "segmentation"
 
 
+def test_a_resume_inside_an_epoch_counts_the_pictures_that_can_be_used(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "set")
+    (tmp_path / "set" / "images" / "3.png").write_bytes(b"")
+    words = ["semantic_small", "--data.path", str(tmp_path / "set"), "--data.workers", "0", "--data.batch_size", "1"]
+    words += ["--data.unreadable", "skip", "--model.size", "64", "--model.channels", "32", "--runs", str(tmp_path)]
+    words += ["--model.warmup_epochs", "0", "--trainer.max_epochs", "1"]
+    run([*words, "--trainer.max_steps", "1"])
+    with pytest.raises(ValueError, match=r"model\.optimizer cannot change from adamw to sgd on a resume"):
+        run([*words, "--model.optimizer", "sgd", "--ckpt_path", "last"])
+    run([*words, "--ckpt_path", "last"])
+    assert load_checkpoint(tmp_path / "semantic_small" / "1" / "last.ckpt")["global_step"] == 3
+
+
 def test_a_segmenter_is_validated(segmenter, tmp_path, cotnet_command):
     weights = segmenter / "weights.safetensors"
     words = ["validate", weights, "--workers", "0", "--no-fuse"]
