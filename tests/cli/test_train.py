@@ -188,9 +188,16 @@ def test_a_picture_that_breaks_during_the_first_epoch_leaves_no_folder(tmp_path,
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("field", ["--trainer.limit_train_batches=0", "--trainer.max_steps=0"])
-def test_a_run_without_an_epoch_is_an_error(field, tmp_path):
-    with pytest.raises(ValueError, match="ended before its first epoch"):
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("--trainer.limit_train_batches=0", "ended before its first epoch"),
+        ("--trainer.max_time=00:00:00:00", "ended before its first epoch"),
+        ("--trainer.max_steps=0", r"trainer\.max_steps must be at least 1, got 0"),
+    ],
+)
+def test_a_run_without_an_epoch_is_an_error(field, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
         tiny(tmp_path / "runs", field)
     assert not (tmp_path / "runs").exists()
 

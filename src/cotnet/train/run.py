@@ -165,10 +165,7 @@ def fit(
     if not trainer.is_global_zero:
         return
     if not begun:
-        raise ValueError(
-            "the run ended before its first epoch; see trainer.max_steps, trainer.max_time and "
-            "trainer.limit_train_batches"
-        )
+        raise ValueError("the run ended before its first epoch; see trainer.max_time and trainer.limit_train_batches")
     if best.best_model_path:
         score = float(best.best_model_score or 0)
         print(f"\n{model.monitor_label} {score:.1%} (best epoch), {duration(time.perf_counter() - started)}")
