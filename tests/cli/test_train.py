@@ -228,6 +228,13 @@ def test_a_run_without_an_epoch_is_an_error(field, message, tmp_path):
         (["--trainer.max_epochs", "0"], "max_epochs must be at least 1, got 0"),
         (["--data.size", "2"], "too small"),
         (["finetune", "--data.root", "nowhere"], "'nowhere' is not a folder"),
+        (["--trainer.limit_train_batches", "0.001"], "increase the `limit_train_batches` argument"),
+        (["--trainer.overfit_batches", "0.001", "--find_lr", "x.png"], "`limit_train_batches` argument"),
+        (
+            [*TINY, "--data.batch_size", "20", "--trainer.accelerator", "cpu", "--trainer.devices", "2"],
+            "data.batch_size 20 in each of 2 processes is more than the 28 training pictures; "
+            "use --data.batch_size 14 or less",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_no_folder(arguments, message, tmp_path, monkeypatch):

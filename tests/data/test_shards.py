@@ -7,6 +7,7 @@ import tarfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_portions_hold_every_picture_once(readers, shards):
 def test_validation_serves_every_picture_once(folder, world, workers):
     module, seen = data(folder), []
     for rank in range(world):
-        stream = module._val.stream(world=world, rank=rank)
+        stream = module.val_set.stream(world=world, rank=rank)
         loader = module._stream_loader(stream, lambda: 0)
         if workers:
             module.workers = workers
@@ -96,7 +97,7 @@ def flat(batches: list[list[int]]) -> list[int]:
 
 
 def training(module, *, world=1, rank=0, epoch=0):
-    stream = module._train.stream(batches=TRAIN // 3 // world, world=world, rank=rank, shuffle=module.shuffle)
+    stream = module.train_set.stream(batches=TRAIN // 3 // world, world=world, rank=rank, shuffle=module.shuffle)
     return module._stream_loader(stream, lambda: epoch)
 
 
@@ -171,6 +172,17 @@ def test_what_is_wrong_is_named(folder, tmp_path):
         data(tmp_path)
     with pytest.raises(ValueError, match=r"data\.url must hold \{name\}"):
         data(folder, url="pipe:cat x")
+
+
+def test_too_few_pictures_for_every_process_are_refused_once_their_number_is_known(folder):
+    module = data(folder, batch_size=8)
+    module.trainer = SimpleNamespace(world_size=3, global_rank=0)
+    with pytest.raises(ValueError, match=r"batch_size 8 in each of 3 processes .* 22 training .*batch_size 7 or less"):
+        module.setup("fit")
+    module = data(folder, workers=12)
+    module.trainer = SimpleNamespace(world_size=2, global_rank=0)
+    with pytest.raises(ValueError, match=r"workers 12 in each of 2 processes .* 22 training .*workers 11 or less"):
+        module.setup("fit")
 
 
 def test_a_truncated_and_a_short_shard_are_named(folder, tmp_path):

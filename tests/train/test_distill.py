@@ -83,10 +83,20 @@ def test_the_loss_is_zero_for_the_teachers_own_answers_and_scales_with_the_tempe
         Distillation("x", "y", weight=2)
 
 
-def test_a_run_learns_from_a_teacher(weights, tmp_path, monkeypatch):
+def test_a_size_that_the_teacher_does_not_take_is_refused(tmp_path):
+    name, weights = "vit_tiny_patch16_224", str(tmp_path / "teacher.pth")
+    torch.save(timm.create_model(name).state_dict(), weights)
+    with pytest.raises(ValueError, match=rf"{name} cannot see pictures of 96 pixels \(.*\); change") as caught:
+        Teacher(Distillation(name, weights, size=96), SEEN, 1000)
+    assert "\n" not in str(caught.value)
+    assert Teacher(Distillation(name, weights), SEEN, 1000).size == 224
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true", "64-true"])
+def test_a_run_learns_from_a_teacher_in_its_own_precision(weights, tmp_path, monkeypatch, precision):
     asked = []
     whole = Teacher.__call__
-    monkeypatch.setattr(Teacher, "__call__", lambda self, x: asked.append(len(x)) or whole(self, x))
+    monkeypatch.setattr(Teacher, "__call__", lambda self, x: asked.append(whole(self, x)) or asked[-1])
     words = [
         "--model.name",
         "cotnet20_nano",
@@ -99,8 +109,12 @@ def test_a_run_learns_from_a_teacher(weights, tmp_path, monkeypatch):
     ]
     words += ["--data.train_per_class", "1", "--data.val_per_class", "1", "--trainer.max_epochs", "1"]
     words += ["--model.distillation.teacher", "cotnet20_nano", "--model.distillation.weights", str(weights)]
+    words += ["--trainer.precision", precision]
     run([*words, "--model.distillation.classes", str(list(range(14))), "--runs", str(tmp_path / "runs")])
-    assert asked == [14]
+    [answers] = asked
+    dtypes = {"32-true": torch.float32, "bf16-true": torch.bfloat16, "64-true": torch.float64}
+    assert (answers.shape, answers.dtype) == ((14, 14), dtypes[precision])
+    assert answers.isfinite().all()
     assert (tmp_path / "runs" / "embedded" / "1" / "weights.safetensors").stat().st_size < 3e6, "no teacher inside"
 
 

@@ -86,19 +86,19 @@ def train(name: str, recipe: list[dict[str, Any]], fields: list[str], *, command
     seed = _seed(cli.config)
     folder, resume = find_start(cli.config.ckpt_path, Path(cli.config.runs), name, epochs=epochs)
     prepare(model, data, trainer, seed=seed, resume=resume, epochs=epochs)
-    if cli.config.find_lr is not None:
-        _find_lr(model, data, trainer, Path(cli.config.find_lr))
-        return
-    rank_zero_print(
-        f"training {model.name} ({sum(p.numel() for p in model.network.parameters()) / 1e6:.2f} M parameters) on "
-        f"{len(data.train_set)} pictures of {data.num_classes} classes, validating on {len(data.val_set)}"
-    )
 
     def write_config(path: Path) -> None:
         text = cli.parser.dump(cli.config, skip_none=False, skip_link_targets=True, format="yaml")
         path.write_text(f"# cotnet train {path.name}\n{text}")
 
     try:
+        if cli.config.find_lr is not None:
+            _find_lr(model, data, trainer, Path(cli.config.find_lr))
+            return
+        rank_zero_print(
+            f"training {model.name} ({sum(p.numel() for p in model.network.parameters()) / 1e6:.2f} M parameters) on "
+            f"{len(data.train_set)} pictures of {data.num_classes} classes, validating on {len(data.val_set)}"
+        )
         fit(
             model,
             data,
@@ -111,7 +111,7 @@ def train(name: str, recipe: list[dict[str, Any]], fields: list[str], *, command
             every_n_steps=cli.config.save_every_n_steps,
             every_n_minutes=cli.config.save_every_n_minutes,
         )
-    except ValueError as error:
+    except (ValueError, MisconfigurationException) as error:
         raise ValueError(_from_worker(error)) from error
 
 
@@ -232,7 +232,7 @@ def _silence() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _from_worker(error: ValueError) -> str:
+def _from_worker(error: Exception) -> str:
     """The message itself, out of the traceback that a loader process sends along."""
     found = re.findall(r"^[\w.]*Error: (.+)$", str(error), flags=re.MULTILINE)
     return found[-1] if found and str(error).startswith("Caught ") else str(error)

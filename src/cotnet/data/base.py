@@ -149,18 +149,26 @@ class PictureData(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Find the pictures; what is wrong with them shows here, before anything is trained or written.
 
+        Once a trainer says how many processes share them, it can be called again for their sake.
+
         Raises:
-            ValueError: The pictures are missing, or fewer than one batch.
+            ValueError: The pictures are missing, or fewer than one batch for every process.
         """
-        if stage in (None, "fit") and not hasattr(self, "train_set"):
-            self.train_set = self._train_set()
-            if len(self.train_set) < self.batch_size:
-                raise ValueError(
-                    f"data.batch_size {self.batch_size} is more than the {len(self.train_set)} training pictures; "
-                    f"use --data.batch_size {len(self.train_set)} or less"
-                )
+        if stage in (None, "fit"):
+            if not hasattr(self, "train_set"):
+                self.train_set = self._train_set()
+            self._check_batch()
         if not hasattr(self, "val_set"):
             self.val_set = self._val_set()
+
+    def _check_batch(self) -> None:
+        count, (processes, _) = len(self.train_set), self._processes()
+        if count >= self.batch_size * processes:
+            return
+        asked = f"data.batch_size {self.batch_size}" + (f" in each of {processes} processes" if processes > 1 else "")
+        most = count // processes
+        advice = f"use --data.batch_size {most} or less" if most else "use fewer processes"
+        raise ValueError(f"{asked} is more than the {count} training pictures; {advice}")
 
     def check_pictures(self) -> None:
         """Find unreadable pictures before training does.

@@ -110,30 +110,32 @@ class WebShards(PictureData):
         """Read the index.
 
         Raises:
-            ValueError: It is missing, or there are fewer pictures than a batch for every process.
+            ValueError: It is missing, or there are fewer pictures than a batch for every process, or than workers.
         """
         if stage in (None, "fit") and not hasattr(self, "train_set"):
-            world, _ = self._processes()
-            self._train = Split(self, "train", self._train_transform())
-            self.train_set: Any = self._train
-            if len(self._train) < max(self.batch_size, self.workers) * world:
-                raise ValueError(
-                    f"data.batch_size {self.batch_size} and data.workers {self.workers} in {world} processes are too "
-                    f"many for {len(self._train)} training pictures"
-                )
+            self.train_set: Any = Split(self, "train", self._train_transform())
         if not hasattr(self, "val_set"):
-            self._val = Split(self, "val", self._eval_transform())
-            self.val_set: Any = self._val
+            self.val_set: Any = Split(self, "val", self._eval_transform())
+        super().setup(stage)
+
+    def _check_batch(self) -> None:
+        super()._check_batch()
+        count, (processes, _) = len(self.train_set), self._processes()
+        if count < self.workers * processes:
+            raise ValueError(
+                f"data.workers {self.workers} in each of {processes} processes is more than the {count} training "
+                f"pictures; use --data.workers {count // processes} or less"
+            )
 
     def check_pictures(self) -> None:
         """Open the first shard of each split and decode its first picture; the rest is checked as it is read."""
-        for split in (self._train, self._val):
+        for split in (self.train_set, self.val_set):
             next(iter(split.stream(batches=1)))
 
     def train_dataloader(self) -> "StreamLoader":
         world, rank = self._processes()
-        batches = len(self._train) // (self.batch_size * world)
-        stream = self._train.stream(batches=batches, world=world, rank=rank, shuffle=self.shuffle, seed=self.seed)
+        batches = len(self.train_set) // (self.batch_size * world)
+        stream = self.train_set.stream(batches=batches, world=world, rank=rank, shuffle=self.shuffle, seed=self.seed)
         return self._stream_loader(stream, lambda: 0 if self.trainer is None else self.trainer.current_epoch)
 
     def batch_names(self, epoch: int, batch: int) -> list[str]:
@@ -143,7 +145,7 @@ class WebShards(PictureData):
     def val_dataloader(self) -> "StreamLoader":
         """Every picture once over all processes, in the order of the shards."""
         world, rank = self._processes()
-        return self._stream_loader(self._val.stream(world=world, rank=rank), lambda: 0)
+        return self._stream_loader(self.val_set.stream(world=world, rank=rank), lambda: 0)
 
     def train_pictures(self) -> Labelled:
         raise ValueError("shards are read from end to end and do not give single pictures")

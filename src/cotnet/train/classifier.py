@@ -182,7 +182,7 @@ class Classifier(TrainingModule):
             loss = functional.cross_entropy(logits, targets)
             labels = targets.argmax(1)
         if self.distillation is not None:
-            told = self.distillation.loss(logits, self._teacher(pictures))
+            told = self.distillation.loss(logits, self._teacher(pictures)).to(loss)
             loss = torch.lerp(loss, told, self.distillation.weight)
         self.train_top1.update(logits, labels)
         top1 = (logits.detach().argmax(1) == labels).float().mean()

@@ -1,5 +1,6 @@
 """Knowledge distillation (Hinton et al. 2015): a trained network of timm as the teacher of a smaller one."""
 
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,8 +54,8 @@ class Distillation:
 
     def loss(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """Divergence of a student's softened answers [N, classes] from the teacher's, times the squared temperature."""
-        told = functional.log_softmax(teacher_logits.float() / self.temperature, 1)
-        said = functional.log_softmax(logits.float() / self.temperature, 1)
+        told = functional.log_softmax(_exact(teacher_logits) / self.temperature, 1)
+        said = functional.log_softmax(_exact(logits) / self.temperature, 1)
         return functional.kl_div(said, told, reduction="batchmean", log_target=True) * self.temperature**2
 
 
@@ -93,19 +94,40 @@ class Teacher:
         own_mean, own_std = torch.tensor(cfg.mean), torch.tensor(cfg.std)
         self.scale = (std / own_std).view(1, 3, 1, 1)
         self.shift = ((mean - own_mean) / own_std).view(1, 3, 1, 1)
+        self._check_size(distillation)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Teacher":
         return self
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Logits [N, classes of the student] of the student's normalised pictures [N, 3, H, W]."""
-        self.network.to(pictures.device)
-        own = pictures * self.scale.to(pictures) + self.shift.to(pictures)
+        """Logits [N, classes of the student] of the student's normalised pictures [N, 3, H, W], in their precision."""
+        self.network.to(pictures)
+        exact = _exact(pictures)  # also because PyTorch resizes none in 16 bits on a CPU
+        own = exact * self.scale.to(exact) + self.shift.to(exact)
         if own.shape[-1] != self.size:
             own = functional.interpolate(own, (self.size, self.size), mode="bicubic", antialias=True)
-        logits = self.network(own.contiguous(memory_format=torch.channels_last))
+        logits = self.network(own.to(pictures).contiguous(memory_format=torch.channels_last))
         return logits if self.outputs is None else logits[:, self.outputs]
+
+    def _check_size(self, distillation: Distillation) -> None:
+        """Refuse pictures of a size that the network does not take, such as a vision transformer's other than its own.
+
+        By shapes alone: nothing is computed.
+        """
+        try:
+            copy.deepcopy(self.network).to("meta")(torch.empty(1, 3, self.size, self.size, device="meta"))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"the teacher {distillation.teacher} cannot see pictures of {self.size} pixels ({reason}); change "
+                "--model.distillation.size, or leave it out for the teacher's own"
+            ) from error
+
+
+def _exact(values: Tensor) -> Tensor:
+    """In 32 bits, or in 64 where they have them."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def find_weights(name: str) -> Path:

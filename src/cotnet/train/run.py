@@ -39,7 +39,7 @@ def prepare(
 
     Args:
         model: The module to train; receives its card.
-        data: A data module that `model` can describe, set up, with ``check_pictures``; receives seed and position.
+        data: A data module that `model` can describe, with ``check_pictures``; receives trainer, seed and position.
         trainer: Says how many processes there are.
         seed: The run's seed.
         resume: Checkpoint to go on from, or None.
@@ -58,6 +58,8 @@ def prepare(
     if type(trainer.strategy.checkpoint_io) not in (TorchCheckpointIO, AtomicCheckpointIO):
         raise ValueError("trainer.plugins cannot hold a CheckpointIO: a run brings its own")
     check_limits(trainer, resume)
+    data.trainer = trainer  # so that it knows the number of processes
+    data.setup("fit")
     model.card = model.describe(data)
     model.check_data(data)
     data.seed = seed
