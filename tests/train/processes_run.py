@@ -10,6 +10,7 @@ import timm
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
@@ -60,6 +61,27 @@ def averaged() -> list[float]:
     return [float(network.running_mean), float(average.module.running_mean)]
 
 
+def sharded(pictures: str, folder: Path) -> float:
+    """The largest difference between weights trained by FSDP2 and by DDP, both with SyncBN."""
+    words = [
+        "train",
+        "finetune",
+        "--model.name",
+        "cotnet20_nano",
+        "--model.warmup_epochs",
+        "0",
+        "--data.root",
+        pictures,
+    ]
+    words += ["--data.size", "8", "--data.batch_size", "2", "--data.workers", "0", "--trainer.max_epochs", "1"]
+    words += ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.sync_batchnorm", "true"]
+    for strategy in ("ddp", "fsdp2"):
+        assert main([*words, "--trainer.strategy", strategy, "--runs", str(folder / strategy)]) == 0
+        dist.barrier()
+    one, other = (load_file(folder / name / "finetune/1/weights.safetensors") for name in ("ddp", "fsdp2"))
+    return max(float((one[name].double() - other[name]).abs().max()) for name in one)
+
+
 def commands(pictures: str, folder: Path) -> None:
     """Train with SyncBN, accumulation and a moving average, then validate and predict."""
     network = ["--model.name", "cotnet20_nano", "--model.warmup_epochs", "0", "--model.ema_decay", "0.5"]
@@ -90,6 +112,7 @@ if __name__ == "__main__":
     dist.init_process_group("gloo")
     folder = Path(sys.argv[2])
     found = {"sync": difference(True), "plain": difference(False), "averaged": averaged()}
+    found["sharded"] = sharded(sys.argv[1], folder)
     if int(os.environ["RANK"]) == 0:
         (folder / "found.json").write_text(json.dumps(found))
     commands(sys.argv[1], folder)

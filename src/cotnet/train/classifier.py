@@ -20,7 +20,7 @@ from cotnet.train.distill import Distillation, Teacher
 from cotnet.train.module import TrainingModule, class_path
 from cotnet.train.optimizer import cosine_schedule, scaled_learning_rate, sgd
 from cotnet.train.plots import draw_confused, draw_confusion
-from cotnet.train.processes import rank_zero_print, shard
+from cotnet.train.processes import rank_zero_print, shard, sync_norms
 from cotnet.train.shapes import largest_output, memory_bytes
 
 Batch = tuple[Tensor, Tensor]
@@ -160,6 +160,7 @@ class Classifier(TrainingModule):
         if self.device_mesh is not None:
             if self.ema_decay is not None:
                 raise ValueError("a moving average of sharded weights is not supported; leave out --model.ema_decay")
+            self.network = sync_norms(self.network, self.trainer.strategy)
             shard(self.network, self.device_mesh)
 
     def setup(self, stage: str) -> None:

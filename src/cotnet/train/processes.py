@@ -45,12 +45,19 @@ class OneFolder(Callback):
             user.folder = folder
 
 
+class ShardedStrategy(ModelParallelStrategy):
+    """FSDP2 over all processes, where Lightning by itself makes those of a machine tensor-parallel."""
+
+    def setup_environment(self) -> None:
+        """Make the mesh of the processes."""
+        self._data_parallel_size, self._tensor_parallel_size = self.world_size, 1
+        super().setup_environment()
+
+
 def name_strategies() -> None:
-    """Make FSDP2 a value of ``trainer.strategy``; Lightning knows it by its class alone."""
+    """Make FSDP2 a value of ``trainer.strategy``."""
     if "fsdp2" not in StrategyRegistry.available_strategies():
-        StrategyRegistry.register(
-            "fsdp2", ModelParallelStrategy, "parameters sharded over the processes, block by block"
-        )
+        StrategyRegistry.register("fsdp2", ShardedStrategy, "parameters sharded over the processes, block by block")
 
 
 def suit_strategy(strategy: Strategy) -> None:
@@ -65,7 +72,16 @@ def suit_strategy(strategy: Strategy) -> None:
     if isinstance(strategy, ModelParallelStrategy):
         strategy._save_distributed_checkpoint = False
     if getattr(strategy, "_layer_sync", None) is not None:
-        strategy._layer_sync = SyncNorm()  # type: ignore[attr-defined]
+        strategy._layer_sync = SyncNorm(strategy.root_device)  # type: ignore[attr-defined]
+
+
+def sync_norms(network: nn.Module, strategy: Strategy) -> nn.Module:
+    """The network with synchronised norms where the trainer has been asked for them.
+
+    For a strategy that wraps nothing itself, which leaves this to the module.
+    """
+    sync: SyncNorm | None = getattr(strategy, "_layer_sync", None)
+    return network if sync is None else sync.apply(network)
 
 
 def shard(network: nn.Module, mesh: DeviceMesh) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins import LayerSync
@@ -17,11 +18,17 @@ class SyncNorm(LayerSync):
     """Lightning's ``sync_batchnorm``, on every device.
 
     PyTorch's own SyncBatchNorm, which needs a GPU, serves there; elsewhere `SyncBatchNorm`.
+
+    Args:
+        device: Where the model will compute.
     """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
 
     def apply(self, model: nn.Module) -> nn.Module:
         """The model with synchronised norms; entries of its state dict keep their names and their order."""
-        if next(model.parameters()).device.type == "cuda":
+        if self.device.type == "cuda":
             return convert_sync_batchnorm(model)
         return replace_norms(model)
 
