@@ -72,6 +72,13 @@ def test_drawing_for_a_picture_leaves_the_generators_as_they_were():
     assert not torch.equal(inside, expected)
 
 
+def test_a_fixed_order_is_that_of_the_first_epoch_and_augmentation_still_changes():
+    assert order_of(5, fixed=True).indices() == order_of(0).indices()
+    first, later = (torch.cat(batches(order_of(epoch, fixed=True))) for epoch in (0, 5))
+    assert torch.equal(first[:, 0], later[:, 0])
+    assert not torch.equal(first[:, 1:], later[:, 1:])
+
+
 def test_the_next_readable_picture_takes_the_place_of_an_unreadable_one():
     pictures = Pictures(Numbers(4, 5), range(8), noisy, tolerated=2)
     picture, label = pictures[Draw(4, 0, 0)]

@@ -65,6 +65,13 @@ def test_a_picture_is_changed_by_seed_and_epoch_alone(folder):
     assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+def test_overfitting_keeps_the_order_of_the_first_epoch(folder):
+    made = data(folder)
+    orders = [made.batch_names(epoch, 0) for epoch in (0, 1)]
+    made.overfit = True
+    assert [made.batch_names(epoch, 0) for epoch in (0, 1)] == [orders[0]] * 2 != orders
+
+
 def test_a_broken_picture_stops_or_is_skipped(folder, capsys):
     path = folder / "images" / "1.png"
     path.write_bytes(path.read_bytes()[:60])

@@ -48,6 +48,7 @@ class PictureData(LightningDataModule):
     Attributes:
         seed: Of the order of the training pictures and of their augmentation.
         position: The epoch to start with, and the number of its batches to pass over.
+        overfit: Every epoch has the order of the first one, for ``trainer.overfit_batches``.
 
     Raises:
         ValueError: A number is outside its range, or `in_memory` is asked for with what it cannot do.
@@ -101,6 +102,7 @@ class PictureData(LightningDataModule):
         self.skip_unreadable = skip_unreadable
         self.seed = 0
         self.position = (0, 0)
+        self.overfit = False
 
     @property
     @abstractmethod
@@ -213,7 +215,8 @@ class PictureData(LightningDataModule):
         processes, rank = self._processes()
         epoch, batches = self.position
         start = epoch, batches * self.batch_size
-        return EpochOrder(self.train_set, seed=self.seed, processes=processes, rank=rank, start=start)
+        options: dict[str, Any] = {"start": start, "fixed": self.overfit}
+        return EpochOrder(self.train_set, seed=self.seed, processes=processes, rank=rank, **options)
 
     def val_dataloader(self) -> Loader:
         """Validation batches, every picture once over all processes, in one mixed order for ever.

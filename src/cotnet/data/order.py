@@ -30,13 +30,22 @@ class EpochOrder(DistributedSampler[Draw]):
         processes: Number of processes that share the pictures.
         rank: Which of them this is.
         start: An epoch and the number of this process's pictures to pass over in it.
+        fixed: Every epoch has the order of the first one; what augmentation draws still differs.
     """
 
     def __init__(
-        self, pictures: Sized, *, seed: int, processes: int = 1, rank: int = 0, start: tuple[int, int] = (0, 0)
+        self,
+        pictures: Sized,
+        *,
+        seed: int,
+        processes: int = 1,
+        rank: int = 0,
+        start: tuple[int, int] = (0, 0),
+        fixed: bool = False,
     ) -> None:
         super().__init__(pictures, processes, rank, shuffle=True, seed=seed, drop_last=True)  # type: ignore[arg-type]
         self.start = start
+        self.fixed = fixed
 
     def __iter__(self) -> Iterator[Draw]:
         epoch, passed_over = self.start
@@ -45,7 +54,7 @@ class EpochOrder(DistributedSampler[Draw]):
 
     def indices(self) -> list[int]:
         """This process's pictures of the whole epoch, in order."""
-        generator = torch.Generator().manual_seed(_number(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(_number(self.seed, 0 if self.fixed else self.epoch))
         order = torch.randperm(len(self.dataset), generator=generator)  # type: ignore[arg-type]
         return order[self.rank : self.total_size : self.num_replicas].tolist()
 

@@ -31,6 +31,7 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
         batches: Batches an epoch of this process, for training; None for validation.
         shuffle: Pictures among which the next one is drawn; 0 keeps the order.
         seed: Of shards' and pictures' order.
+        fixed: Every epoch has the order of the first one; what augmentation draws still differs.
     """
 
     def __init__(
@@ -46,10 +47,11 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
         batches: int | None = None,
         shuffle: int = 0,
         seed: int = 0,
+        fixed: bool = False,
     ) -> None:
         self.shards, self.locate, self.classes, self.transform = shards, locate, classes, transform
         self.batch_size, self.world, self.rank = batch_size, world, rank
-        self.batches, self.shuffle, self.seed = batches, shuffle, seed
+        self.batches, self.shuffle, self.seed, self.fixed = batches, shuffle, seed, fixed
         # Shared, because the copies of a stream in persistent workers outlive an epoch: epoch, batches to pass over.
         self._start = torch.zeros(2, dtype=torch.int64).share_memory_()
 
@@ -78,8 +80,9 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
         own = len(range(worker, self.batches, workers)) * self.batch_size
         served = len(range(worker, passed, workers)) * self.batch_size
         first = (self.rank * workers + worker) * self.batches * self.batch_size  # of numbers that no other reader has
-        draw = random.Random(f"{self.seed} {epoch} {self.rank} {worker}")
-        samples = self._endless(epoch, workers, worker, draw)
+        order = 0 if self.fixed else epoch
+        draw = random.Random(f"{self.seed} {order} {self.rank} {worker}")
+        samples = self._endless(order, workers, worker, draw)
         for number, sample in enumerate(samples):
             if number >= own:
                 return

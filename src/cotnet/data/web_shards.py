@@ -135,7 +135,8 @@ class WebShards(PictureData):
     def train_dataloader(self) -> "StreamLoader":
         world, rank = self._processes()
         batches = len(self.train_set) // (self.batch_size * world)
-        stream = self.train_set.stream(batches=batches, world=world, rank=rank, shuffle=self.shuffle, seed=self.seed)
+        options = {"shuffle": self.shuffle, "seed": self.seed, "fixed": self.overfit}
+        stream = self.train_set.stream(batches=batches, world=world, rank=rank, **options)
         return self._stream_loader(stream, lambda: 0 if self.trainer is None else self.trainer.current_epoch)
 
     def batch_names(self, epoch: int, batch: int) -> list[str]:

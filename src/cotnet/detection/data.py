@@ -46,6 +46,7 @@ class CocoData(LightningDataModule):
     Attributes:
         seed: Of the order of the training pictures and of their augmentation.
         position: The epoch to start with, and the number of its batches to pass over.
+        overfit: Every epoch has the order of the first one, for ``trainer.overfit_batches``.
 
     Raises:
         ValueError: A number is outside its range; on use: the files are missing, damaged or of no use.
@@ -87,6 +88,7 @@ class CocoData(LightningDataModule):
         self.unreadable = unreadable
         self.seed = torch.initial_seed() % 2**31
         self.position = (0, 0)
+        self.overfit = False
         self._passed_over: list[str] = []
         self._files: Files | None = None
         self.train_set: CocoPictures | None = None
@@ -184,6 +186,7 @@ class CocoData(LightningDataModule):
             rank=rank,
             seed=self.seed,
             start=(epoch, batches * self.batch_size),
+            fixed=self.overfit,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:

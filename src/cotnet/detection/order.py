@@ -23,6 +23,7 @@ class AspectOrder(DistributedSampler[Draw]):
         rank: this one.
         seed: of the mixing.
         start: an epoch and the number of this rank's pictures to pass over in it.
+        fixed: every epoch has the order of the first one.
 
     Raises:
         ValueError: there are too few pictures for one batch on every rank.
@@ -39,11 +40,13 @@ class AspectOrder(DistributedSampler[Draw]):
         rank: int = 0,
         seed: int = 0,
         start: tuple[int, int] = (0, 0),
+        fixed: bool = False,
     ) -> None:
         super().__init__(pictures, world, rank, shuffle=True, seed=seed, drop_last=True)
         self.upright = torch.tensor(aspects) < 1
         self.batch_size = batch_size
         self.start = start
+        self.fixed = fixed
         self.batches = (epoch_pictures or len(aspects)) // (batch_size * world)
         if self.batches == 0:
             raise ValueError(
@@ -62,7 +65,7 @@ class AspectOrder(DistributedSampler[Draw]):
 
     def indices(self) -> list[int]:
         """This rank's pictures of the whole epoch, in order."""
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        generator = torch.Generator().manual_seed(self.seed + (0 if self.fixed else self.epoch))
         every = self.batches * self.num_replicas
         passes = -(-every * self.batch_size // len(self.upright))
         mixed = torch.cat([torch.randperm(len(self.upright), generator=generator) for _ in range(passes)])

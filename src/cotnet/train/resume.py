@@ -18,6 +18,7 @@ _FIELDS = {
     "processes": "the number of processes",
     "accumulate": "trainer.accumulate_grad_batches",
     "limit": "trainer.limit_train_batches",
+    "overfit": "trainer.overfit_batches",
     "pictures": "the number of training pictures",
 }
 
@@ -144,6 +145,7 @@ def order_of(data: Any, trainer: Trainer, seed: int) -> dict[str, Any]:
         "processes": trainer.world_size,
         "accumulate": trainer.accumulate_grad_batches,
         "limit": trainer.limit_train_batches,
+        "overfit": getattr(data, "overfit", False),
         "pictures": len(data.train_set) if hasattr(getattr(data, "train_set", None), "__len__") else None,
     }
 

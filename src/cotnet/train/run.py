@@ -60,6 +60,9 @@ def prepare(
     check_limits(trainer, resume)
     data.trainer = trainer  # so that it knows the number of processes
     data.setup("fit")
+    if getattr(trainer, "overfit_batches", 0) and hasattr(data, "overfit"):
+        # Lightning has limited the batches by now; it would fill them with the first pictures, often of one class.
+        data.overfit, trainer.overfit_batches = True, 0.0  # type: ignore[attr-defined]
     model.card = model.describe(data)
     model.check_data(data)
     data.seed = seed
