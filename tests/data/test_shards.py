@@ -127,6 +127,21 @@ def test_goes_on_at_any_batch(folder, workers, served):
     assert numbers(resumed) == whole, "the epoch after a resumed one is whole"
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_pictures_of_a_batch_are_known_by_key_and_shard(folder, workers):
+    module = data(folder, workers=workers)
+    colours = {}
+    for shard in sorted(folder.glob("train-*")):
+        for sample in read_shard(str(shard)):
+            with Image.open(io.BytesIO(sample["png"])) as picture:
+                colours[f"{sample['__key__']} of {shard}"] = picture.getpixel((0, 0))[0] // 10
+    for epoch in range(2):
+        for batch, (pictures, _) in enumerate(module.train_dataloader()):
+            named = [colours[name] for name in module.batch_names(epoch, batch)]
+            assert named == [round(float(picture.mean())) for picture in pictures]
+    assert module.batch_names(1, 100) == []
+
+
 def test_reads_from_a_command(folder):
     module = data(folder, url=f"pipe:cat {folder}/{{name}}")
     assert sorted(flat(numbers(module.val_dataloader()))) == list(range(VAL))

@@ -12,6 +12,8 @@ from safetensors import SafetensorError
 
 from cotnet.cli import main
 from cotnet.cli.train import run
+from cotnet.data import EmbeddedPictures
+from cotnet.data.shard_writer import write_shards
 from cotnet.models import weights_file
 from cotnet.models.weights_file import load_checkpoint
 from cotnet.train import Classifier, StepSeeds, checkpoint_io
@@ -166,6 +168,26 @@ def test_what_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path
     good = load_checkpoint(folder / "last.ckpt")
     assert good["global_step"] == 3
     assert all(torch.isfinite(value).all() for value in good["state_dict"].values())
+
+
+def test_on_shards_the_pictures_of_a_loss_that_is_not_finite_are_named_too(tmp_path, monkeypatch, capfd):
+    patches = EmbeddedPictures(size=8, train_per_class=2, val_per_class=1)
+    write_shards(patches, tmp_path / "s", per_shard=99, say=lambda line: None)
+    step = Classifier.training_step
+
+    def broken(self, batch, batch_idx):
+        result = step(self, batch, batch_idx)
+        return {**result, "loss": result["loss"] * (1.0 if batch_idx < 2 else float("inf"))}
+
+    monkeypatch.setattr(Classifier, "training_step", broken)
+    words = ["finetune", "--model.name", "cotnet20_nano", "--model.warmup_epochs", "0", "--data.size", "8"]
+    words += ["--data", "WebShards", "--data.root", str(tmp_path / "s"), "--data.batch_size", "7"]
+    words += ["--data.workers", "0", "--trainer.max_epochs", "1"]
+    assert main(["train", *words, "--runs", str(tmp_path / "runs")]) == 2
+    message = capfd.readouterr().err
+    assert re.search(rf"epoch 1, batch 3, .*pictures of the batch: \d+ of {tmp_path}/s/train-000000\.tar, ", message)
+    names = (tmp_path / "runs" / "finetune" / "1" / "failed_batch.txt").read_text().splitlines()[1:]
+    assert len(set(names)) == 7
 
 
 def test_a_state_broken_by_the_last_batch_of_an_epoch_is_saved_nowhere(tmp_path, monkeypatch, capfd):

@@ -13,9 +13,11 @@ from cotnet.data.order import Draw, random_numbers
 from cotnet.data.pictures import decode
 from cotnet.data.shard_index import Shard, portion
 
+Named = tuple[Tensor, int, str]
 
-class ShardStream(IterableDataset[tuple[Tensor, int]]):
-    """The pictures of one process; the workers of a loader divide them among themselves.
+
+class ShardStream(IterableDataset[Named]):
+    """The pictures of one process, with label and name; the workers of a loader divide them among themselves.
 
     For training each process serves `batches` whole batches an epoch: where its own shards hold fewer pictures they
     begin again. For validation every picture is served once over all processes.
@@ -66,7 +68,7 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
         readers = max(workers, 1)
         return sum(-(-self._portion(0, readers, worker).pictures // self.batch_size) for worker in range(readers))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+    def __iter__(self) -> Iterator[Named]:
         info = get_worker_info()
         workers, worker = (1, 0) if info is None else (info.num_workers, info.id)
         epoch, passed = (int(value) for value in self._start)
@@ -130,13 +132,13 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
             if found != shard.pictures:
                 raise ValueError(f"shard {shard.name} holds {found} pictures, its index says {shard.pictures}")
 
-    def _labelled(self, sample: dict[str, Any]) -> tuple[Tensor, int]:
+    def _labelled(self, sample: dict[str, Any]) -> Named:
         name = f"{sample['__key__']} of {sample['__url__']}"
         content = next((value for key, value in sample.items() if key != "cls" and not key.startswith("__")), None)
         text = sample.get("cls", b"").decode(errors="replace").strip()
         if content is None or not text.isdecimal() or int(text) >= self.classes:
             raise ValueError(f"{name} must hold a picture and a class from 0 to {self.classes - 1}, got class {text!r}")
-        return self.transform(decode(content, name)), int(text)
+        return self.transform(decode(content, name)), int(text), name
 
 
 def read_shard(url: str) -> Iterator[dict[str, Any]]:

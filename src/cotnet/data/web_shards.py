@@ -137,11 +137,12 @@ class WebShards(PictureData):
         batches = len(self.train_set) // (self.batch_size * world)
         options = {"shuffle": self.shuffle, "seed": self.seed, "fixed": self.overfit}
         stream = self.train_set.stream(batches=batches, world=world, rank=rank, **options)
-        return self._stream_loader(stream, lambda: 0 if self.trainer is None else self.trainer.current_epoch)
+        self._streamed = self._stream_loader(stream, lambda: 0 if self.trainer is None else self.trainer.current_epoch)
+        return self._streamed
 
     def batch_names(self, epoch: int, batch: int) -> list[str]:
-        """Nothing: what a batch holds is known when it has been streamed."""
-        return []
+        """What the pictures of a training batch of this process are called, one of the last few that were streamed."""
+        return self._streamed.names.get(batch, [])
 
     def val_dataloader(self) -> "StreamLoader":
         """Every picture once over all processes, in the order of the shards."""
@@ -191,6 +192,10 @@ class Split:
         )
 
 
+# Batches whose names a loader remembers: Lightning is one ahead, and a loss is looked at one step later.
+_REMEMBERED = 8
+
+
 class StreamLoader(DataLoader[Any]):
     """A loader of a stream, whose order follows the epoch and which can begin at any of its batches.
 
@@ -200,11 +205,15 @@ class StreamLoader(DataLoader[Any]):
         stream: What is loaded.
         epoch: Asked for the epoch whenever an iteration begins.
         options: Of `torch.utils.data.DataLoader`.
+
+    Attributes:
+        names: What the pictures of the last few batches are called, by the number of the batch in its epoch.
     """
 
     def __init__(self, stream: ShardStream, epoch: Callable[[], int], **options: Any) -> None:
         super().__init__(stream, **options)
         self.stream, self.epoch = stream, epoch
+        self.names: dict[int, list[str]] = {}
         self._served = self._passed = 0
 
     def __len__(self) -> int:
@@ -213,9 +222,12 @@ class StreamLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self._served, self._passed = self._passed, 0
         self.stream.start(epoch=self.epoch(), batch=self._served)
-        for batch in super().__iter__():
+        self.names.clear()
+        for pictures, labels, names in super().__iter__():
+            self.names[self._served] = names
+            self.names.pop(self._served - _REMEMBERED, None)
             self._served += 1
-            yield batch
+            yield [pictures, labels]
 
     def state_dict(self) -> dict[str, int]:
         """How many batches of this epoch have been served; none after its last one."""
