@@ -178,6 +178,19 @@ def test_unreadable_pictures_within_the_budget_are_passed_over_and_reported(tmp_
     assert "| ash | 3 |" in report  # every readable picture of validation once
 
 
+def test_the_report_of_a_resumed_run_names_what_was_passed_over_before(tmp_path):
+    root = folder_of_pictures(tmp_path / "pictures")
+    picture = root / "train" / "ash" / "2.png"
+    picture.write_bytes(b"no picture")
+    on_folder(root, tmp_path / "runs", "--data.skip_unreadable", "1")
+    picture.unlink()
+    again = ("--ckpt_path", "last", "--trainer.max_epochs", "2")
+    on_folder(root, tmp_path / "runs", "--data.skip_unreadable", "1", *again)
+    report = (tmp_path / "runs" / "finetune" / "1" / "report.md").read_text()
+    assert "## Passed over: 1 unreadable pictures" in report
+    assert str(picture) in report
+
+
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_picture_that_breaks_during_the_first_epoch_leaves_no_folder(tmp_path, workers, monkeypatch):
     root = folder_of_pictures(tmp_path / "pictures")

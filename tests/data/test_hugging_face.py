@@ -41,6 +41,30 @@ def test_a_saved_set(saved):
     assert read(2).getpixel((0, 0)) == (40, 40, 40)
 
 
+def test_a_missing_picture_is_named_or_passed_over(saved, tmp_path):
+    splits = datasets.load_from_disk(saved)
+    for name, split in splits.items():
+        pictures = [None, *rows(len(split))["picture"][1:]]
+        splits[name] = datasets.Dataset.from_dict({**rows(len(split)), "picture": pictures}, split.features)
+    splits.save_to_disk(tmp_path / "lacking")
+    with pytest.raises(ValueError, match=r"^cannot read the picture 0 of .*lacking train: its row holds none; repair"):
+        served(tmp_path / "lacking")
+    data, labels = served(tmp_path / "lacking", skip_unreadable=1)
+    assert data.passed_over() == [f"0 of {tmp_path / 'lacking'} {split}" for split in ("train", "test")]
+    assert labels == [0, 1]
+
+
+def test_a_file_that_is_gone_is_named(tmp_path):
+    for split in ("train", "test"):
+        for name in ("ash", "birch"):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / split / name / "0.png")
+    data, _ = served(tmp_path)
+    (tmp_path / "test" / "ash" / "0.png").unlink()
+    with pytest.raises(ValueError, match=r"^cannot read the picture 0 of .* test: No such file or directory; repair"):
+        data.check_pictures()
+
+
 def test_parquet_files(saved, tmp_path):
     (tmp_path / "files").mkdir()
     for name, split in datasets.load_from_disk(saved).items():

@@ -1,4 +1,5 @@
-from cotnet.data.pictures import UnreadableError, unreadable_pictures
+from cotnet.data.pictures import unreadable_pictures
+from cotnet.data.unreadable import UnreadableError
 
 
 class Reader:

@@ -18,6 +18,7 @@ from cotnet.data import ImageFolder, WebShards
 from cotnet.data.shard_index import INDEX, ShardIndex, portion
 from cotnet.data.shard_stream import read_shard
 from cotnet.data.shard_writer import write_shards
+from cotnet.data.unreadable import UnreadableError
 
 TRAIN, VAL = 22, 7
 
@@ -140,6 +141,75 @@ def test_the_pictures_of_a_batch_are_known_by_key_and_shard(folder, workers):
             named = [colours[name] for name in module.batch_names(epoch, batch)]
             assert named == [round(float(picture.mean())) for picture in pictures]
     assert module.batch_names(1, 100) == []
+
+
+@pytest.fixture
+def broken(folder, tmp_path):
+    """The shards, with a training and a validation picture that cannot be read, and what these are called."""
+    names = []
+    for path in folder.iterdir():
+        shutil.copy(path, tmp_path)
+    for name in ("train-000002.tar", "val-000000.tar"):
+        content = bytearray((tmp_path / name).read_bytes())
+        with tarfile.open(tmp_path / name) as archive:
+            member = [one for one in archive.getmembers() if one.name.endswith(".png")][1]
+        content[member.offset_data : member.offset_data + 8] = b"no image"
+        (tmp_path / name).write_bytes(content)
+        names.append(f"{member.name.split('.')[0]} of {tmp_path / name}")
+    return tmp_path, names
+
+
+def test_an_unreadable_picture_is_named_by_key_and_shard(broken):
+    place, (name, _) = broken
+    with pytest.raises(ValueError, match=f"^cannot read the picture {name}: it is not a picture; repair"):
+        numbers(data(place).train_dataloader())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_pictures_within_the_budget_are_passed_over_and_named(broken, workers):
+    place, names = broken
+    module = data(place, workers=workers, skip_unreadable=1)
+    module.check_pictures()
+    for epoch in range(3):
+        assert len(numbers(training(module, epoch=epoch))) == TRAIN // 3
+    assert len(flat(numbers(module.val_dataloader()))) == VAL - 1
+    assert module.passed_over() == names
+    again = data(place, workers=workers, skip_unreadable=1)
+    again.load_state_dict(module.state_dict())
+    assert again.passed_over() == names
+    with pytest.raises(ValueError, match=r"cannot read .*; data\.skip_unreadable 1 allows no more"):
+        module.train_set.unreadable.pass_over(0, UnreadableError("cannot read it"))
+
+
+@pytest.mark.parametrize("served", [1, 4, 6])
+def test_goes_on_at_any_batch_after_an_unreadable_picture(broken, served):
+    place, _ = broken
+    module = data(place, skip_unreadable=1)
+    whole = numbers(training(module))
+    module, resumed = (data(place, skip_unreadable=1) for _ in range(2))
+    stopped, rest = training(module), training(resumed)
+    batches = iter(stopped)
+    for _ in range(served):
+        next(batches)
+    resumed.load_state_dict(module.state_dict())
+    rest.load_state_dict(stopped.state_dict())
+    assert numbers(rest) == whole[served:]
+
+
+def test_a_reader_without_a_readable_picture_does_not_read_for_ever(broken):
+    place, _ = broken
+    index = json.loads((place / INDEX).read_text())
+    for shard in index["splits"]["train"][:-1]:
+        with tarfile.open(place / shard["name"], "w") as archive:
+            for number in range(shard["pictures"]):
+                for name, content in ((f"{number}.png", b"no image"), (f"{number}.cls", b"0")):
+                    entry = tarfile.TarInfo(name)
+                    entry.size = len(content)
+                    archive.addfile(entry, io.BytesIO(content))
+    module = data(place, skip_unreadable=21, batch_size=1)
+    streams = [training(module, world=6, rank=rank) for rank in range(2)]  # one of them may have the shard left over
+    with pytest.raises(ValueError, match=r"no picture can be read in the shards of one reader, such as .*\.tar"):
+        list(map(numbers, streams))
 
 
 def test_reads_from_a_command(folder):

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import cotnet  # noqa: F401 (registers the family)
 from cotnet.cli import main
+from cotnet.data.unreadable import Unreadable, UnreadableError
 from cotnet.train.sync_norm import AverageNorms, replace_norms
 
 
@@ -59,6 +60,14 @@ def averaged() -> list[float]:
     at_the_end = SimpleNamespace(world_size=2, is_last_batch=True, callbacks=[callback])
     AverageNorms().on_train_batch_end(at_the_end, network)
     return [float(network.running_mean), float(average.module.running_mean)]
+
+
+def passed_over() -> list[str]:
+    """What both processes know of pictures of which each has found one that cannot be read."""
+    unreadable = Unreadable(9, tolerated=2)
+    unreadable.pass_over(3 + dist.get_rank(), UnreadableError("cannot read it"))
+    unreadable.gather()
+    return unreadable.names(str)
 
 
 def sharded(pictures: str, folder: Path) -> float:
@@ -111,7 +120,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     folder = Path(sys.argv[2])
-    found = {"sync": difference(True), "plain": difference(False), "averaged": averaged()}
+    found = {"sync": difference(True), "plain": difference(False), "averaged": averaged(), "passed_over": passed_over()}
     found["sharded"] = sharded(sys.argv[1], folder)
     if int(os.environ["RANK"]) == 0:
         (folder / "found.json").write_text(json.dumps(found))

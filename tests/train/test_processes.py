@@ -48,6 +48,7 @@ def halves_with_sync_norm_have_the_gradients_of_the_whole(folder):
     assert found["plain"] > 1e-4, "each half's own statistics should differ, or the test sees nothing"
     assert found["averaged"] == [0.5, 0.5]
     assert found["sharded"] < 1e-5
+    assert found["passed_over"] == ["3", "4"]
 
 
 def one_of_two_processes_leaves_one_run(folder, said):

@@ -185,16 +185,30 @@ class PictureData(LightningDataModule):
             # What is not found here stops validation, which has no other picture to take in its place.
             every = {"most": len(pictures)} if pictures is self.val_set and self.skip_unreadable else {}
             for index, error in unreadable_pictures(pictures.read, len(pictures), **every):
-                pictures.pass_over(index, error)
+                pictures.unreadable.pass_over(index, error)
 
     def passed_over(self) -> list[str]:
-        """Names of the pictures that were passed over so far."""
-        return [
-            pictures.name(index)
-            for pictures in (self.train_set, self.val_set)
-            if isinstance(pictures, Pictures)
-            for index in pictures.unreadable.nonzero().flatten().tolist()
-        ]
+        """Names of the pictures that were passed over: by this process and, up to the last checkpoint, by any other."""
+        return [name for pictures in self._tolerant.values() for name in pictures.unreadable.names(pictures.name)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was passed over in any process, for a checkpoint of the first one; all processes ask together."""
+        for pictures in self._tolerant.values():
+            pictures.unreadable.gather()
+        if self._processes()[1] > 0:
+            return {}
+        return {split: one.unreadable.to_plain(one.name) for split, one in self._tolerant.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Pass over what the run before a resume has passed over."""
+        for split, pictures in self._tolerant.items():
+            if split in state_dict:
+                pictures.unreadable.from_plain(state_dict[split])
+
+    @property
+    def _tolerant(self) -> dict[str, Any]:
+        """The splits of which pictures may be passed over."""
+        return {"train": self.train_set, "val": self.val_set} if self.skip_unreadable else {}
 
     def train_dataloader(self) -> Loader:
         """Shuffled training batches; the last, incomplete one is dropped.
@@ -226,7 +240,7 @@ class PictureData(LightningDataModule):
         world, rank = self._processes()
         order = torch.randperm(len(self.val_set), generator=torch.Generator().manual_seed(0))
         if isinstance(self.val_set, Pictures):
-            order = order[~self.val_set.unreadable[order]]
+            order = order[~self.val_set.unreadable.marks[order]]
         return self._loader(self.val_set, Share(self.val_set, order.tolist(), world=world, rank=rank), drop_last=False)
 
     def _processes(self) -> tuple[int, int]:

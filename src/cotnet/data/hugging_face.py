@@ -10,6 +10,7 @@ from cotnet.data.base import IMAGENET_MEAN, IMAGENET_STD, Labelled, PictureData
 from cotnet.data.encoded import suffix_of
 from cotnet.data.pictures import decode
 from cotnet.data.transforms import Augment, Interpolation
+from cotnet.data.unreadable import UnreadableError
 
 _VAL_NAMES = ("validation", "valid", "val", "test")
 
@@ -35,6 +36,7 @@ class HuggingFace(PictureData):
         interpolation: Resampling filter.
         crop_pct: Fraction that the validation crop keeps.
         in_memory: Decode every picture once, before training; see `PictureData`.
+        skip_unreadable: So many pictures of a split may be unreadable and are passed over; 0 stops at the first one.
 
     Raises:
         ValueError: A number is outside its range; on use: there is no such data set, split or column.
@@ -59,6 +61,7 @@ class HuggingFace(PictureData):
         interpolation: Interpolation = "bicubic",
         crop_pct: float = 0.875,
         in_memory: bool = False,
+        skip_unreadable: int = 0,
     ) -> None:
         super().__init__(
             size=size,
@@ -71,6 +74,7 @@ class HuggingFace(PictureData):
             interpolation=interpolation,
             crop_pct=crop_pct,
             in_memory=in_memory,
+            skip_unreadable=skip_unreadable,
         )
         self.path, self.name = path, name
         self.train_split, self.val_split = train_split, val_split
@@ -187,8 +191,16 @@ class _RowReader:
         return content, suffix_of(content)
 
     def _bytes(self, index: int) -> bytes:
-        stored = self.rows[index][self.column]
-        return stored["bytes"] if stored["bytes"] is not None else Path(stored["path"]).read_bytes()
+        stored = self.rows[index][self.column] or {}
+        if stored.get("bytes") is not None:
+            return stored["bytes"]
+        try:
+            return Path(stored["path"]).read_bytes()
+        except (KeyError, TypeError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "its row holds none"
+            raise UnreadableError(
+                f"cannot read the picture {self.name(index)}: {reason}; repair or remove it"
+            ) from error
 
 
 def _builder(folder: Path) -> str:

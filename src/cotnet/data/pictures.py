@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from cotnet.data.order import Draw, random_numbers
+from cotnet.data.unreadable import Unreadable, UnreadableError
 from cotnet.models.rgb import to_rgb, upright
 
 # Pictures of a split that are decoded before a run: seconds for photographs, and most collections are smaller.
 _CHECKED = 20_000
-
-
-class UnreadableError(ValueError):
-    """A picture cannot be decoded; the message names it."""
 
 
 class PictureReader(Protocol):
@@ -146,7 +142,10 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         labels: Class index of every picture.
         transform: Makes the network's input [3, H, W] of a picture.
         tolerated: So many pictures may be unreadable. In training the next readable one, with its own label, takes the
-            place of such a picture. `unreadable` marks it, in memory that the loader processes share.
+            place of such a picture.
+
+    Attributes:
+        unreadable: Those that are passed over.
     """
 
     def __init__(
@@ -160,8 +159,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         self.read = read
         self.labels = labels
         self.transform = transform
-        self.tolerated = tolerated
-        self.unreadable = torch.zeros(len(labels), dtype=torch.bool).share_memory_()
+        self.unreadable = Unreadable(len(labels), tolerated=tolerated)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -177,26 +175,14 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         """What to call a picture."""
         return self.read.name(index)
 
-    def pass_over(self, index: int, error: UnreadableError) -> None:
-        """Mark an unreadable picture.
-
-        Raises:
-            ValueError: It is one more than are tolerated.
-        """
-        if self.tolerated == 0:
-            raise error
-        self.unreadable[index] = True
-        if int(self.unreadable.sum()) > min(self.tolerated, len(self) - 1):
-            raise ValueError(f"{error}; data.skip_unreadable {self.tolerated} allows no more") from error
-
     def _get(self, index: int) -> tuple[Tensor, int]:
         return self.transform(self.read(index)), int(self.labels[index])
 
     def _get_or_next(self, index: int) -> tuple[Tensor, int]:
         while True:
-            if not self.unreadable[index]:
+            if index not in self.unreadable:
                 try:
                     return self._get(index)
                 except UnreadableError as error:
-                    self.pass_over(index, error)
+                    self.unreadable.pass_over(index, error)
             index = (index + 1) % len(self)

@@ -1,8 +1,9 @@
 """Pictures streamed from tar shards: by process and loader worker, mixed anew every epoch, from any batch on."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from cotnet.data.order import Draw, random_numbers
 from cotnet.data.pictures import decode
 from cotnet.data.shard_index import Shard, portion
+from cotnet.data.unreadable import Unreadable, UnreadableError
 
 Named = tuple[Tensor, int, str]
 
@@ -32,6 +34,8 @@ class ShardStream(IterableDataset[Named]):
         rank: Number of this one.
         batches: Batches an epoch of this process, for training; None for validation.
         shuffle: Pictures among which the next one is drawn; 0 keeps the order.
+        unreadable: Pictures to pass over, by their number in the split; in training the next one of the stream takes
+            the place of such a picture.
         seed: Of shards' and pictures' order.
         fixed: Every epoch has the order of the first one; what augmentation draws still differs.
     """
@@ -46,6 +50,7 @@ class ShardStream(IterableDataset[Named]):
         batch_size: int,
         world: int,
         rank: int,
+        unreadable: Unreadable,
         batches: int | None = None,
         shuffle: int = 0,
         seed: int = 0,
@@ -54,6 +59,8 @@ class ShardStream(IterableDataset[Named]):
         self.shards, self.locate, self.classes, self.transform = shards, locate, classes, transform
         self.batch_size, self.world, self.rank = batch_size, world, rank
         self.batches, self.shuffle, self.seed, self.fixed = batches, shuffle, seed, fixed
+        self.unreadable = unreadable
+        self.offsets = list(accumulate((shard.pictures for shard in shards), initial=0))
         # Shared, because the copies of a stream in persistent workers outlive an epoch: epoch, batches to pass over.
         self._start = torch.zeros(2, dtype=torch.int64).share_memory_()
 
@@ -73,8 +80,7 @@ class ShardStream(IterableDataset[Named]):
         workers, worker = (1, 0) if info is None else (info.num_workers, info.id)
         epoch, passed = (int(value) for value in self._start)
         if self.batches is None:
-            for sample in self._samples(0, workers, worker):
-                yield self._labelled(sample)
+            yield from filter(None, map(self._labelled_or_none, self._samples(0, workers, worker)))
             return
         # A loader takes its batches from the workers in turn, beginning with the first one, which after a resume takes
         # the part of the worker whose turn it is.
@@ -84,14 +90,20 @@ class ShardStream(IterableDataset[Named]):
         first = (self.rank * workers + worker) * self.batches * self.batch_size  # of numbers that no other reader has
         order = 0 if self.fixed else epoch
         draw = random.Random(f"{self.seed} {order} {self.rank} {worker}")
-        samples = self._endless(order, workers, worker, draw)
-        for number, sample in enumerate(samples):
+        number = in_vain = 0
+        for sample in self._endless(order, workers, worker, draw):
             if number >= own:
                 return
-            if number >= served:  # what a resumed run has had already is read, not decoded
-                with random_numbers(Draw(first + number, self.seed, epoch)):
-                    labelled = self._labelled(sample)
+            if number < served:  # what a resumed run has had already is read, not decoded
+                number += sample["__index__"] not in self.unreadable
+                continue
+            with random_numbers(Draw(first + number, self.seed, epoch)):
+                labelled = self._labelled_or_none(sample)
+            if labelled is not None:
+                number, in_vain = number + 1, 0
                 yield labelled
+            elif (in_vain := in_vain + 1) == 2 * self._portion(order, workers, worker).pictures:
+                raise ValueError(f"no picture can be read in the shards of one reader, such as {sample['__url__']}")
 
     def _endless(self, epoch: int, workers: int, worker: int, draw: random.Random) -> Iterator[dict[str, Any]]:
         while True:  # every picture of the reader's own before any of them again
@@ -126,14 +138,23 @@ class ShardStream(IterableDataset[Named]):
             shard, found = self.shards[number], 0
             for sample in read_shard(self.locate(shard.name)):
                 if position % own.step == own.first:
-                    yield sample
+                    yield {**sample, "__index__": self.offsets[number] + found}
                 position += 1
                 found += 1
             if found != shard.pictures:
                 raise ValueError(f"shard {shard.name} holds {found} pictures, its index says {shard.pictures}")
 
+    def _labelled_or_none(self, sample: dict[str, Any]) -> Named | None:
+        if sample["__index__"] in self.unreadable:
+            return None
+        try:
+            return self._labelled(sample)
+        except UnreadableError as error:
+            self.unreadable.pass_over(sample["__index__"], error)
+            return None
+
     def _labelled(self, sample: dict[str, Any]) -> Named:
-        name = f"{sample['__key__']} of {sample['__url__']}"
+        name = name_of(sample)
         content = next((value for key, value in sample.items() if key != "cls" and not key.startswith("__")), None)
         text = sample.get("cls", b"").decode(errors="replace").strip()
         if content is None or not text.isdecimal() or int(text) >= self.classes:
@@ -141,7 +162,12 @@ class ShardStream(IterableDataset[Named]):
         return self.transform(decode(content, name)), int(text), name
 
 
-def read_shard(url: str) -> Iterator[dict[str, Any]]:
+def name_of(sample: dict[str, Any]) -> str:
+    """What to call a picture: its key and its shard."""
+    return f"{sample['__key__']} of {sample['__url__']}"
+
+
+def read_shard(url: str) -> Generator[dict[str, Any], None, None]:
     """The samples of a tar file one after the other, as bytes by suffix.
 
     Args:

@@ -1,7 +1,9 @@
 """Tar shards from a disk, a command, the web or an object store, as `cotnet shards` or webdataset write them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ from torch.utils.data import DataLoader
 
 from cotnet.data.base import IMAGENET_MEAN, IMAGENET_STD, Labelled, PictureData, leave_signals_to_the_run
 from cotnet.data.shard_index import INDEX, ShardIndex
-from cotnet.data.shard_stream import ShardStream, open_url
+from cotnet.data.shard_stream import ShardStream, name_of, open_url, read_shard
 from cotnet.data.transforms import Augment, Interpolation, Transform
+from cotnet.data.unreadable import Unreadable
 
 
 class WebShards(PictureData):
@@ -32,6 +35,7 @@ class WebShards(PictureData):
         std: Standard deviation of each channel.
         interpolation: Resampling filter.
         crop_pct: Fraction that the validation crop keeps.
+        skip_unreadable: So many pictures of a split may be unreadable and are passed over; 0 stops at the first one.
 
     Raises:
         ValueError: A number is outside its range; on use: the index or a shard is missing or damaged.
@@ -52,6 +56,7 @@ class WebShards(PictureData):
         std: tuple[float, float, float] = IMAGENET_STD,
         interpolation: Interpolation = "bicubic",
         crop_pct: float = 0.875,
+        skip_unreadable: int = 0,
     ) -> None:
         super().__init__(
             size=size,
@@ -63,6 +68,7 @@ class WebShards(PictureData):
             std=std,
             interpolation=interpolation,
             crop_pct=crop_pct,
+            skip_unreadable=skip_unreadable,
         )
         if shuffle < 0:
             raise ValueError(f"data.shuffle must be at least 0, got {shuffle}")
@@ -174,9 +180,22 @@ class Split:
         if split not in data.index.splits:
             raise ValueError(f"{data.root} has no shards for {split}; it has {', '.join(data.index.splits)}")
         self.data, self.split, self.transform = data, split, transform
+        self.unreadable = Unreadable(len(self), tolerated=data.skip_unreadable)
 
     def __len__(self) -> int:
         return self.data.index.pictures(self.split)
+
+    def name(self, index: int) -> str:
+        """Key and shard of a picture; the shard is read up to it, and where that fails its place stands for the key."""
+        place, shards = index, iter(self.data.index.splits[self.split])
+        while place >= (shard := next(shards)).pictures:
+            place -= shard.pictures
+        url = self.data.locate(shard.name)
+        try:
+            with closing(read_shard(url)) as samples:
+                return name_of(next(islice(samples, place, None)))
+        except (ValueError, StopIteration):
+            return f"number {place} of {url}"
 
     def stream(self, *, world: int = 1, rank: int = 0, **options: Any) -> ShardStream:
         """A stream of one process, see `ShardStream`."""
@@ -188,6 +207,7 @@ class Split:
             batch_size=self.data.batch_size,
             world=world,
             rank=rank,
+            unreadable=self.unreadable,
             **options,
         )
 
