@@ -15,7 +15,7 @@ from PIL import Image
 
 from cotnet.cli import main
 from cotnet.data import ImageFolder, WebShards
-from cotnet.data.shard_index import INDEX, ShardIndex, portion
+from cotnet.data.shard_index import INDEX, Shard, ShardIndex, portion
 from cotnet.data.shard_stream import read_shard
 from cotnet.data.shard_writer import write_shards
 from cotnet.data.unreadable import UnreadableError
@@ -214,6 +214,8 @@ def test_a_reader_without_a_readable_picture_does_not_read_for_ever(broken):
 
 def test_reads_from_a_command(folder):
     module = data(folder, url=f"pipe:cat {folder}/{{name}}")
+    assert module.val_set.name(4).endswith(f" of pipe:cat {folder}/val-000001.tar")
+    assert not module.val_set.name(4).startswith("number")
     assert sorted(flat(numbers(module.val_dataloader()))) == list(range(VAL))
 
 
@@ -277,6 +279,10 @@ def test_a_truncated_and_a_short_shard_are_named(folder, tmp_path):
     shard.write_bytes(shard.read_bytes()[:1500])
     with pytest.raises(ValueError, match=r"val-000000\.tar"):
         numbers(data(tmp_path).val_dataloader())
+    module = data(folder)
+    module.index.splits["train"][-1] = Shard("train-000005.tar", 1, 0)
+    with pytest.raises(ValueError, match=r"train-000005\.tar holds 2 pictures, its index says 1"):
+        numbers(training(module))
     with tarfile.open(shard, "w") as archive:
         entry = tarfile.TarInfo("0.cls")
         entry.size = 1

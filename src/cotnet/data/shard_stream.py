@@ -32,10 +32,10 @@ class ShardStream(IterableDataset[Named]):
         batch_size: Pictures per batch.
         world: Number of processes.
         rank: Number of this one.
-        batches: Batches an epoch of this process, for training; None for validation.
-        shuffle: Pictures among which the next one is drawn; 0 keeps the order.
         unreadable: Pictures to pass over, by their number in the split; in training the next one of the stream takes
             the place of such a picture.
+        batches: Batches an epoch of this process, for training; None for validation.
+        shuffle: Pictures among which the next one is drawn; 0 keeps the order.
         seed: Of shards' and pictures' order.
         fixed: Every epoch has the order of the first one; what augmentation draws still differs.
     """
@@ -91,6 +91,7 @@ class ShardStream(IterableDataset[Named]):
         order = 0 if self.fixed else epoch
         draw = random.Random(f"{self.seed} {order} {self.rank} {worker}")
         number = in_vain = 0
+        enough = 2 * self._portion(order, workers, worker).pictures  # among so many in a row is each of them
         for sample in self._endless(order, workers, worker, draw):
             if number >= own:
                 return
@@ -102,7 +103,7 @@ class ShardStream(IterableDataset[Named]):
             if labelled is not None:
                 number, in_vain = number + 1, 0
                 yield labelled
-            elif (in_vain := in_vain + 1) == 2 * self._portion(order, workers, worker).pictures:
+            elif (in_vain := in_vain + 1) == enough:
                 raise ValueError(f"no picture can be read in the shards of one reader, such as {sample['__url__']}")
 
     def _endless(self, epoch: int, workers: int, worker: int, draw: random.Random) -> Iterator[dict[str, Any]]:
@@ -137,7 +138,7 @@ class ShardStream(IterableDataset[Named]):
         for number in own.shards:
             shard, found = self.shards[number], 0
             for sample in read_shard(self.locate(shard.name)):
-                if position % own.step == own.first:
+                if position % own.step == own.first and found < shard.pictures:
                     yield {**sample, "__index__": self.offsets[number] + found}
                 position += 1
                 found += 1
