@@ -8,7 +8,7 @@ from torch import nn
 
 from cotnet.cli.train import run
 from cotnet.models.weights_file import load_checkpoint, read_weights
-from cotnet.train import Classifier
+from cotnet.train import Classifier, TrainingModule
 from cotnet.train.run import _load_weights
 
 TINY = ["--model.name", "cotnet_nano", "--model.warmup_epochs", "0", "--data.size", "8", "--data.batch_size", "14"]
@@ -58,6 +58,14 @@ def test_the_rate_changes_by_step_or_by_epoch(tmp_path, update, rates, monkeypat
     )
     train(tmp_path, "--model.base_lr", "0.2", "--model.lr_update", update)
     assert {round(rate, 9) for rate in seen} == rates
+
+
+def test_a_module_that_cannot_be_sharded_says_so():
+    module = TrainingModule()
+    module.configure_model()
+    module._device_mesh = object()
+    with pytest.raises(ValueError, match=r"^a TrainingModule cannot be sharded; use --trainer"):
+        module.configure_model()
 
 
 @pytest.mark.parametrize(("channels_last", "contiguous"), [("true", False), ("false", True)])

@@ -103,6 +103,15 @@ class TrainingModule(LightningModule):
         if stage == "fit":
             suit_strategy(self.trainer.strategy)
 
+    def configure_model(self) -> None:
+        """Where the strategy leaves sharding to the module (FSDP2), refuse; a subclass that can do it overrides this.
+
+        Raises:
+            ValueError: There is a mesh of processes to shard over.
+        """
+        if self.device_mesh is not None:
+            raise ValueError(f"a {type(self).__name__} cannot be sharded; use --trainer.strategy ddp")
+
     def configure_callbacks(self) -> list[Callback]:
         """The moving average, where one is asked for, and the average of BatchNorm over the processes."""
         average = [] if self.ema_decay is None else [EMAWeightAveraging(decay=self.ema_decay)]
