@@ -105,6 +105,10 @@ def operands(channels: int, size: int, layout: str, dtype: torch.dtype) -> tuple
     return value, weight.unflatten(1, (maps, 9))
 
 
+def kind(value: Tensor, layout: str) -> dict[str, Any]:
+    return {"shape": list(value.shape), "layout": layout, "dtype": str(value.dtype).removeprefix("torch.")}
+
+
 def threads_in_turn(channels: int, size: int, layout: str, dtype: torch.dtype, args: argparse.Namespace) -> dict:
     value, weight = operands(channels, size, layout, dtype)
 
@@ -115,9 +119,7 @@ def threads_in_turn(channels: int, size: int, layout: str, dtype: torch.dtype, a
     times = times_ms({str(n): partial(run, n) for n in args.threads}, 3 * args.blocks, args.block_ms)
     first = times[str(args.threads[0])]["median_ms"]
     return {
-        "shape": [BATCH, channels, size, size],
-        "layout": layout,
-        "dtype": str(dtype).removeprefix("torch."),
+        **kind(value, layout),
         "pass": "forward, threads in turn",
         "times": times,
         "first_to_each": {name: round(first / t["median_ms"], 2) for name, t in times.items()},
@@ -143,9 +145,7 @@ def measure(channels: int, size: int, layout: str, dtype: torch.dtype, args: arg
         times = times_ms(candidates, args.blocks, args.block_ms)
         ratios = {name: round(t["median_ms"] / times["ours"]["median_ms"], 2) for name, t in times.items()}
         yield {
-            "shape": [BATCH, channels, size, size],
-            "layout": layout,
-            "dtype": str(dtype).removeprefix("torch."),
+            **kind(value, layout),
             "threads": torch.get_num_threads(),
             "pass": direction,
             "times": times,

@@ -35,8 +35,8 @@ template <class Work> int share_out(int64_t threads, int64_t tasks, Work work) {
         const int64_t taken = __atomic_fetch_add(&s.next[run], 1, __ATOMIC_RELAXED);
         if (taken >= s.shares_of_run) break;
         const int64_t share = run * s.shares_of_run + taken;
-        const int status = (*s.work)(s.tasks / shares * share + s.tasks % shares * share / shares,
-                                     s.tasks / shares * (share + 1) + s.tasks % shares * (share + 1) / shares);
+        const auto first_of = [&](int64_t i) { return s.tasks / shares * i + s.tasks % shares * i / shares; };
+        const int status = (*s.work)(first_of(share), first_of(share + 1));
         if (status != kDone) __atomic_store_n(&s.status, status, __ATOMIC_RELAXED);
       }
     }
