@@ -63,12 +63,22 @@ COTNET_INLINE void sum_pair(T* out, int64_t pixel, const T* const* x, int64_t x_
   for (int q = 0; q < COUNT; ++q) store(out + q * period, left[q]), store(out + pixel + q * period, right[q]);
 }
 
+constexpr int64_t kFar = 16 << 20;  // bytes of all maps, from which on they are not expected to stay in a cache
+
+// What a pair further on reads last of all rows, and where it writes.
+template <class T> COTNET_INLINE void prefetch_pair(const T* x, const T* out, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += kWidth<T>) __builtin_prefetch(x + c), __builtin_prefetch(out + c, 1);
+}
+
 // Rows first to last of all pictures' output rows.
 template <class T, int UNITS>
 int aggregate_pairs(const Problem& p, const T* value, const T* weight, T* out, int64_t first, int64_t last) {
-  constexpr int width = kWidth<T>, count = 4;
+  constexpr int width = kWidth<T>, count = 4, ahead = 16;
   const int64_t *vs = p.value_strides, *os = p.out_strides, *ws = p.weight_strides;
   const int64_t maps = p.maps / p.blocks, channels = p.channels / p.blocks, period = UNITS == 1 ? maps : width;
+
+  const bool far = p.batch * (p.channels * (p.height * p.width + p.out_h * p.out_w) + p.maps * kTaps * p.out_h * p.out_w) *
+                       int64_t(sizeof(T)) > kFar;
 
   Scratch scratch;
   ValueWindow<T> window(scratch, p, kColumns);
@@ -83,6 +93,7 @@ int aggregate_pairs(const Problem& p, const T* value, const T* weight, T* out, i
       // The last pair of an odd row has a pixel of the one before it.
       const int64_t j = pair + 2 <= p.out_w ? pair : p.out_w - 2;
       window.move_to(j);
+      if (far) prefetch_pair(window.x[2 * kColumns] + window.at + ahead * vs[3], row + (j + ahead) * os[3], 2 * p.channels);
       for (int64_t block = 0; block < p.blocks; ++block)
         for (int64_t m = 0; m < maps; m += width) {
           PairWeights<T> w;
