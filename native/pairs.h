@@ -2,6 +2,9 @@
 // registers as in straight.h, and both pixels' stay there, which takes the 32 registers of AVX-512.
 #pragma once
 
+#include <type_traits>
+
+#include "dot_pairs.h"
 #include "straight.h"
 
 namespace {
@@ -114,16 +117,21 @@ template <class T> constexpr bool kPairs = false;
 template <class T, int UNITS> int aggregate_pairs(const Problem&, const T*, const T*, T*, int64_t, int64_t);
 #endif
 
+// Whether vectors of channels lie in pixels that may be taken together.
 template <class T> bool in_pairs(const Problem& p, int units) {
-  const bool whole_vectors = units == 1 || (units == 2 && p.blocks == 1 && p.channels % kWidth<T> == 0);
-  return kPairs<T> && whole_vectors && p.stride == 1 && p.dilation == 1 && p.out_w > 1;
+  const bool whole_vectors = units == 1 || (p.blocks == 1 && p.channels % kWidth<T> == 0);
+  return units > 0 && whole_vectors && p.stride == 1 && p.dilation == 1 && p.out_w >= (units < 2 ? 2 : units);
 }
 
 // The shortest way that is open, or null.
 template <class T> auto aggregate_straight_for(const Problem& p) {
   const int units = units_together<T>(p);
   if constexpr (kPairs<T>)
-    if (in_pairs<T>(p, units)) return units == 1 ? aggregate_pairs<T, 1> : aggregate_pairs<T, 2>;
+    if (in_pairs<T>(p, units) && units <= 2) return units == 1 ? aggregate_pairs<T, 1> : aggregate_pairs<T, 2>;
+#if defined(__AVX512BF16__)
+  if constexpr (std::is_same<T, Bfloat16>::value)
+    if (in_pairs<T>(p, units)) return units == 1 ? aggregate_dots<1> : units == 2 ? aggregate_dots<2> : aggregate_dots<4>;
+#endif
   if (units == 4) return aggregate_straight<T, kWidth<T> < 4 ? 1 : 4>;
   return units == 2 ? aggregate_straight<T, 2> : units == 1 ? aggregate_straight<T, 1> : nullptr;
 }
