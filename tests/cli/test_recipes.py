@@ -95,7 +95,7 @@ def test_later_bases_and_own_fields_win(tmp_path, built):
     write(tmp_path, "two.yaml", model={"momentum": 0.6, "weight_decay": 0.6})
     own = write(tmp_path, "own.yaml", base=["cifar10", "one.yaml", "two.yaml"], model={"weight_decay": 0.75})
     model = built(own).model
-    assert (model.name, model.base_lr, model.momentum, model.weight_decay) == ("cotnet8_nano", 0.1, 0.6, 0.75)
+    assert (model.name, model.base_lr, model.momentum, model.weight_decay) == ("cotnet_nano", 0.1, 0.6, 0.75)
 
 
 @pytest.mark.parametrize(
