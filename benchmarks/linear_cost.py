@@ -17,7 +17,7 @@ import timm
 import torch
 
 import cotnet
-from cotnet.inference.bench.timing import interleave
+from cotnet.bench.timing import interleave
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ import torch.nn.functional as F
 from pages import keep_pages
 from torch import Tensor
 
-from cotnet.inference.bench.timing import interleave
+from cotnet.bench.timing import interleave
 from cotnet.ops import native_library
 from cotnet.ops.local_aggregation import local_aggregation
 

@@ -1,6 +1,6 @@
-"""Peak memory of `cotnet predict` and `cotnet validate` over few and over many pictures: it should not grow.
+"""Peak memory of `cotnet predict` and `cotnet validate` over few and over many images: it should not grow.
 
-    python benchmarks/predict_memory.py                     # 2,000 and 20,000 pictures
+    python benchmarks/predict_memory.py                     # 2,000 and 20,000 images
 
 Each command runs in a process of its own, with decoding workers; the figure is the peak resident memory of that process
 and, apart, the largest of its workers'.
@@ -21,7 +21,7 @@ from pathlib import Path
 import timm
 from PIL import Image
 
-from cotnet.models.weights_file import WeightsCard, write_weights
+from cotnet.files.weights import WeightsCard, write_weights
 
 PREPROCESSING = {
     "input_size": [3, 16, 16],
@@ -45,7 +45,7 @@ def run(words: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", type=int, nargs="+", default=[2000, 20000])
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--num-workers", type=int, default=2)
     parser.add_argument("--model", default="test_resnet")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -53,21 +53,21 @@ def main() -> None:
         entries = timm.create_model(options.model, num_classes=2).state_dict()
         card = WeightsCard(model=options.model, class_names=["a", "b"], preprocessing=PREPROCESSING)
         write_weights(root / "weights.safetensors", entries, card)
-        picture = root / "picture.png"
-        Image.effect_noise((16, 16), 90).save(picture)
+        image = root / "image.png"
+        Image.effect_noise((16, 16), 90).save(image)
         for count in options.counts:
             for kind in card.class_names:
                 folder = root / str(count) / kind
                 folder.mkdir(parents=True)
                 for number in range(count // 2):
-                    (folder / f"{number:06}.png").symlink_to(picture)
+                    (folder / f"{number:06}.png").symlink_to(image)
             for command in ("predict", "validate"):
                 words = [command, str(root / "weights.safetensors"), str(root / str(count))]
-                words += ["--workers", str(options.workers), "--output", str(root / "answers")]
+                words += ["--num-workers", str(options.workers), "--output", str(root / "answers")]
                 done = subprocess.run([sys.executable, __file__, "--one", *words], stderr=subprocess.PIPE, text=True)
                 status, own, workers = json.loads(done.stderr.splitlines()[-1])
                 print(
-                    f"{command:8} {count:6} pictures: exit {status}, peak {own} MiB, of a worker {workers} MiB",
+                    f"{command:8} {count:6} images: exit {status}, peak {own} MiB, of a worker {workers} MiB",
                     flush=True,
                 )
 

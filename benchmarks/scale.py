@@ -1,7 +1,7 @@
 """Loaders against networks, and one process against two: `python benchmarks/scale.py [--pack cifar10_jpeg_q75.npz]`.
 
 Prints a JSON line a measurement, each with machine and version. Photographs are scikit-image's, in JPEG at ImageNet's
-mean size; the small pictures are those of an .npz pack, or random ones.
+mean size; the small images are those of an .npz pack, or random ones.
 """
 
 import sys
@@ -31,7 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import cotnet  # noqa: F401 (registers the family)
 from cotnet.data import ImageFolder, NpzPack, WebShards
-from cotnet.data.shard_writer import write_shards
+from cotnet.data.shards.writer import write_shards
 from cotnet.models import count_macs
 
 ADVANCED = "rand-m15-n2-mstd0.5-mmax30-cutout"
@@ -45,7 +45,7 @@ def say(name: str, **values: Any) -> None:
 
 
 def rate(step: Callable[[], int], seconds: float = SECONDS) -> float:
-    """Pictures per second of a step that says how many it has done; the first step warms up."""
+    """Images per second of a step that says how many it has done; the first step warms up."""
     step()
     done, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
@@ -78,7 +78,7 @@ def loading(loader: Any) -> Callable[[], int]:
     return lambda: len(next(batches)[0])
 
 
-def small_pictures(pack: str | None, folder: Path) -> NpzPack:
+def small_images(pack: str | None, folder: Path) -> NpzPack:
     if pack is None:
         generator = np.random.default_rng(0)
         files = [encoded(Image.fromarray(generator.integers(0, 255, (32, 32, 3), np.uint8))) for _ in range(2048)]
@@ -87,14 +87,14 @@ def small_pictures(pack: str | None, folder: Path) -> NpzPack:
         arrays = {f"{name}_{part}": value for name in ("train", "test") for part, value in split.items()}
         pack = str(folder / "pack.npz")
         np.savez(pack, **arrays, classes=np.array([str(number) for number in range(10)]))
-    data = NpzPack(pack, in_memory=True, workers=0)
+    data = NpzPack(pack, in_memory=True, num_workers=0)
     data.setup()
     return data
 
 
-def encoded(picture: Image.Image, quality: int = 90) -> bytes:
+def encoded(image: Image.Image, quality: int = 90) -> bytes:
     out = io.BytesIO()
-    picture.save(out, "JPEG", quality=quality)
+    image.save(out, "JPEG", quality=quality)
     return out.getvalue()
 
 
@@ -107,12 +107,12 @@ def photographs(folder: Path) -> None:
         for index in range(count):
             place = folder / split / names[index % 4]
             place.mkdir(parents=True, exist_ok=True)
-            picture = Image.fromarray(getattr(data, names[index % 4])()).convert("RGB").resize((500, 375))
-            (place / f"{index}.jpg").write_bytes(encoded(picture))
+            image = Image.fromarray(getattr(data, names[index % 4])()).convert("RGB").resize((500, 375))
+            (place / f"{index}.jpg").write_bytes(encoded(image))
 
 
 def small(pack: str | None, folder: Path) -> None:
-    data = small_pictures(pack, folder)
+    data = small_images(pack, folder)
     loader, step = (
         loading(data.train_dataloader()),
         training("cotnet8_nano", 32, 128, num_classes=10, mixers="res2=conv"),
@@ -129,11 +129,13 @@ def small(pack: str | None, folder: Path) -> None:
 
 
 def large(folder: Path) -> None:
-    photographs(folder / "pictures")
-    write_shards(ImageFolder(str(folder / "pictures")), folder / "shards", per_shard=32, say=lambda line: None)
+    photographs(folder / "images")
+    write_shards(ImageFolder(str(folder / "images")), folder / "shards", per_shard=32, say=lambda line: None)
     for kind in (ImageFolder, WebShards):
         for policy in (None, ADVANCED):
-            data = kind(str(folder / ("pictures" if kind is ImageFolder else "shards")), workers=0, auto_augment=policy)
+            data = kind(
+                str(folder / ("images" if kind is ImageFolder else "shards")), num_workers=0, auto_augment=policy
+            )
             data.batch_size = 16
             data.setup()
             say("decode", data=kind.__name__, policy=policy, per_core_per_s=rate(loading(data.train_dataloader())))
@@ -173,7 +175,7 @@ def processes(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pack", help=".npz pack of small pictures")
+    parser.add_argument("--pack", help=".npz pack of small images")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

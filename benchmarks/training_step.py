@@ -5,7 +5,7 @@
     python benchmarks/training_step.py --activations         # what the forward pass leaves for the backward pass
     python benchmarks/training_step.py --models cotnext50_2x48d resnext50_32x4d --bf16 --compile
 
-A step is the forward pass, cross-entropy, the backward pass and SGD with momentum, on random pictures. Ratios are of
+A step is the forward pass, cross-entropy, the backward pass and SGD with momentum, on random images. Ratios are of
 the first network to the second, each in the memory format in which it is faster (or smaller). With `--unfold` the first
 network aggregates by the unfold formulation. `--save FILE` appends the results as JSON lines.
 
@@ -53,14 +53,14 @@ class Run:
         model = timm.create_model(name).train().to(memory_format=layout)
         self.optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
         self.model: nn.Module = torch.compile(model) if options.compile else model  # type: ignore[assignment]
-        self.pictures = torch.randn(options.batch, 3, options.size, options.size).contiguous(memory_format=layout)
+        self.images = torch.randn(options.batch, 3, options.size, options.size).contiguous(memory_format=layout)
         self.labels = torch.randint(0, model.num_classes, (options.batch,))
         self.seconds: list[float] = []
 
     def loss(self) -> Tensor:
         """The forward pass."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            return F.cross_entropy(self.model(self.pictures).float(), self.labels)
+            return F.cross_entropy(self.model(self.images).float(), self.labels)
 
     def step(self) -> None:
         """One timed training step."""

@@ -10,7 +10,7 @@
 
 namespace {
 
-// Vectors along channels; rows first to last of all pictures' output rows.
+// Vectors along channels; rows first to last of all images' output rows.
 template <class T>
 int along_channels(const Problem& p, const T* value, const T* weight, T* out, int64_t first, int64_t last) {
   const Runs runs = Runs::of<T>(p);
@@ -58,7 +58,7 @@ template <class T> int typed(const Problem& p, const void* first, const void* se
     });
   }
   if constexpr (kMaskedLoads)
-    if (dense_pictures(p)) return sum_in_place<T, true>(p, value, weight, out);
+    if (dense_images(p)) return sum_in_place<T, true>(p, value, weight, out);
   const Bands bands(p, p.out_h, p.out_w, 448);
   return over_tasks(p, bands.count(), [&](int64_t begin, int64_t end) {
     return sum_along_columns(p, bands, kForward, value, weight, out, begin, end);

@@ -1,5 +1,5 @@
 // Vectors along columns, for maps whose channels lie far apart: a map's kernel is read once for the channels that share
-// it, and the pictures of those are laid out once per column of the window, shifted and filled with zeros outside, so
+// it, and the images of those are laid out once per column of the window, shifted and filled with zeros outside, so
 // that the taps add up over flat runs of pixels whatever the width. Any strides come in by that copy.
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace {
 
-// Tasks: for each picture and map, bands of successive rows of the `rows` x `columns` grid that is computed.
+// Tasks: for each image and map, bands of successive rows of the `rows` x `columns` grid that is computed.
 struct Bands {
   int64_t rows, columns, height, per_map, maps, batch;
 
@@ -36,7 +36,7 @@ struct Band {
   }
 };
 
-// A two-dimensional picture in memory.
+// A two-dimensional image in memory.
 template <class T> struct Plane {
   T* at;
   int64_t row_stride, column_stride, rows, columns;

@@ -17,7 +17,7 @@ class DirectConv {
   int run() const {
     const int64_t threads = p_.batch * p_.height * p_.width * p_.in_channels < (1 << 14) ? 1 : p_.threads;
     return share_out(threads, p_.batch * p_.height, [&](int64_t begin, int64_t end) {
-      // Three rows of a picture, and one of zeros.
+      // Three rows of an image, and one of zeros.
       Carver counter{0};
       counter.take<float>(4 * row_);
       Carver carver{workspace<kConvolution>().reserve(counter.used)};
@@ -36,7 +36,7 @@ class DirectConv {
  private:
   static constexpr int kPitch = kNarrow, kRows = 28;
 
-  // Rows begin to end of all pictures' rows.
+  // Rows begin to end of all images' rows.
   void some_rows(int64_t group, int64_t begin, int64_t end, float* rows) const {
     int64_t last_read = -1;
     for (int64_t r = begin; r < end; ++r) {

@@ -78,7 +78,7 @@ COTNET_INLINE void dot_pair(Bfloat16* out, int64_t pixel, const Bfloat16* const*
   a.store(out), b.store(out + pixel);
 }
 
-// Rows first to last of all pictures' output rows.
+// Rows first to last of all images' output rows.
 template <int UNITS>
 int aggregate_dots(const Problem& p, const Bfloat16* value, const Bfloat16* weight, Bfloat16* out, int64_t first,
                    int64_t last) {

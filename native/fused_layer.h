@@ -35,22 +35,22 @@ template <class T> class FusedLayer {
 
   int run() const {
     const int64_t threads = f_.batch * pixels_ * f_.channels < (1 << 14) ? 1 : f_.threads;
-    const bool by_pictures = f_.batch % threads == 0 || f_.batch >= 4 * threads;
+    const bool by_images = f_.batch % threads == 0 || f_.batch >= 4 * threads;
     const float* contexts = nullptr;
-    // Weights that would push a picture's maps out of the cache are read once for all pictures.
+    // Weights that would push an image's maps out of the cache are read once for all images.
     const WinogradProblem all = static_problem(threads);
-    if (f_.static_context == nullptr && (!by_pictures || conv_weights(all) > pixels_ * f_.channels))
+    if (f_.static_context == nullptr && (!by_images || conv_weights(all) > pixels_ * f_.channels))
       if (const int status = static_contexts(all, &contexts); status != kDone) return status;
 
-    if (by_pictures)
+    if (by_images)
       return share_out(threads, f_.batch, [&](int64_t begin, int64_t end) {
         int status = kDone;
         for (int64_t n = begin; n < end && status == kDone; ++n) status = whole(n, contexts);
         return status;
       });
 
-    // Too few pictures to go round: all of them take each step together.
-    const int64_t bytes = picture_bytes(contexts);
+    // Too few images to go round: all of them take each step together.
+    const int64_t bytes = image_bytes(contexts);
     const uintptr_t memory = workspace<kLayer>().reserve(f_.batch * bytes);
     if (memory == 0) return kOutOfMemory;
     const auto in_parts = [&](int64_t parts, auto step) {
@@ -59,31 +59,31 @@ template <class T> class FusedLayer {
         for (int64_t at = begin; at < end && status == kDone;) {
           const int64_t n = at / parts, last = (n + 1) * parts < end ? (n + 1) * parts : end;
           Carver carver{memory + uintptr_t(n * bytes)};
-          status = step(picture(n, carver, contexts), at - n * parts, last - n * parts);
+          status = step(image(n, carver, contexts), at - n * parts, last - n * parts);
           at = last;
         }
         return status;
       });
     };
-    int status = in_parts(tiles_, [&](const Picture& a, int64_t first, int64_t last) { return tiles(a, first, last); });
+    int status = in_parts(tiles_, [&](const Image& a, int64_t first, int64_t last) { return tiles(a, first, last); });
     if (status == kDone)
-      status = in_parts(f_.maps, [&](const Picture& a, int64_t first, int64_t last) { return normalisation(a, first, last); });
+      status = in_parts(f_.maps, [&](const Image& a, int64_t first, int64_t last) { return normalisation(a, first, last); });
     if (status == kDone)
-      status = in_parts(f_.height, [&](const Picture& a, int64_t first, int64_t last) { return rows(a, first, last); });
-    if (status == kDone) status = in_parts(1, [&](const Picture& a, int64_t, int64_t) { return pool(a); });
+      status = in_parts(f_.height, [&](const Image& a, int64_t first, int64_t last) { return rows(a, first, last); });
+    if (status == kDone) status = in_parts(1, [&](const Image& a, int64_t, int64_t) { return pool(a); });
     if (status == kDone)
-      status = in_parts(f_.squeezed, [&](const Picture& a, int64_t first, int64_t last) { return squeeze(a, first, last); });
+      status = in_parts(f_.squeezed, [&](const Image& a, int64_t first, int64_t last) { return squeeze(a, first, last); });
     if (status == kDone)
-      status = in_parts(f_.channels, [&](const Picture& a, int64_t first, int64_t last) { return excite(a, first, last); });
+      status = in_parts(f_.channels, [&](const Image& a, int64_t first, int64_t last) { return excite(a, first, last); });
     if (status == kDone)
-      status = in_parts(f_.height, [&](const Picture& a, int64_t first, int64_t last) { return mix(a, first, last); });
+      status = in_parts(f_.height, [&](const Image& a, int64_t first, int64_t last) { return mix(a, first, last); });
     return status;
   }
 
  private:
   static constexpr int64_t kTile = 96;  // pixels, at the most; an even number of tiles goes round
 
-  struct Picture {
+  struct Image {
     const T *x, *static_context, *attention, *value;
     T *own_static_context, *own_attention, *own_value, *out;
     float *mean, *square;   // moments of the attention: [tiles][weights]
@@ -104,7 +104,7 @@ template <class T> class FusedLayer {
     return map == nullptr ? nullptr : static_cast<E*>(const_cast<void*>(map)) + elements;
   }
 
-  // The convolution that makes the static context of all pictures.
+  // The convolution that makes the static context of all images.
   WinogradProblem static_problem(int64_t threads) const {
     return {threads, f_.batch, f_.channels, f_.channels, f_.static_groups, f_.height, f_.width, 1,
             at<float>(f_.x, 0), at<float>(f_.static_weights, 0), at<float>(f_.static_bias, 0), nullptr};
@@ -118,10 +118,10 @@ template <class T> class FusedLayer {
     return convolve(conv);
   }
 
-  // Its static context is given, or among all pictures' `contexts`, or still to be made.
-  Picture picture(int64_t n, Carver& carver, const void* contexts) const {
+  // Its static context is given, or among all images' `contexts`, or still to be made.
+  Image image(int64_t n, Carver& carver, const void* contexts) const {
     const int64_t first = n * pixels_ * f_.channels;
-    Picture a{};
+    Image a{};
     a.x = at<T>(f_.x, first), a.out = at<T>(f_.out, first);
     if (contexts == nullptr) contexts = f_.static_context;
     a.static_context = contexts != nullptr ? at<T>(contexts, first)
@@ -139,16 +139,16 @@ template <class T> class FusedLayer {
     return a;
   }
 
-  int64_t picture_bytes(const void* contexts) const {
+  int64_t image_bytes(const void* contexts) const {
     Carver counter{0};
-    picture(0, counter, contexts);
+    image(0, counter, contexts);
     return counter.used;
   }
 
   int whole(int64_t n, const void* contexts) const {
-    Carver carver{workspace<kLayer>().reserve(picture_bytes(contexts))};
+    Carver carver{workspace<kLayer>().reserve(image_bytes(contexts))};
     if (carver.base == 0) return kOutOfMemory;
-    const Picture a = picture(n, carver, contexts);
+    const Image an = image(n, carver, contexts);
     int status = kDone;
     if constexpr (std::is_same<T, float>::value)
       if (a.own_static_context != nullptr) {
@@ -167,7 +167,7 @@ template <class T> class FusedLayer {
 
   int64_t tile_begin(int64_t tile) const { return pixels_ * tile / tiles_; }
 
-  int tiles(const Picture& a, int64_t first, int64_t last) const {
+  int tiles(const Image& a, int64_t first, int64_t last) const {
     Scratch scratch;
     float* hidden = scratch.take<float>(f_.attention == nullptr ? kTile * f_.hidden / f_.groups : 0);
     if (scratch.failed) return kOutOfMemory;
@@ -182,7 +182,7 @@ template <class T> class FusedLayer {
   }
 
   // The two convolutions of the attention, and that of the value.
-  void project(const Picture& a, int64_t begin, int64_t count, float* hidden) const {
+  void project(const Image& a, int64_t begin, int64_t count, float* hidden) const {
     const int64_t c = f_.channels, width = c / f_.groups, own_hidden = f_.hidden / f_.groups;
     const int64_t own_weights = weights_ / f_.groups;
     for (int64_t b = 0; b < f_.groups; ++b) {
@@ -205,7 +205,7 @@ template <class T> class FusedLayer {
   }
 
   // Mean of each channel of the attention over a tile, and the sum of squares around it.
-  void moments(const Picture& a, int64_t tile, int64_t begin, int64_t count) const {
+  void moments(const Image& a, int64_t tile, int64_t begin, int64_t count) const {
     const T* attention = a.attention + begin * weights_;
     float *mean = a.mean + tile * weights_, *square = a.square + tile * weights_;
     over_weights([&](int64_t e, const auto& get, const auto& put) __attribute__((always_inline)) {
@@ -232,7 +232,7 @@ template <class T> class FusedLayer {
   }
 
   // GroupNorm over the taps and pixels of each map, as a factor and a summand for each channel of the attention.
-  int normalisation(const Picture& a, int64_t first_map, int64_t last_map) const {
+  int normalisation(const Image& a, int64_t first_map, int64_t last_map) const {
     const int64_t maps = f_.maps / f_.groups;
     for (int64_t map = first_map; map < last_map; ++map) {
       const int64_t first = map / maps * taps_ * maps + map % maps;
@@ -259,7 +259,7 @@ template <class T> class FusedLayer {
   }
 
   // Rows first to last of the dynamic context, and the sums of both contexts over them.
-  int rows(const Picture& a, int64_t first, int64_t last) const {
+  int rows(const Image& a, int64_t first, int64_t last) const {
     const Runs& runs = spread_.runs();
     const int64_t together = pixels_together<T>(p_, taps_), pixel = f_.groups * taps_ * runs.maps;
     Scratch scratch;
@@ -290,7 +290,7 @@ template <class T> class FusedLayer {
     return kDone;
   }
 
-  void normalise(const Picture& a, int64_t begin, int64_t count, T* weights) const {
+  void normalise(const Image& a, int64_t begin, int64_t count, T* weights) const {
     for (int64_t i = 0; i < count; ++i) {
       const T* from = a.attention + (begin + i) * weights_;
       T* to = weights + i * weights_;
@@ -310,7 +310,7 @@ template <class T> class FusedLayer {
     });
   }
 
-  int pool(const Picture& a) const {
+  int pool(const Image& a) const {
     for (int64_t e = 0; e < f_.channels; ++e) a.pooled[e] = 0;
     for (int64_t i = 0; i < f_.height; ++i)
       for (int64_t e = 0; e < f_.channels; ++e) a.pooled[e] += a.sums[i * f_.channels + e];
@@ -319,14 +319,14 @@ template <class T> class FusedLayer {
   }
 
   // Rows first to last of each of the fusion's two convolutions.
-  int squeeze(const Picture& a, int64_t first, int64_t last) const {
+  int squeeze(const Image& a, int64_t first, int64_t last) const {
     for (int64_t r = first; r < last; ++r) {
       const float y = row_times(f_.squeeze, f_.squeeze_bias, r, a.pooled, f_.channels);
       a.squeezed[r] = y > 0 ? y : 0;
     }
     return kDone;
   }
-  int excite(const Picture& a, int64_t first, int64_t last) const {
+  int excite(const Image& a, int64_t first, int64_t last) const {
     for (int64_t r = first; r < last; ++r)
       a.share[r] = row_times(f_.excite, f_.excite_bias, r, a.squeezed, f_.squeezed);
     over_vectors(last - first, [&](int64_t e, const auto& get, const auto& put) __attribute__((always_inline)) {
@@ -344,7 +344,7 @@ template <class T> class FusedLayer {
   }
 
   // The mixture, and the norm behind the layer if there is one.
-  int mix(const Picture& a, int64_t first, int64_t last) const {
+  int mix(const Image& a, int64_t first, int64_t last) const {
     const T *scale = at<T>(f_.out_scale, 0), *bias = at<T>(f_.out_bias, 0);
     for (int64_t i = first * f_.width; i < last * f_.width; ++i) {
       T* out = a.out + i * f_.channels;

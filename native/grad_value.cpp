@@ -9,7 +9,7 @@
 
 namespace {
 
-// Vectors along channels; rows first to last of all pictures' input rows.
+// Vectors along channels; rows first to last of all images' input rows.
 template <class T>
 int along_channels(const Problem& p, const T* grad_out, const T* weight, T* grad_value, int64_t first, int64_t last) {
   const Runs runs = Runs::of<T>(p);
@@ -28,10 +28,10 @@ int along_channels(const Problem& p, const T* grad_out, const T* weight, T* grad
   const T* zeros = new_zeros<T>(scratch, p);
   if (scratch.failed) return kOutOfMemory;
 
-  int64_t ready = -1;  // rows of all pictures' output rows that the ring holds, or held
+  int64_t ready = -1;  // rows of all images' output rows that the ring holds, or held
   for (int64_t r = first; r < last; ++r) {
     const int64_t n = r / p.height, h = r % p.height;
-    const T* picture = grad_out + n * os[0];
+    const T* image = grad_out + n * os[0];
     T* target = grad_value + n * vs[0] + h * vs[2];
     const int64_t reached = (h + pad) / p.stride < p.out_h - 1 ? (h + pad) / p.stride : p.out_h - 1;
     int64_t lowest = h > pad ? (h - pad + p.stride - 1) / p.stride : 0;
@@ -53,7 +53,7 @@ int along_channels(const Problem& p, const T* grad_out, const T* weight, T* grad
           for (int64_t v = 0; v < k; ++v, ++t) {
             const int64_t across = column + pad - v * p.dilation, j = across / p.stride;
             const bool both = meets && across >= 0 && across % p.stride == 0 && j < p.out_w;
-            window.x[t] = both ? picture + i * os[2] + j * os[3] : zeros;
+            window.x[t] = both ? image + i * os[2] + j * os[3] : zeros;
             window.w[t] = both ? row->at + t * row->tap + j * row->pixel : zeros;
           }
         }
@@ -72,7 +72,7 @@ template <class T> int typed(const Problem& p, const void* first, const void* se
       return along_channels(p, grad_out, weight, grad_value, begin, end);
     });
   if constexpr (kMaskedLoads)
-    if (dense_pictures(p)) return sum_in_place<T, false>(p, grad_out, weight, grad_value);
+    if (dense_images(p)) return sum_in_place<T, false>(p, grad_out, weight, grad_value);
   const Bands bands(p, p.height, p.width, 448);
   return over_tasks(p, bands.count(), [&](int64_t begin, int64_t end) {
     return sum_along_columns(p, bands, kBackward, grad_out, weight, grad_value, begin, end);

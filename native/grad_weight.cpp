@@ -9,7 +9,7 @@
 
 namespace {
 
-// Vectors along channels; rows first to last of all pictures' output rows.
+// Vectors along channels; rows first to last of all images' output rows.
 template <class T>
 int along_channels(const Problem& p, const T* grad_out, const T* value, T* grad_weight, int64_t first, int64_t last) {
   const Runs runs = Runs::of<T>(p);
@@ -63,7 +63,7 @@ template <class T> int typed(const Problem& p, const void* first, const void* se
       return along_channels(p, grad_out, value, grad_weight, begin, end);
     });
   if constexpr (kMaskedLoads)
-    if (dense_pictures(p)) return grad_weight_in_place(p, grad_out, value, grad_weight);
+    if (dense_images(p)) return grad_weight_in_place(p, grad_out, value, grad_weight);
   const Bands bands(p, p.out_h, p.out_w, 224);
   return over_tasks(p, bands.count(), [&](int64_t begin, int64_t end) {
     return grad_weight_along_columns(p, bands, grad_out, value, grad_weight, begin, end);

@@ -1,5 +1,5 @@
-// Vectors along columns without a copy, for maps whose pictures are dense: a tap reads its shifted run of pixels where it
-// lies, and the lanes whose cell of the window is outside the picture are switched off. Needs loads that leave such
+// Vectors along columns without a copy, for maps whose images are dense: a tap reads its shifted run of pixels where it
+// lies, and the lanes whose cell of the window is outside the image are switched off. Needs loads that leave such
 // lanes untouched.
 #pragma once
 
@@ -34,8 +34,8 @@ template <class T> COTNET_INLINE void store_masked(T* to, Vector<float> x, uint3
 constexpr bool kMaskedLoads = false;
 #endif
 
-// Whether each channel's picture is one run of pixels, in all three tensors.
-inline bool dense_pictures(const Problem& p) {
+// Whether each channel's image is one run of pixels, in all three tensors.
+inline bool dense_images(const Problem& p) {
   const auto dense = [&](const int64_t* s) { return (p.width == 1 || s[1] == 1) && (p.height == 1 || s[0] == p.width); };
   return p.stride == 1 && dense(p.value_strides + 2) && dense(p.out_strides + 2) && dense(p.weight_strides + 3);
 }
@@ -83,7 +83,7 @@ template <class T> class Cells {
   uint8_t* bits_;
 };
 
-// One map of one picture, and the channels that share it.
+// One map of one image, and the channels that share it.
 struct Sharing {
   int64_t n, map, first_channel, channel_step, channels;
 
@@ -103,7 +103,7 @@ COTNET_INLINE void sum_cells(const Cells<T>& cells, int64_t at, T* out, int64_t 
   for (int64_t t = 0; t < cells.taps; ++t) {
     const uint32_t mask = cells.mask(t, at);
     const int64_t from = at + cells.offset[t];
-    // A weight of the pixel itself counts outside the picture, too, where it meets a zero: it may be infinite.
+    // A weight of the pixel itself counts outside the image, too, where it meets a zero: it may be infinite.
     const auto weight = load_masked(w + t * w_tap + (FORWARD ? at : from), FORWARD ? all : mask);
 #pragma GCC unroll 8
     for (int q = 0; q < COUNT; ++q) sums[q] += weight * load_masked(x + q * x_step + from, mask);

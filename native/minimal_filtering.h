@@ -67,18 +67,18 @@ class Winograd {
   }
 
   struct Tile {
-    int64_t picture, row, column;  // of its first output
+    int64_t image, row, column;  // of its first output
   };
   Tile tile(int64_t number) const {
-    const int64_t picture = number / (rows_ * columns_), rest = number % (rows_ * columns_);
-    return {picture, rest / columns_ * 2, rest % columns_ * 2};
+    const int64_t image = number / (rows_ * columns_), rest = number % (rows_ * columns_);
+    return {image, rest / columns_ * 2, rest % columns_ * 2};
   }
   // The tile after `t`: divisions would cost more than some of the transforms.
   COTNET_INLINE Tile next(Tile t) const {
     if ((t.column += 2) < p_.width) return t;
     t.column = 0;
     if ((t.row += 2) < p_.height) return t;
-    return {t.picture + 1, 0, 0};
+    return {t.image + 1, 0, 0};
   }
 
   // Tiles first to first + count of some groups.
@@ -104,7 +104,7 @@ class Winograd {
       for (int64_t v = 0; v < 4; ++v) {
         const int64_t i = t.row + u - 1, j = t.column + v - 1;
         const bool inside = i >= 0 && i < p_.height && j >= 0 && j < p_.width;
-        const int64_t pixel = (t.picture * p_.height + i) * p_.width + j;
+        const int64_t pixel = (t.image * p_.height + i) * p_.width + j;
         from[4 * u + v] = inside ? p_.x + pixel * p_.in_channels + group * in_ : zeros;
       }
     const int64_t pitch = in_pitch_;
@@ -133,7 +133,7 @@ class Winograd {
   COTNET_INLINE void transform_output(const Tile& t, int64_t group, const float* from) const {
     const int64_t pitch = out_pitch_, row = p_.width * p_.out_channels;
     const bool below = t.row + 1 < p_.height, right = t.column + 1 < p_.width;
-    float* to = p_.out + ((t.picture * p_.height + t.row) * p_.width + t.column) * p_.out_channels + group * out_;
+    float* to = p_.out + ((t.image * p_.height + t.row) * p_.width + t.column) * p_.out_channels + group * out_;
     const float* bias = p_.bias + group * out_;
     over_vectors(together_ * out_, [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
       Floats m[kPositions], upper[4], lower[4];

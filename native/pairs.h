@@ -73,7 +73,7 @@ template <class T> COTNET_INLINE void prefetch_pair(const T* x, const T* out, in
   for (int64_t c = 0; c < channels; c += kWidth<T>) __builtin_prefetch(x + c), __builtin_prefetch(out + c, 1);
 }
 
-// Rows first to last of all pictures' output rows.
+// Rows first to last of all images' output rows.
 template <class T, int UNITS>
 int aggregate_pairs(const Problem& p, const T* value, const T* weight, T* out, int64_t first, int64_t last) {
   constexpr int width = kWidth<T>, count = 4, ahead = 16;

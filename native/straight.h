@@ -100,7 +100,7 @@ COTNET_INLINE void sum_unit(T* out, const T* const* x, int64_t x_at, const Weigh
   }
 }
 
-// Rows first to last of all pictures' output rows.
+// Rows first to last of all images' output rows.
 template <class T, int UNITS>
 int aggregate_straight(const Problem& p, const T* value, const T* weight, T* out, int64_t first, int64_t last) {
   constexpr int width = kWidth<T>;

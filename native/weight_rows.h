@@ -37,7 +37,7 @@ template <class T> class WeightRows {
     plain_ = runs.wraps ? scratch.take<T>(taps_ * pitch_) : nullptr;
   }
 
-  // `count` pixels of row i of picture n, from pixel j on.
+  // `count` pixels of row i of image n, from pixel j on.
   WeightRow<T> row(int64_t slot, int64_t n, int64_t i, int64_t j, int64_t count) {
     const int64_t* s = p_->weight_strides;
     const T* from = weight_ + n * s[0] + i * s[3] + j * s[4];

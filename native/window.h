@@ -1,4 +1,4 @@
-// What the taps of an output position read: a channel row each, or zeros outside the picture.
+// What the taps of an output position read: a channel row each, or zeros outside the image.
 #pragma once
 
 #include "pack.h"
@@ -42,8 +42,8 @@ template <class T> class ValueWindow {
         columns_(pad_, p.stride, p.width - (columns - p.kernel_size), p.out_w),
         zeros_(new_zeros<T>(scratch, p)) {}
 
-  void start_row(const T* picture, int64_t i) {
-    picture_ = picture, top_ = i * p_.stride - pad_;
+  void start_row(const T* image, int64_t i) {
+    image_ = image, top_ = i * p_.stride - pad_;
     row_inside_ = rows_.holds(i), inside_ = false;
     column_ = -1;
   }
@@ -61,7 +61,7 @@ template <class T> class ValueWindow {
     at = 0;
     for (int64_t u = 0, t = 0; u < p_.kernel_size; ++u) {
       const int64_t h = top_ + u * p_.dilation;
-      const T* row = picture_ + h * p_.value_strides[2];
+      const T* row = image_ + h * p_.value_strides[2];
       for (int64_t v = 0; v < wide_; ++v, ++t) {
         const int64_t w = left + v * p_.dilation;
         x[t] = h >= 0 && h < p_.height && w >= 0 && w < p_.width ? row + w * p_.value_strides[3] : zeros_;
@@ -72,7 +72,7 @@ template <class T> class ValueWindow {
   const Problem& p_;
   int64_t wide_, pad_, step_;
   Interior rows_, columns_;
-  const T *zeros_, *picture_ = nullptr;
+  const T *zeros_, *image_ = nullptr;
   int64_t top_ = 0, column_ = -1;
   bool row_inside_ = false, inside_ = false;  // the row, the whole window
 };

@@ -18,7 +18,7 @@ struct Case {
   int64_t batch, groups, maps, channels, k, dilation, height, width, hidden, squeezed;
 };
 
-// The last ones are large enough for a second thread: more pictures than threads, fewer, and a number that goes round.
+// The last ones are large enough for a second thread: more images than threads, fewer, and a number that goes round.
 const Case kCases[] = {
     {2, 1, 8, 64, 3, 1, 7, 13, 32, 33},   {1, 1, 1, 8, 3, 1, 1, 1, 4, 1},       {3, 1, 6, 48, 3, 2, 5, 9, 24, 32},
     {1, 2, 12, 96, 3, 1, 13, 7, 48, 48},  {2, 1, 5, 40, 5, 1, 3, 2, 20, 7},     {2, 2, 32, 256, 3, 1, 2, 3, 128, 128},

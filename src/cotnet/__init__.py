@@ -3,7 +3,7 @@
 Importing this package registers the family with timm.
 """
 
-from cotnet.inference.fuse import fuse
+from cotnet.fusing.api import fuse
 from cotnet.layers import CoTLayer, CoXtLayer
 from cotnet.models import convert, from_official, load_official, to_official
 from cotnet.ops.local_aggregation import local_aggregation

@@ -1,4 +1,4 @@
-"""A tiny network and pictures to use it on."""
+"""A tiny network and images to use it on."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from PIL import Image
 
 import cotnet  # noqa: F401  (registers the family)
 from cotnet.cli import main
-from cotnet.models.weights_file import WeightsCard, write_weights
+from cotnet.files.weights import WeightsCard, write_weights
 
 CARD = WeightsCard(
     model="cotnet_nano",
@@ -33,7 +33,7 @@ def weights(tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     """`val/<class>/<number>.png` for three classes."""
     generator = np.random.default_rng(0)
     for name in CARD.class_names:

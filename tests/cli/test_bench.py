@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cotnet.inference.bench import measure
+from cotnet.bench import measure
 
 QUICK = [
     "--modes",
@@ -56,7 +56,7 @@ def test_table_lines_and_figure(cotnet_command, here, tmp_path):
 
 
 def test_other_answers_are_status_2(cotnet_command, here, monkeypatch):
-    from cotnet.inference.bench import candidates
+    from cotnet.bench import candidates
 
     monkeypatch.setitem(candidates._TORCH_MODES, "fused", lambda network: lambda x: network(x) + 1)
     status, out, err = cotnet_command("bench", "test_resnet", *QUICK, "--no-memory")

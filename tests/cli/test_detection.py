@@ -1,4 +1,4 @@
-"""A detector from `cotnet train` over `validate` to `predict`, on a few pictures."""
+"""A detector from `cotnet train` over `validate` to `predict`, on a few images."""
 
 import csv
 import json
@@ -15,13 +15,13 @@ pytest.importorskip("faster_coco_eval")
 
 from cotnet.cli.train import run
 from cotnet.detection import create_detector
-from cotnet.models.weights_file import WeightsCard, load_checkpoint, read_weights, write_weights
+from cotnet.files.weights import WeightsCard, load_checkpoint, read_weights, write_weights
 from tests.cli.conftest import CARD
 
 KWARGS = '{"channels": 32, "anchor_sizes": [[8], [16], [32], [64], [128]], "box_batch_size_per_image": 16,'
 KWARGS += ' "box_score_thresh": 0.0, "box_detections_per_img": 10}'
 TINY = ["--model.kwargs", KWARGS, "--model.sizes", "[48, 64]", "--model.max_size", "96", "--model.warmup_epochs", "0"]
-TINY += ["--data.workers", "0", "--data.batch_size", "4", "--trainer.check_val_every_n_epoch", "1"]
+TINY += ["--data.num_workers", "0", "--data.batch_size", "4", "--trainer.check_val_every_n_epoch", "1"]
 
 
 def train(folder: Path, runs: Path, *fields: str, epochs: int = 1) -> Path:
@@ -36,10 +36,10 @@ def folder(tmp_path_factory) -> Path:
     (root / "images").mkdir()
     images, annotations = [], []
     for number in range(4):
-        picture = Image.new("RGB", (64, 48 + 16 * (number % 2)), (20, 20, 20))
-        picture.paste((200, 60, 60), (8, 8, 40, 32))
-        picture.save(root / "images" / f"{number}.png")
-        images.append({"id": number, "file_name": f"{number}.png", "width": 64, "height": picture.height})
+        image = Image.new("RGB", (64, 48 + 16 * (number % 2)), (20, 20, 20))
+        image.paste((200, 60, 60), (8, 8, 40, 32))
+        image.save(root / "images" / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 64, "height": image.height})
         polygon = [[8, 8, 40, 8, 40, 32, 8, 32]]
         annotations.append(
             {"id": number, "image_id": number, "category_id": 5, "bbox": [8, 8, 32, 24], "segmentation": polygon}
@@ -64,11 +64,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_a_run_leaves_everything(finished, folder):
     left = {path.name for path in finished.iterdir()}
-    pictures = {"curves.png", "precision_recall.png", "confusion.png", "confused.png", "samples.jpg"}
-    assert left >= pictures | {"config.yaml", "metrics.csv", "best.ckpt", "last.ckpt", "weights.safetensors"}
-    for name in pictures:
-        with Image.open(finished / name) as picture:
-            assert picture.width > 200
+    images = {"curves.png", "precision_recall.png", "confusion.png", "confused.png", "samples.jpg"}
+    assert left >= images | {"config.yaml", "metrics.csv", "best.ckpt", "last.ckpt", "weights.safetensors"}
+    for name in images:
+        with Image.open(finished / name) as image:
+            assert image.width > 200
     [row] = rows(finished)
     assert {"train_loss", "loss_mask", "val_box_ap", "val_mask_ap", "val_mask_ap50"} <= row.keys()
     entries, card = read_weights(finished / "weights.safetensors")
@@ -96,14 +96,14 @@ def test_starts_from_a_detector_and_from_a_classifier(finished, folder, tmp_path
 
 def test_validate_prints_and_draws(finished, folder, tmp_path, cotnet_command):
     weights = finished / "weights.safetensors"
-    status, out, err = cotnet_command("validate", weights, "--workers", "0", "--plots", tmp_path / "plots")
+    status, out, err = cotnet_command("validate", weights, "--num-workers", "0", "--plots", tmp_path / "plots")
     assert status == 0, err
     lines = out.splitlines()
     assert lines[0].split() == ["box", "AP", "AP50"]
     assert any(line.startswith("mask AP") for line in lines)
-    assert lines[-1].startswith("4 pictures")
+    assert lines[-1].startswith("4 images")
     assert {path.name for path in (tmp_path / "plots").iterdir()} >= {"precision_recall.png", "confused.png"}
-    status, out, _ = cotnet_command("validate", weights, folder, "--workers", "0", "--format", "json")
+    status, out, _ = cotnet_command("validate", weights, folder, "--num-workers", "0", "--format", "json")
     scores = json.loads(out)
     assert status == 0
     assert scores["images"] == 4
@@ -112,22 +112,22 @@ def test_validate_prints_and_draws(finished, folder, tmp_path, cotnet_command):
 
 
 def test_predict_draws_and_writes_coco(finished, folder, tmp_path, cotnet_command):
-    weights, pictures = finished / "weights.safetensors", tmp_path / "pictures"
-    shutil.copytree(folder / "images", pictures)
-    (pictures / "3.png").write_bytes(b"nothing")
-    words = ["predict", weights, pictures, "--workers", "0", "--threshold", "0", "--draw", tmp_path / "drawn"]
+    weights, images = finished / "weights.safetensors", tmp_path / "images"
+    shutil.copytree(folder / "images", images)
+    (images / "3.png").write_bytes(b"nothing")
+    words = ["predict", weights, images, "--num-workers", "0", "--threshold", "0", "--draw", tmp_path / "drawn"]
     status, out, err = cotnet_command(*words, "--format", "json")
     assert status == 2
-    assert f"cannot read the picture {pictures / '3.png'}: it is not a picture" in err
+    assert f"cannot read the image {images / '3.png'}: it is not an image" in err
     found = json.loads(out)
-    assert [image["file_name"] for image in found["images"]] == [str(pictures / f"{i}.png") for i in range(3)]
+    assert [image["file_name"] for image in found["images"]] == [str(images / f"{i}.png") for i in range(3)]
     assert found["categories"] == [{"id": 5, "name": "red"}, {"id": 6, "name": "x"}]
     assert len(found["annotations"]) > 3
     assert found["annotations"][0]["segmentation"]["size"] == [48, 64]
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["0.png", "1.png", "2.png"]
-    with Image.open(tmp_path / "drawn" / "1.png") as picture:
-        assert picture.size == (64, 64)
-    status, out, _ = cotnet_command("predict", weights, pictures / "0.png", "--format", "csv", "--threshold", "0")
+    with Image.open(tmp_path / "drawn" / "1.png") as image:
+        assert image.size == (64, 64)
+    status, out, _ = cotnet_command("predict", weights, images / "0.png", "--format", "csv", "--threshold", "0")
     assert (status, out.splitlines()[0]) == (0, "path,class,score,x,y,width,height")
 
 
@@ -144,7 +144,7 @@ def test_predict_draws_and_writes_coco(finished, folder, tmp_path, cotnet_comman
         (["validate", "{classifier}", "--plots", "x"], "--plots is for detectors and segmenters"),
         (["predict", "{segmenter}", "{folder}/images", "--threshold", "0.1"], "--threshold is for detectors, and"),
         (["predict", "{weights}", "{folder}/images", "--masks", "x"], "--masks is for segmenters, and"),
-        (["export", "{weights}"], "name a picture of the size to export for"),
+        (["export", "{weights}"], "name an image of the size to export for"),
         (["export", "{weights}", "--tolerance", "1"], "--tolerance is for classifiers and segmenters, and"),
         (["export", "{weights}", "--format", "torch"], "a detector exports to onnx alone, not to torch"),
         (["validate", "{weights}", "{folder}", "--annotations", "test.json"], "test.json does not exist"),
@@ -155,7 +155,7 @@ def test_what_is_wrong_is_one_line(words, message, finished, segmenter, folder, 
     places = {"weights": finished / "weights.safetensors", "folder": folder, "classifier": weights}
     places["segmenter"] = segmenter / "weights.safetensors"
     before = sorted((folder / "images").iterdir())
-    words = [word.format(**places) for word in words] + ["--workers", "0"] * (words[0] != "export")
+    words = [word.format(**places) for word in words] + ["--num-workers", "0"] * (words[0] != "export")
     status, out, err = cotnet_command(*words)
     assert status == 2
     assert out == ""
@@ -165,7 +165,7 @@ def test_what_is_wrong_is_one_line(words, message, finished, segmenter, folder, 
 
 
 @pytest.mark.parametrize("kind", ["detector", "segmenter"])
-def test_a_turned_picture_is_seen_upright(kind, finished, segmenter, folder, tmp_path, cotnet_command):
+def test_a_turned_image_is_seen_upright(kind, finished, segmenter, folder, tmp_path, cotnet_command):
     run = finished if kind == "detector" else segmenter
     upright = Image.open(folder / "images" / "0.png")
     exif = Image.Exif()
@@ -173,7 +173,7 @@ def test_a_turned_picture_is_seen_upright(kind, finished, segmenter, folder, tmp
     (tmp_path / "in").mkdir()
     upright.save(tmp_path / "in" / "a.png")
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "in" / "b.png", exif=exif)
-    words = [run / "weights.safetensors", tmp_path / "in", "--workers", "0", "--draw", tmp_path / "out"]
+    words = [run / "weights.safetensors", tmp_path / "in", "--num-workers", "0", "--draw", tmp_path / "out"]
     words += ["--threshold", "0"] if kind == "detector" else []
     status, out, err = cotnet_command("predict", *words, "--format", "json")
     assert status == 0, err
@@ -193,14 +193,14 @@ def test_a_turned_picture_is_seen_upright(kind, finished, segmenter, folder, tmp
     assert drawn[0] == drawn[1] != upright.convert("RGB").tobytes()
 
 
-def test_pictures_in_an_archive_are_found_and_drawn(finished, folder, tmp_path, cotnet_command):
+def test_images_in_an_archive_are_found_and_drawn(finished, folder, tmp_path, cotnet_command):
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         tar.add(folder / "images" / "0.png", "0.png")
     words = [
         "predict",
         finished / "weights.safetensors",
         tmp_path / "x.tar",
-        "--workers",
+        "--num-workers",
         "0",
         "--draw",
         tmp_path / "o",
@@ -214,7 +214,7 @@ def test_pictures_in_an_archive_are_found_and_drawn(finished, folder, tmp_path, 
 @pytest.fixture(scope="module")
 def segmenter(folder, tmp_path_factory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    words = ["semantic_small", "--data.path", str(folder), "--data.workers", "0", "--data.batch_size", "4"]
+    words = ["semantic_small", "--data.path", str(folder), "--data.num_workers", "0", "--data.batch_size", "4"]
     words += ["--model.size", "64", "--model.channels", "32", "--model.warmup_epochs", "0", "--trainer.max_epochs", "1"]
     run([*words, "--runs", str(runs)])
     return runs / "semantic_small" / "1"
@@ -227,10 +227,18 @@ def test_semantic_segmentation_trains(segmenter):
     assert read_weights(segmenter / "weights.safetensors")[1].task == "segmentation"
 
 
-def test_a_resume_inside_an_epoch_counts_the_pictures_that_can_be_used(folder, tmp_path):
+def test_a_resume_inside_an_epoch_counts_the_images_that_can_be_used(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "set")
     (tmp_path / "set" / "images" / "3.png").write_bytes(b"")
-    words = ["semantic_small", "--data.path", str(tmp_path / "set"), "--data.workers", "0", "--data.batch_size", "1"]
+    words = [
+        "semantic_small",
+        "--data.path",
+        str(tmp_path / "set"),
+        "--data.num_workers",
+        "0",
+        "--data.batch_size",
+        "1",
+    ]
     words += ["--data.unreadable", "skip", "--model.size", "64", "--model.channels", "32", "--runs", str(tmp_path)]
     words += ["--model.warmup_epochs", "0", "--trainer.max_epochs", "1"]
     run([*words, "--trainer.max_steps", "1"])
@@ -242,7 +250,7 @@ def test_a_resume_inside_an_epoch_counts_the_pictures_that_can_be_used(folder, t
 
 def test_a_segmenter_is_validated(segmenter, tmp_path, cotnet_command):
     weights = segmenter / "weights.safetensors"
-    words = ["validate", weights, "--workers", "0", "--no-fuse"]
+    words = ["validate", weights, "--num-workers", "0", "--no-fuse"]
     status, out, err = cotnet_command(*words, "--format", "json", "--plots", tmp_path / "plots")
     assert status == 0, err
     scores, [row] = json.loads(out), rows(segmenter)
@@ -250,14 +258,14 @@ def test_a_segmenter_is_validated(segmenter, tmp_path, cotnet_command):
     assert scores["mean_iou"] == pytest.approx(float(row["val_miou"]), abs=1e-5)
     assert list(scores["per_class"]) == ["(background)", "red", "x"]
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {"confusion.png", "samples.jpg"}
-    status, out, _ = cotnet_command("validate", weights, "--workers", "0")
+    status, out, _ = cotnet_command("validate", weights, "--num-workers", "0")
     assert status == 0
     assert out.splitlines()[-1].startswith("mean IoU ")
 
 
-def test_a_segmenter_writes_maps_and_coloured_pictures(segmenter, folder, tmp_path, cotnet_command):
+def test_a_segmenter_writes_maps_and_coloured_images(segmenter, folder, tmp_path, cotnet_command):
     weights, drawn, masks = segmenter / "weights.safetensors", tmp_path / "drawn", tmp_path / "masks"
-    words = ["predict", weights, folder / "images", "--workers", "0", "--draw", drawn, "--masks", masks]
+    words = ["predict", weights, folder / "images", "--num-workers", "0", "--draw", drawn, "--masks", masks]
     status, out, err = cotnet_command(*words, "--format", "json")
     assert status == 0, err
     found = json.loads(out)
@@ -304,10 +312,10 @@ def small(tmp_path) -> Path:
 def test_a_detector_and_its_backbone_are_exported(small, tmp_path, cotnet_command):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    weights, picture, tmp_path = small, tmp_path / "noise.png", tmp_path / "out"
+    weights, image, tmp_path = small, tmp_path / "noise.png", tmp_path / "out"
     tmp_path.mkdir()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)).save(picture)
-    words = ["export", weights, "--pictures", picture, "--output", tmp_path / "d"]
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)).save(image)
+    words = ["export", weights, "--images", image, "--output", tmp_path / "d"]
     status, out, err = cotnet_command(*words)
     assert (status, err) == (0, "")
     assert "the same 30 objects" in out
@@ -315,12 +323,12 @@ def test_a_detector_and_its_backbone_are_exported(small, tmp_path, cotnet_comman
     described = json.loads((tmp_path / "d.onnx.json").read_text())
     assert (described["class_names"], described["category_ids"]) == (["red", "x"], [5, 6])
     session = onnxruntime.InferenceSession(tmp_path / "d.backbone.onnx", providers=["CPUExecutionProvider"])
-    p2, *_, p6 = session.run(None, {"pictures": np.zeros((1, 3, 64, 128), np.float32)})
+    p2, *_, p6 = session.run(None, {"images": np.zeros((1, 3, 64, 128), np.float32)})
     assert (p2.shape, p6.shape) == ((1, 32, 16, 32), (1, 32, 1, 2))
     status, _, err = cotnet_command(*words)
     assert status == 2
     assert "exists; --overwrite replaces it" in err
-    status, _, err = cotnet_command("predict", tmp_path / "d.onnx", picture)
+    status, _, err = cotnet_command("predict", tmp_path / "d.onnx", image)
     assert status == 2
     assert "d.onnx is for detection; this command takes weights.safetensors" in err
 
@@ -328,7 +336,7 @@ def test_a_detector_and_its_backbone_are_exported(small, tmp_path, cotnet_comman
 def test_help_lists_the_fields_of_detection(capsys):
     from cotnet.cli.train_parser import print_fields
 
-    for group, kind, field in (("model", "Detector", "precise_norm"), ("data", "CocoData", "epoch_pictures")):
+    for group, kind, field in (("model", "Detector", "precise_norm"), ("data", "CocoData", "epoch_images")):
         print_fields(group)
         out = capsys.readouterr().out
         assert f"--{group} cotnet.detection.{kind}" in out

@@ -20,7 +20,7 @@ DETECTOR = ["segment_small", "--model.kwargs", KWARGS, "--model.sizes", "[48, 64
 DETECTOR += ["--model.norm", "batch", "--trainer.sync_batchnorm", "true", "--model.precise_norm", "2"]
 DETECTOR += ["--trainer.check_val_every_n_epoch", "1"]
 SEGMENTER = ["semantic_small", "--model.size", "64", "--model.channels", "32"]
-PICTURES = 7  # which two processes cannot halve
+IMAGES = 7  # which two processes cannot halve
 
 SCRIPT = """
 import sys, torch
@@ -37,17 +37,17 @@ dist.destroy_process_group()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Pictures of three sizes, each with an object of one of two colours at another place."""
+    """Images of three sizes, each with an object of one of two colours at another place."""
     root = tmp_path_factory.mktemp("set")
     (root / "images").mkdir()
     generator = np.random.default_rng(0)
     images, annotations = [], []
-    for number in range(PICTURES):
+    for number in range(IMAGES):
         width, height = ((64, 48), (48, 64), (80, 64))[number % 3]
-        picture = Image.fromarray(generator.integers(0, 60, (height, width, 3), np.uint8))
+        image = Image.fromarray(generator.integers(0, 60, (height, width, 3), np.uint8))
         x, y = (int(start) for start in generator.integers(2, 16, 2))
-        picture.paste(((200, 60, 60), (60, 60, 220))[number % 2], (x, y, x + 24, y + 20))
-        picture.save(root / "images" / f"{number}.png")
+        image.paste(((200, 60, 60), (60, 60, 220))[number % 2], (x, y, x + 24, y + 20))
+        image.save(root / "images" / f"{number}.png")
         images.append({"id": number, "file_name": f"{number}.png", "width": width, "height": height})
         polygon = [[x, y, x + 24, y, x + 24, y + 20, x, y + 20]]
         one = {"id": number, "image_id": number, "category_id": 5 + number % 2, "bbox": [x, y, 24, 20]}
@@ -61,7 +61,7 @@ def folder(tmp_path_factory):
 
 def uses(weights, folder, out) -> list[list[str]]:
     """The commands that one process and two are to answer alike."""
-    plain = ["--workers", "0", "--batch-size", "2", "--format"]
+    plain = ["--num-workers", "0", "--batch-size", "2", "--format"]
     return [
         ["validate", weights, *plain, "json", "--output", f"{out}/scores.json"],
         ["predict", weights, f"{folder}/images", *plain, "json", "--output", f"{out}/found.json"],
@@ -69,7 +69,16 @@ def uses(weights, folder, out) -> list[list[str]]:
 
 
 def test_two_processes_do_what_one_does(folder, tmp_path):
-    common = ["--data.path", str(folder), "--data.workers", "0", "--data.batch_size", "2", "--runs", f"{tmp_path}/runs"]
+    common = [
+        "--data.path",
+        str(folder),
+        "--data.num_workers",
+        "0",
+        "--data.batch_size",
+        "2",
+        "--runs",
+        f"{tmp_path}/runs",
+    ]
     common += ["--model.warmup_epochs", "0", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
     common += ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     commands, expected = [], []
@@ -92,11 +101,11 @@ def test_two_processes_do_what_one_does(folder, tmp_path):
         assert one.pop("images_per_s") > 0
         assert two.pop("images_per_s") > 0
         assert one == two
-        assert one["images"] == PICTURES
+        assert one["images"] == IMAGES
         with (tmp_path / "runs" / name / "1" / "metrics.csv").open() as file:
             [row] = csv.DictReader(file)
         score = one["mean_iou"] if name == "semantic_small" else one["mask"]["ap"]
         assert float(row[recorded]) == pytest.approx(score, abs=1e-4)
         found = [json.loads((tmp_path / out / name / "found.json").read_text()) for out in ("one", "two")]
         assert found[0] == found[1]
-        assert len(found[0]["images"]) == PICTURES
+        assert len(found[0]["images"]) == IMAGES

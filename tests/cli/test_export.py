@@ -7,7 +7,7 @@ import json
 import pytest
 import timm
 
-from cotnet.models.weights_file import write_weights
+from cotnet.files.weights import write_weights
 from tests.cli.conftest import CARD
 
 
@@ -21,22 +21,22 @@ def resnet(tmp_path):
     return path
 
 
-def test_export_and_serve(cotnet_command, resnet, pictures, tmp_path):
+def test_export_and_serve(cotnet_command, resnet, images, tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    status, out, err = cotnet_command("export", resnet, "--format", "torch,onnx", "--pictures", pictures)
+    status, out, err = cotnet_command("export", resnet, "--format", "torch,onnx", "--images", images)
     assert (status, err) == (0, "")
-    assert out.count("top-1 agrees on 6 of 6 pictures") == 2
+    assert out.count("top-1 agrees on 6 of 6 images") == 2
     assert "opset 20" in out
     made = sorted(path.name for path in resnet.parent.iterdir())
     assert made == [f"weights.{end}" for end in ("onnx", "onnx.json", "pt2", "pt2.json", "safetensors")]
     assert json.loads((resnet.parent / "weights.onnx.json").read_text())["class_names"] == CARD.class_names
 
-    status, out, err = cotnet_command("export", resnet, "--pictures", pictures)
+    status, out, err = cotnet_command("export", resnet, "--images", images)
     assert status == 2
     assert "weights.onnx exists; --overwrite replaces it" in err
     status, out, err = cotnet_command(
-        "export", resnet, "--pictures", pictures, "--overwrite", "--tolerance", "1e-12", "--output", resnet.parent
+        "export", resnet, "--images", images, "--overwrite", "--tolerance", "1e-12", "--output", resnet.parent
     )
     assert (status, err.count("\n")) == (2, 1)
     assert "nothing was written" in err
@@ -44,27 +44,27 @@ def test_export_and_serve(cotnet_command, resnet, pictures, tmp_path):
     assert sorted(path.name for path in resnet.parent.iterdir()) == made
 
     answers = [
-        json.loads(cotnet_command("predict", path, pictures, "--format", "json")[1])
+        json.loads(cotnet_command("predict", path, images, "--format", "json")[1])
         for path in (resnet, resnet.with_suffix(".onnx"))
     ]
     for ours, served in zip(*answers, strict=True):
         assert ours["path"] == served["path"]
         assert [p["class"] for p in ours["predictions"]] == [p["class"] for p in served["predictions"]]
     scores = [
-        json.loads(cotnet_command("validate", path, pictures, "--format", "json")[1])
+        json.loads(cotnet_command("validate", path, images, "--format", "json")[1])
         for path in (resnet, resnet.with_suffix(".onnx"))
     ]
     assert scores[0]["per_class"] == scores[1]["per_class"]
-    assert "leave --model" in cotnet_command("predict", resnet.with_suffix(".onnx"), pictures, "--ema")[2]
+    assert "leave --model" in cotnet_command("predict", resnet.with_suffix(".onnx"), images, "--ema")[2]
 
 
-def test_another_size_and_the_pictures_at_hand(cotnet_command, resnet, tmp_path):
+def test_another_size_and_the_images_at_hand(cotnet_command, resnet, tmp_path):
     target = tmp_path / "other"
     words = ["--format", "torch", "--size", 48, "--output", f"{target}.pt2"]
     status, out, _ = cotnet_command("export", resnet, *words)
     assert status == 0
     assert "48 x 48 pixels" in out
-    assert ("pictures of scikit-image" in out) == (importlib.util.find_spec("skimage") is not None)
+    assert ("images of scikit-image" in out) == (importlib.util.find_spec("skimage") is not None)
     assert json.loads((tmp_path / "other.pt2.json").read_text())["preprocessing"]["input_size"] == [3, 48, 48]
 
 
@@ -81,7 +81,7 @@ def test_another_size_and_the_pictures_at_hand(cotnet_command, resnet, tmp_path)
         (["--output", "absent/place/x"], "folder absent/place does not exist"),
         (["--output", "absent/"], "does not exist; make it first"),
         (["--output", "x.onnx"], "ends as another format than torch"),
-        (["--pictures", "absent/*.jpg"], "absent/*.jpg is no file or folder"),
+        (["--images", "absent/*.jpg"], "absent/*.jpg is no file or folder"),
         (["--ema"], "--ema is for released checkpoints"),
     ],
 )

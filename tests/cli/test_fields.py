@@ -19,15 +19,15 @@ def test_the_sources_say_what_the_classes_have():
     from lightning.pytorch import Trainer
 
     import cotnet.data as modules
+    from cotnet.classification import Classifier
     from cotnet.detection import CocoData, Detector
-    from cotnet.train import Classifier
 
     classes = [
         Classifier,
         Detector,
         CocoData,
         Trainer,
-        *(getattr(modules, name) for name in modules.__all__ if name != "PictureData"),
+        *(getattr(modules, name) for name in modules.__all__ if name != "ImageDataModule"),
     ]
     for one in classes:
         source = inspect.getsourcefile(inspect.unwrap(one.__init__)) or ""
@@ -42,7 +42,7 @@ def test_the_sources_say_what_the_classes_have():
         ("--data", "NpzPack", "--data.path", "file", "--data.init_args.size=8"),
         ("--data=cotnet.data.ImageFolder", "--data.root", "folder"),
         ("--data.class_path", "cotnet.data.CIFAR", "--data.classes", "100"),
-        ("--data", "elsewhere.Pictures", "--data.whatever", "1"),
+        ("--data", "elsewhere.Images", "--data.whatever", "1"),
         ("--model.kwargs.stem_width", "16", "--model.kwargs", '{"stem_width": 16}'),
         ("--trainer.callbacks+", "EarlyStopping", "--trainer.callbacks.monitor", "val_top1"),
         ("--model.name", "resnet18.a1_in1k", "--print_config", "--seed_everything", "3"),

@@ -25,7 +25,7 @@ def test_help_and_version(cotnet_command):
     ("words", "message"),
     [
         (["trian"], "unknown command 'trian'; did you mean train?"),
-        (["predict"], "required: WEIGHTS, PICTURE"),
+        (["predict"], "required: WEIGHTS, IMAGE"),
         (["predict", "w.safetensors", "p.jpg", "--topk", "0"], "--topk must be at least 1, got 0"),
         (["predict", "w.safetensors", "p.jpg", "--topk", "many"], "invalid int value: 'many'"),
         (["predict", "w.safetensors", "absent.jpg"], "absent.jpg is no file or folder"),
@@ -70,12 +70,12 @@ def test_models(cotnet_command):
     assert "this project's own" in cotnet_command("models", "nano")[1]
 
 
-def test_a_missing_package_is_named(cotnet_command, monkeypatch, weights, pictures):
+def test_a_missing_package_is_named(cotnet_command, monkeypatch, weights, images):
     monkeypatch.setitem(sys.modules, "lightning", None)
     monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
     for name in [name for name in sys.modules if name.startswith("cotnet.inference")]:
         monkeypatch.delitem(sys.modules, name)
-    status, out, err = cotnet_command("predict", weights, pictures)
+    status, out, err = cotnet_command("predict", weights, images)
     assert (status, out) == (2, "")
     assert "pip install 'cotnet[train]'" in err
     assert "lightning" in err

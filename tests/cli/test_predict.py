@@ -10,21 +10,21 @@ import sys
 import pytest
 import torch
 
-from cotnet.inference.predict import Prediction
+from cotnet.prediction.stream import Prediction
 
 
 def cotnet_process(*words):
     return subprocess.run([sys.executable, "-m", "cotnet", *words], capture_output=True, check=False)
 
 
-def test_table_csv_and_json_agree(cotnet_command, weights, pictures, tmp_path):
-    status, table, err = cotnet_command("predict", weights, pictures, "--workers", 0)
+def test_table_csv_and_json_agree(cotnet_command, weights, images, tmp_path):
+    status, table, err = cotnet_command("predict", weights, images, "--num-workers", 0)
     assert (status, err) == (0, "")
     assert len(table.splitlines()) == 6
-    rows = list(csv.DictReader(io.StringIO(cotnet_command("predict", weights, pictures, "--format", "csv")[1])))
+    rows = list(csv.DictReader(io.StringIO(cotnet_command("predict", weights, images, "--format", "csv")[1])))
     assert len(rows) == 18
     file = tmp_path / "answers.json"
-    status, out, _ = cotnet_command("predict", weights, pictures, "--format", "json", "--output", file, "--topk", 2)
+    status, out, _ = cotnet_command("predict", weights, images, "--format", "json", "--output", file, "--topk", 2)
     assert (status, out) == (0, "")
     entries = json.loads(file.read_text())
     assert [e["path"] for e in entries] == [r["path"] for r in rows if r["rank"] == "1"]
@@ -35,23 +35,23 @@ def test_table_csv_and_json_agree(cotnet_command, weights, pictures, tmp_path):
     assert list(tmp_path.glob("*.partial")) == []
 
 
-def test_globs_and_repeated_pictures(cotnet_command, weights, pictures):
-    _, out, _ = cotnet_command("predict", weights, f"{pictures}/**/0.png", pictures / "val" / "cat" / "0.png")
+def test_globs_and_repeated_images(cotnet_command, weights, images):
+    _, out, _ = cotnet_command("predict", weights, f"{images}/**/0.png", images / "val" / "cat" / "0.png")
     assert len(out.splitlines()) == 3
 
 
-def test_an_unreadable_picture_does_not_lose_the_others(cotnet_command, weights, pictures):
-    (pictures / "val" / "cat" / "broken.png").write_bytes(b"no picture")
-    status, out, err = cotnet_command("predict", weights, pictures)
+def test_an_unreadable_image_does_not_lose_the_others(cotnet_command, weights, images):
+    (images / "val" / "cat" / "broken.png").write_bytes(b"no image")
+    status, out, err = cotnet_command("predict", weights, images)
     assert (status, len(out.splitlines()), err.count("\n")) == (2, 6, 1)
-    assert "broken.png: it is not a picture; repair or remove it" in err
-    (pictures / "val" / "cat" / "empty.png").write_bytes(b"")
-    status, out, err = cotnet_command("predict", weights, pictures)
+    assert "broken.png: it is not an image; repair or remove it" in err
+    (images / "val" / "cat" / "empty.png").write_bytes(b"")
+    status, out, err = cotnet_command("predict", weights, images)
     assert (status, len(out.splitlines())) == (2, 6)
     assert "2 of 8" in err
 
 
-def test_bad_weights(cotnet_command, weights, pictures, tmp_path):
+def test_bad_weights(cotnet_command, weights, images, tmp_path):
     whole = weights.read_bytes()
     foreign = tmp_path / "foreign.ckpt"
     torch.save({"state_dict": {}}, foreign)
@@ -59,17 +59,17 @@ def test_bad_weights(cotnet_command, weights, pictures, tmp_path):
     for words, message in (
         ([weights], "damaged"),
         ([foreign], "does not describe its network"),
-        ([pictures / "val" / "cat" / "0.png"], "cannot read"),
+        ([images / "val" / "cat" / "0.png"], "cannot read"),
         ([tmp_path / "absent.ckpt"], "there is no weights file"),
     ):
-        status, out, err = cotnet_command("predict", *words, pictures)
+        status, out, err = cotnet_command("predict", *words, images)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert message in err
 
 
-def test_output_that_cannot_be_written(cotnet_command, weights, pictures, tmp_path):
+def test_output_that_cannot_be_written(cotnet_command, weights, images, tmp_path):
     for target in (tmp_path, tmp_path / "absent" / "x.csv"):
-        status, _, err = cotnet_command("predict", weights, pictures, "--output", target)
+        status, _, err = cotnet_command("predict", weights, images, "--output", target)
         assert status == 2
         assert str(target) in err
 
@@ -78,10 +78,10 @@ def test_empty_folder(cotnet_command, weights, tmp_path):
     (tmp_path / "empty").mkdir()
     status, _, err = cotnet_command("predict", weights, tmp_path / "empty")
     assert status == 2
-    assert "holds no pictures" in err
+    assert "holds no images" in err
 
 
-def test_released_checkpoint_needs_the_name_of_its_model(cotnet_command, pictures, tmp_path):
+def test_released_checkpoint_needs_the_name_of_its_model(cotnet_command, images, tmp_path):
     import timm
 
     import cotnet
@@ -89,25 +89,25 @@ def test_released_checkpoint_needs_the_name_of_its_model(cotnet_command, picture
     path = tmp_path / "nano.pth.tar"
     entries = timm.create_model("cotnet_nano", num_classes=4).state_dict()
     torch.save({"state_dict": cotnet.to_official(entries)}, path)
-    assert "name it, e.g. --model cotnet50" in cotnet_command("predict", path, pictures)[2]
-    assert "another model" in cotnet_command("predict", path, pictures, "--model", "cotnet18")[2]
-    status, out, _ = cotnet_command("predict", path, pictures, "--model", "cotnet_nano", "--topk", 1)
+    assert "name it, e.g. --model cotnet50" in cotnet_command("predict", path, images)[2]
+    assert "another model" in cotnet_command("predict", path, images, "--model", "cotnet18")[2]
+    status, out, _ = cotnet_command("predict", path, images, "--model", "cotnet_nano", "--topk", 1)
     assert (status, len(out.splitlines())) == (0, 6)
 
 
-def test_output_spares_inputs_and_devices(cotnet_command, weights, pictures):
-    picture = pictures / "val" / "cat" / "0.png"
-    for target in (weights, picture):
+def test_output_spares_inputs_and_devices(cotnet_command, weights, images):
+    image = images / "val" / "cat" / "0.png"
+    for target in (weights, image):
         before = target.read_bytes()
-        status, _, err = cotnet_command("predict", weights, picture, "--output", target)
+        status, _, err = cotnet_command("predict", weights, image, "--output", target)
         assert (status, target.read_bytes()) == (2, before)
         assert "is one of the inputs" in err
-    assert cotnet_command("predict", weights, picture, "--output", "/dev/null")[0] == 0
+    assert cotnet_command("predict", weights, image, "--output", "/dev/null")[0] == 0
     assert os.stat("/dev/null").st_rdev
     assert not os.path.exists("/dev/null.partial")
 
 
-def test_an_earlier_output_survives_an_error(cotnet_command, weights, pictures, tmp_path, monkeypatch):
+def test_an_earlier_output_survives_an_error(cotnet_command, weights, images, tmp_path, monkeypatch):
     target = tmp_path / "answers.csv"
     target.write_text("earlier")
 
@@ -116,16 +116,16 @@ def test_an_earlier_output_survives_an_error(cotnet_command, weights, pictures, 
         raise RuntimeError("out of\nmemory")
 
     monkeypatch.setattr(sys.modules[Prediction.__module__], "predict", fail)
-    status, _, err = cotnet_command("predict", weights, pictures, "--output", target)
+    status, _, err = cotnet_command("predict", weights, images, "--output", target)
     assert (status, err) == (2, "cotnet: error: out of memory\n")
     assert target.read_text() == "earlier"
     assert list(tmp_path.glob("*.partial")) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
-def test_a_name_that_is_no_text(cotnet_command, weights, pictures, tmp_path):
+def test_a_name_that_is_no_text(cotnet_command, weights, images, tmp_path):
     raw = os.fsencode(tmp_path) + b"/\xff.png"
-    os.rename(os.fsencode(pictures / "val" / "cat" / "0.png"), raw)
+    os.rename(os.fsencode(images / "val" / "cat" / "0.png"), raw)
     done = cotnet_process("predict", weights, raw, "--topk", "1")
     assert done.returncode == 0, done.stderr
     assert raw in done.stdout
@@ -136,28 +136,28 @@ def test_a_name_that_is_no_text(cotnet_command, weights, pictures, tmp_path):
     assert json.loads((tmp_path / "json").read_text())[0]["path"] == os.fsdecode(raw)
 
 
-def test_interrupt(weights, pictures, tmp_path):
+def test_interrupt(weights, images, tmp_path):
     """Ctrl-C gives status 130, no traceback, and no file."""
     code = """
 import os, signal, sys
 from cotnet.cli import main
-import cotnet.inference.pictures as pictures
+import cotnet.prediction.inputs as images
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 def interrupted(self, path):
     os.kill(os.getpid(), signal.SIGINT)
     return "x"
-pictures.PictureReader.__call__ = interrupted
+images.ImageReader.__call__ = interrupted
 sys.exit(main(sys.argv[1:]))
 """
-    words = ["predict", str(weights), str(pictures), "--workers", "0", "--output", str(tmp_path / "x")]
+    words = ["predict", str(weights), str(images), "--num-workers", "0", "--output", str(tmp_path / "x")]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.glob("x*")) == []
 
 
-def test_the_process_is_quiet_and_its_reader_may_leave(weights, pictures):
-    done = cotnet_process("predict", weights, pictures)
+def test_the_process_is_quiet_and_its_reader_may_leave(weights, images):
+    done = cotnet_process("predict", weights, images)
     assert (done.returncode, done.stderr) == (0, b"")
-    command = f"{sys.executable} -m cotnet predict {weights} {pictures} | true"
+    command = f"{sys.executable} -m cotnet predict {weights} {images} | true"
     assert subprocess.run(["bash", "-c", command], capture_output=True, check=False).stderr == b""

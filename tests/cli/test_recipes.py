@@ -79,9 +79,7 @@ def test_the_header_has_command_accuracy_source_and_rate(name):
     if setup == "advanced" and network in PUBLISHED_ACCURACY:
         assert "Expected top-1 {} (top-5 {})".format(*PUBLISHED_ACCURACY[network]) in header
     batch = yaml.safe_load(text).get("data", {}).get("init_args", {}).get("batch_size", 64)
-    assert (
-        f"B = 8 x {batch} = {8 * batch} pictures a step, so the learning rate peaks at {8 * batch / 2560:g}." in header
-    )
+    assert f"B = 8 x {batch} = {8 * batch} images a step, so the learning rate peaks at {8 * batch / 2560:g}." in header
 
 
 def write(folder: Path, name: str, **fields: object) -> Path:
@@ -119,7 +117,7 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path, text, message):
 
 @pytest.mark.parametrize("name", ["advanced/cotnet50", "default/resnet50"])
 def test_a_set_up_runs(name, tmp_path):
-    """One step of all that the set-up asks for, on a smaller network and smaller pictures."""
+    """One step of all that the set-up asks for, on a smaller network and smaller images."""
     for split in ("train", "val"):
         for kind in ("ash", "birch"):
             (tmp_path / split / kind).mkdir(parents=True)
@@ -135,6 +133,6 @@ def test_a_set_up_runs(name, tmp_path):
         "--data.batch_size",
         "4",
     ]
-    data = ["--data.root", str(tmp_path), "--data.workers", "0", "--trainer.max_epochs", "1"]
+    data = ["--data.root", str(tmp_path), "--data.num_workers", "0", "--trainer.max_epochs", "1"]
     run([name, *small, *data, "--runs", str(tmp_path / "runs")])
     assert (tmp_path / "runs" / name / "1" / "weights.safetensors").is_file()

@@ -8,9 +8,9 @@ from PIL import Image
 from cotnet.cli.recipes import shipped_recipes
 from cotnet.cli.train import run
 from cotnet.data import ImageFolder
-from cotnet.models.weights_file import load_checkpoint, read_weights
+from cotnet.files.weights import load_checkpoint, read_weights
 
-# Two steps an epoch of the smallest network on the smallest pictures.
+# Two steps an epoch of the smallest network on the smallest images.
 TINY = ["--model.name", "cotnet_nano", "--model.warmup_epochs", "0", "--data.size", "8", "--data.train_per_class", "2"]
 TINY += ["--data.val_per_class", "1", "--data.batch_size", "14"]
 
@@ -48,8 +48,8 @@ def test_a_run_leaves_everything(finished):
     assert list((finished / "tensorboard").glob("events*"))
     assert [row["epoch"] for row in rows(finished)] == ["1"]
     for name in ("curves.png", "confusion.png", "confused.png"):
-        with Image.open(finished / name) as picture:
-            assert picture.width > 300
+        with Image.open(finished / name) as image:
+            assert image.width > 300
 
 
 def test_the_weights_describe_themselves(finished):
@@ -57,7 +57,7 @@ def test_the_weights_describe_themselves(finished):
     assert card.model == "cotnet_nano"
     assert entries["fc.weight"].shape[0] == len(card.class_names) == 14
     assert card.preprocessing["input_size"] == [3, 8, 8]
-    assert card.data["class_path"] == "cotnet.data.EmbeddedPictures"
+    assert card.data["class_path"] == "cotnet.data.BundledImages"
     assert card.scores["val_top1"] == pytest.approx(float(rows(finished)[0]["val_top1"]), abs=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_the_report_tells_of_the_run(finished):
     for name in ("brick", "curves.png", "confusion.png", "confused.png", "config.yaml", "torch 2", "--data.size 8"):
         assert name in report
     classes = report.split("## Classes")[1].split("## Most confused")[0]
-    assert classes.count("| 1 |") == 14  # one validation picture of each class
+    assert classes.count("| 1 |") == 14  # one validation image of each class
 
 
 def test_an_epoch_without_validation_has_no_scores(tmp_path, capsys):
@@ -124,7 +124,7 @@ def test_resume_refuses_what_it_cannot_honour(finished, tmp_path, fields, epochs
     assert not (tmp_path / "runs").exists()
 
 
-def folder_of_pictures(root: Path) -> Path:
+def folder_of_images(root: Path) -> Path:
     for split in ("train", "val"):
         for name in ("ash", "birch"):
             (root / split / name).mkdir(parents=True)
@@ -135,20 +135,20 @@ def folder_of_pictures(root: Path) -> Path:
 
 
 def on_folder(root: Path, runs: Path, *fields: str) -> None:
-    data = ["--data.root", str(root), "--data.size", "8", "--data.batch_size", "4", "--data.workers", "0"]
+    data = ["--data.root", str(root), "--data.size", "8", "--data.batch_size", "4", "--data.num_workers", "0"]
     network = ["--model.name", "cotnet_nano", "--model.warmup_epochs", "0", "--trainer.max_epochs", "1"]
     run(["finetune", *data, *network, "--runs", str(runs), *fields])
 
 
 def test_resume_refuses_another_number_of_classes(finished, tmp_path):
-    root = folder_of_pictures(tmp_path / "pictures")
+    root = folder_of_images(tmp_path / "images")
     with pytest.raises(ValueError, match="has 14 classes, the data 2"):
         on_folder(root, tmp_path / "runs", "--ckpt_path", str(finished / "last.ckpt"))
     assert not (tmp_path / "runs").exists()
 
 
 def test_finetune_starts_from_the_weights_of_a_run(finished, tmp_path, capsys):
-    root = folder_of_pictures(tmp_path / "pictures")
+    root = folder_of_images(tmp_path / "images")
     on_folder(root, tmp_path / "runs", "--model.init_from", str(finished / "weights.safetensors"))
     assert "their classifier is dropped" in capsys.readouterr().out
     _, card = read_weights(tmp_path / "runs" / "finetune" / "1" / "weights.safetensors")
@@ -156,48 +156,48 @@ def test_finetune_starts_from_the_weights_of_a_run(finished, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_an_unreadable_picture_is_named_before_anything_is_made(split, tmp_path):
-    root = folder_of_pictures(tmp_path / "pictures")
-    picture = root / split / "ash" / "2.png"
-    picture.write_bytes(picture.read_bytes()[:-20])
-    with pytest.raises(ValueError, match=r"^cannot read the picture [^\n]*2.png[^\n]*$"):
+def test_an_unreadable_image_is_named_before_anything_is_made(split, tmp_path):
+    root = folder_of_images(tmp_path / "images")
+    image = root / split / "ash" / "2.png"
+    image.write_bytes(image.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"^cannot read the image [^\n]*2.png[^\n]*$"):
         on_folder(root, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
-def test_unreadable_pictures_within_the_budget_are_passed_over_and_reported(tmp_path):
-    root = folder_of_pictures(tmp_path / "pictures")
+def test_unreadable_images_within_the_budget_are_passed_over_and_reported(tmp_path):
+    root = folder_of_images(tmp_path / "images")
     for split in ("train", "val"):
-        (root / split / "ash" / "2.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"cannot read the picture .*2.png"):
+        (root / split / "ash" / "2.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"cannot read the image .*2.png"):
         on_folder(root, tmp_path / "runs")
     on_folder(root, tmp_path / "runs", "--data.skip_unreadable", "1")
     report = (tmp_path / "runs" / "finetune" / "1" / "report.md").read_text()
-    assert "## Passed over: 2 unreadable pictures" in report
+    assert "## Passed over: 2 unreadable images" in report
     assert str(root / "val" / "ash" / "2.png") in report
-    assert "| ash | 3 |" in report  # every readable picture of validation once
+    assert "| ash | 3 |" in report  # every readable image of validation once
 
 
 def test_the_report_of_a_resumed_run_names_what_was_passed_over_before(tmp_path):
-    root = folder_of_pictures(tmp_path / "pictures")
-    picture = root / "train" / "ash" / "2.png"
-    picture.write_bytes(b"no picture")
+    root = folder_of_images(tmp_path / "images")
+    image = root / "train" / "ash" / "2.png"
+    image.write_bytes(b"no image")
     on_folder(root, tmp_path / "runs", "--data.skip_unreadable", "1")
-    picture.unlink()
+    image.unlink()
     again = ("--ckpt_path", "last", "--trainer.max_epochs", "2")
     on_folder(root, tmp_path / "runs", "--data.skip_unreadable", "1", *again)
     report = (tmp_path / "runs" / "finetune" / "1" / "report.md").read_text()
-    assert "## Passed over: 1 unreadable pictures" in report
-    assert str(picture) in report
+    assert "## Passed over: 1 unreadable images" in report
+    assert str(image) in report
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_a_picture_that_breaks_during_the_first_epoch_leaves_no_folder(tmp_path, workers, monkeypatch):
-    root = folder_of_pictures(tmp_path / "pictures")
-    (root / "val" / "ash" / "2.png").write_bytes(b"no picture")
-    monkeypatch.setattr(ImageFolder, "check_pictures", lambda self: None)
-    with pytest.raises(ValueError, match=r"^cannot read the picture [^\n]*2.png[^\n]*$"):
-        on_folder(root, tmp_path / "runs", "--data.workers", workers)
+@pytest.mark.parametrize("num_workers", ["0", "1"])
+def test_a_image_that_breaks_during_the_first_epoch_leaves_no_folder(tmp_path, num_workers, monkeypatch):
+    root = folder_of_images(tmp_path / "images")
+    (root / "val" / "ash" / "2.png").write_bytes(b"no image")
+    monkeypatch.setattr(ImageFolder, "check_images", lambda self: None)
+    with pytest.raises(ValueError, match=r"^cannot read the image [^\n]*2.png[^\n]*$"):
+        on_folder(root, tmp_path / "runs", "--data.num_workers", num_workers)
     assert not (tmp_path / "runs").exists()
 
 
@@ -245,7 +245,7 @@ def test_a_run_without_an_epoch_is_an_error(field, message, tmp_path):
         (["--trainer.overfit_batches", "0.001", "--find_lr", "x.png"], "`limit_train_batches` argument"),
         (
             [*TINY, "--data.batch_size", "20", "--trainer.accelerator", "cpu", "--trainer.devices", "2"],
-            "data.batch_size 20 in each of 2 processes is more than the 28 training pictures; "
+            "data.batch_size 20 in each of 2 processes is more than the 28 training images; "
             "use --data.batch_size 14 or less",
         ),
     ],

@@ -8,20 +8,20 @@ import pytest
 import timm
 import torch
 
-from cotnet.inference.network import load_network
-from cotnet.inference.pictures import FoundPictures, PictureReader
-from cotnet.models.weights_file import write_weights
+from cotnet.classification.load import load_network
+from cotnet.files.weights import write_weights
+from cotnet.prediction.inputs import ImageReader, InputFiles
 from tests.cli.conftest import CARD
 
 
-def test_scores_equal_a_plain_count(cotnet_command, weights, pictures):
-    status, out, err = cotnet_command("validate", weights, pictures, "--format", "json", "--workers", 0)
+def test_scores_equal_a_plain_count(cotnet_command, weights, images):
+    status, out, err = cotnet_command("validate", weights, images, "--format", "json", "--num-workers", 0)
     assert (status, err) == (0, "")
     scores = json.loads(out)
     network, card = load_network(weights)
     right = {name: [] for name in CARD.class_names}
-    read = PictureReader(card)
-    for path in FoundPictures([str(pictures)]):
+    read = ImageReader(card)
+    for path in InputFiles([str(images)]):
         with torch.no_grad():
             named = card.class_names[network(read(path)[None]).argmax()]
         right[path.split("/")[-2]].append(path.split("/")[-2] == named)
@@ -32,54 +32,54 @@ def test_scores_equal_a_plain_count(cotnet_command, weights, pictures):
     assert scores["images_per_s"] > 0
 
 
-def test_table(cotnet_command, weights, pictures):
-    status, out, _ = cotnet_command("validate", weights, pictures)
+def test_table(cotnet_command, weights, images):
+    status, out, _ = cotnet_command("validate", weights, images)
     assert status == 0
     assert [line.split()[0] for line in out.splitlines()[:3]] == CARD.class_names
-    assert "6 pictures" in out.splitlines()[-1]
+    assert "6 images" in out.splitlines()[-1]
 
 
-def test_errors(cotnet_command, weights, pictures, tmp_path):
-    assert "name the pictures: cotnet validate WEIGHTS DATA" in cotnet_command("validate", weights)[2]
+def test_errors(cotnet_command, weights, images, tmp_path):
+    assert "name the images: cotnet validate WEIGHTS DATA" in cotnet_command("validate", weights)[2]
     assert "does not exist" in cotnet_command("validate", weights, tmp_path / "absent")[2]
-    (pictures / "val" / "cat" / "broken.png").write_bytes(b"no picture")
-    for workers in (0, 1):
-        status, out, err = cotnet_command("validate", weights, pictures, "--workers", workers)
+    (images / "val" / "cat" / "broken.png").write_bytes(b"no image")
+    for num_workers in (0, 1):
+        status, out, err = cotnet_command("validate", weights, images, "--num-workers", num_workers)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert "broken.png" in err
-    (pictures / "val" / "owl").rename(pictures / "val" / "bat")
-    status, _, err = cotnet_command("validate", weights, pictures)
+    (images / "val" / "owl").rename(images / "val" / "bat")
+    status, _, err = cotnet_command("validate", weights, images)
     assert status == 2
     assert "only the weights know owl; only the data has bat" in err
 
 
-def test_class_folders_without_a_split(cotnet_command, weights, pictures, tmp_path):
-    expected = json.loads(cotnet_command("validate", weights, pictures, "--format", "json")[1])
-    status, out, err = cotnet_command("validate", weights, pictures / "val", "--format", "json")
+def test_class_folders_without_a_split(cotnet_command, weights, images, tmp_path):
+    expected = json.loads(cotnet_command("validate", weights, images, "--format", "json")[1])
+    status, out, err = cotnet_command("validate", weights, images / "val", "--format", "json")
     assert (status, err) == (0, "")
     assert {**json.loads(out), "images_per_s": 0} == {**expected, "images_per_s": 0}
-    (pictures / "val" / "dog").rename(pictures / "val" / "ox")
-    assert "only the weights know dog; only the data has ox" in cotnet_command("validate", weights, pictures / "val")[2]
+    (images / "val" / "dog").rename(images / "val" / "ox")
+    assert "only the weights know dog; only the data has ox" in cotnet_command("validate", weights, images / "val")[2]
     for place in (tmp_path / "none", tmp_path / "some" / "cat"):
         place.mkdir(parents=True)
     assert "must hold val/CLASS or CLASS folders" in cotnet_command("validate", weights, tmp_path / "none")[2]
-    assert "holds no picture" in cotnet_command("validate", weights, tmp_path / "some")[2]
+    assert "holds no image" in cotnet_command("validate", weights, tmp_path / "some")[2]
 
 
-def test_classes_are_matched_by_name(cotnet_command, weights, pictures, tmp_path):
+def test_classes_are_matched_by_name(cotnet_command, weights, images, tmp_path):
     """Outputs in another order than the folders' give the same accuracies."""
-    expected = json.loads(cotnet_command("validate", weights, pictures, "--format", "json")[1])
+    expected = json.loads(cotnet_command("validate", weights, images, "--format", "json")[1])
     order = [2, 0, 1]
     torch.manual_seed(0)
     entries = timm.create_model("cotnet_nano", num_classes=3).state_dict()
     entries = {name: value[order] if name.startswith("fc.") else value for name, value in entries.items()}
     card = dataclasses.replace(CARD, class_names=[CARD.class_names[i] for i in order])
     write_weights(tmp_path / "other.safetensors", entries, card)
-    scores = json.loads(cotnet_command("validate", tmp_path / "other.safetensors", pictures, "--format", "json")[1])
+    scores = json.loads(cotnet_command("validate", tmp_path / "other.safetensors", images, "--format", "json")[1])
     assert (scores["top1"], scores["per_class"]) == (expected["top1"], expected["per_class"])
 
 
-def test_recorded_data(cotnet_command, pictures, tmp_path):
+def test_recorded_data(cotnet_command, images, tmp_path):
     entries = timm.create_model("cotnet_nano", num_classes=3).state_dict()
 
     def validate(class_path, **init_args):
@@ -87,18 +87,18 @@ def test_recorded_data(cotnet_command, pictures, tmp_path):
         write_weights(tmp_path / "w.safetensors", entries, card)
         return cotnet_command("validate", tmp_path / "w.safetensors", "--output", tmp_path / "scores")
 
-    assert validate("ImageFolder", root=str(pictures)) == (0, "", "")
-    assert "6 pictures" in (tmp_path / "scores").read_text()
-    assert "name the pictures" in validate("ImageFolder", root=str(tmp_path / "gone"))[2]
-    assert "name the pictures" in validate("CIFAR", root=str(tmp_path / "gone"), download=True)[2]
+    assert validate("ImageFolder", root=str(images)) == (0, "", "")
+    assert "6 images" in (tmp_path / "scores").read_text()
+    assert "name the images" in validate("ImageFolder", root=str(tmp_path / "gone"))[2]
+    assert "name the images" in validate("CIFAR", root=str(tmp_path / "gone"), download=True)[2]
     assert not (tmp_path / "gone").exists()
     assert "does not fit ImageFolder" in validate("ImageFolder", root=5)[2]
     assert "do not record" in validate("os.system", root="x")[2]
-    assert "6 pictures" in (tmp_path / "scores").read_text()
+    assert "6 images" in (tmp_path / "scores").read_text()
 
 
-def test_an_npz_pack(cotnet_command, weights, pictures, tmp_path):
-    files = sorted((pictures / "val").rglob("*.png"))
+def test_an_npz_pack(cotnet_command, weights, images, tmp_path):
+    files = sorted((images / "val").rglob("*.png"))
     encoded = [path.read_bytes() for path in files]
     pack = {
         "val_jpeg": np.frombuffer(b"".join(encoded), np.uint8),
@@ -109,7 +109,7 @@ def test_an_npz_pack(cotnet_command, weights, pictures, tmp_path):
     np.savez(tmp_path / "pack.npz", **pack)
     folder, packed = (
         json.loads(cotnet_command("validate", weights, data, "--format", "json")[1])
-        for data in (pictures, tmp_path / "pack.npz")
+        for data in (images, tmp_path / "pack.npz")
     )
     assert (folder["top1"], folder["per_class"]) == (packed["top1"], packed["per_class"])
     assert "cannot read" in cotnet_command("validate", weights, files[0])[2]

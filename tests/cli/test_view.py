@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from cotnet.cli.main import main
-from cotnet.models.weights_file import WeightsCard, read_weights, write_weights
+from cotnet.files.weights import WeightsCard, read_weights, write_weights
 
 
 def weights_file(folder, model="cotnet_nano", **kwargs):
@@ -37,9 +37,9 @@ def sheets(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_sheets_of_a_picture(files, tmp_path, capsys):
-    _, weights, picture = files
-    assert main(["view", weights, picture, "--output", str(tmp_path / "v")]) == 0
+def test_sheets_of_a_image(files, tmp_path, capsys):
+    _, weights, image = files
+    assert main(["view", weights, image, "--output", str(tmp_path / "v")]) == 0
     made = sheets(tmp_path / "v")
     assert [name for name in made if "grad" not in name] == [
         "one/contexts.png",
@@ -62,34 +62,34 @@ def test_sheets_of_a_picture(files, tmp_path, capsys):
     ],
 )
 def test_chosen_layers(files, tmp_path, words, fields):
-    _, weights, picture = files
-    assert main(["view", weights, picture, "--output", str(tmp_path), *words]) == 0
+    _, weights, image = files
+    assert main(["view", weights, image, "--output", str(tmp_path), *words]) == 0
     assert [name for name in sheets(tmp_path) if "field" in name] == [f"one/field-layer{f}.png" for f in fields]
 
 
 def test_a_network_without_cot_says_so(files, tmp_path, capsys):
     pytest.importorskip("captum")
-    folder, _, picture = files
-    assert main(["view", weights_file(folder, "resnet10t"), picture, "--output", str(tmp_path)]) == 0
+    folder, _, image = files
+    assert main(["view", weights_file(folder, "resnet10t"), image, "--output", str(tmp_path)]) == 0
     assert sheets(tmp_path) == ["one/grad-cam.png"]
     assert "resnet10t as trained has no CoT layer and so no weight field" in capsys.readouterr().out
-    assert main(["view", str(folder / "resnet10t.safetensors"), picture, "--stages", "res4"]) == 2
+    assert main(["view", str(folder / "resnet10t.safetensors"), image, "--stages", "res4"]) == 2
 
 
 def test_without_captum_the_rest_is_drawn(files, tmp_path, capsys, monkeypatch):
-    _, weights, picture = files
+    _, weights, image = files
     monkeypatch.setitem(sys.modules, "captum", None)
-    assert main(["view", weights, picture, "--output", str(tmp_path), "--stages", "res4"]) == 0
+    assert main(["view", weights, image, "--output", str(tmp_path), "--stages", "res4"]) == 0
     assert sheets(tmp_path) == ["one/contexts.png", "one/field-layer3.2.png"]
     assert "pip install 'cotnet[view]'" in capsys.readouterr().out
 
 
-def test_an_unreadable_picture_among_others(files, tmp_path, capsys):
-    _, weights, picture = files
-    (tmp_path / "one.png").write_bytes(b"no picture")
-    words = ["view", weights, str(tmp_path / "one.png"), picture, "--stages", "res4", "--output", str(tmp_path / "v")]
+def test_an_unreadable_image_among_others(files, tmp_path, capsys):
+    _, weights, image = files
+    (tmp_path / "one.png").write_bytes(b"no image")
+    words = ["view", weights, str(tmp_path / "one.png"), image, "--stages", "res4", "--output", str(tmp_path / "v")]
     assert main(words) == 2
-    assert f"cannot read the picture {tmp_path / 'one.png'}: it is not a picture" in capsys.readouterr().err
+    assert f"cannot read the image {tmp_path / 'one.png'}: it is not an image" in capsys.readouterr().err
     assert {name.partition("/")[0] for name in sheets(tmp_path / "v")} == {"one-2"}
 
 
@@ -109,8 +109,8 @@ def test_an_unreadable_picture_among_others(files, tmp_path, capsys):
     ],
 )
 def test_wrong_choices_make_nothing(files, tmp_path, capsys, words, message):
-    _, weights, picture = files
-    assert main(["view", weights, picture, "--output", str(tmp_path / "v"), *words]) == 2
+    _, weights, image = files
+    assert main(["view", weights, image, "--output", str(tmp_path / "v"), *words]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -118,17 +118,17 @@ def test_wrong_choices_make_nothing(files, tmp_path, capsys, words, message):
 
 
 def test_a_detector_is_refused(files, tmp_path, capsys):
-    _, weights, picture = files
+    _, weights, image = files
     entries, card = read_weights(Path(weights))
     write_weights(tmp_path / "d.safetensors", entries, replace(card, task="detection"))
-    assert main(["view", str(tmp_path / "d.safetensors"), picture]) == 2
-    assert "is for detection; cotnet view shows networks that name pictures" in capsys.readouterr().err
+    assert main(["view", str(tmp_path / "d.safetensors"), image]) == 2
+    assert "is for detection; cotnet view shows networks that name images" in capsys.readouterr().err
 
 
 def test_missing_files(files, tmp_path, capsys):
-    folder, weights, picture = files
-    for words in ([weights, "nowhere.png"], [str(folder / "none.safetensors"), picture]):
+    folder, weights, image = files
+    for words in ([weights, "nowhere.png"], [str(folder / "none.safetensors"), image]):
         assert main(["view", *words, "--output", str(tmp_path / "v")]) == 2
-    assert main(["view", weights, picture, "--output", picture]) == 2
+    assert main(["view", weights, image, "--output", image]) == 2
     assert "is a file; name a folder" in capsys.readouterr().err
     assert not (tmp_path / "v").exists()

@@ -1,4 +1,4 @@
-"""CIFAR from an archive laid out as torchvision unpacks it, with a few made-up pictures."""
+"""CIFAR from an archive laid out as torchvision unpacks it, with a few made-up images."""
 
 import pickle
 
@@ -26,16 +26,16 @@ def archive(root, kind, monkeypatch, *, label, names):
 
 
 @pytest.mark.parametrize(
-    ("kind", "classes", "label", "pictures"), [(CIFAR10, 10, "labels", 10), (CIFAR100, 100, "fine_labels", 2)]
+    ("kind", "classes", "label", "images"), [(CIFAR10, 10, "labels", 10), (CIFAR100, 100, "fine_labels", 2)]
 )
-def test_serves_the_archive(kind, classes, label, pictures, tmp_path, monkeypatch):
+def test_serves_the_archive(kind, classes, label, images, tmp_path, monkeypatch):
     names = [f"class {index}" for index in range(classes)]
     archive(tmp_path, kind, monkeypatch, label=label, names=names)
-    data = CIFAR(str(tmp_path), classes=classes, batch_size=2, workers=0)
+    data = CIFAR(str(tmp_path), classes=classes, batch_size=2, num_workers=0)
     data.setup()
-    data.check_pictures()
+    data.check_images()
     assert data.class_names == names
-    assert (len(data.train_set), len(data.val_set)) == (pictures, 2)
+    assert (len(data.train_set), len(data.val_set)) == (images, 2)
     batch, labels = next(iter(data.val_dataloader()))
     assert batch.shape == (2, 3, 32, 32)
     assert sorted(labels.tolist()) == [0, classes - 1]

@@ -20,10 +20,10 @@ def root(tmp_path: Path) -> Path:
 
 
 def folder(root: Path) -> ImageFolder:
-    return ImageFolder(str(root), size=16, batch_size=2, workers=0)
+    return ImageFolder(str(root), size=16, batch_size=2, num_workers=0)
 
 
-def test_serves_every_picture(root):
+def test_serves_every_image(root):
     data = folder(root)
     data.setup()
     assert data.class_names == ["ash", "birch"]
@@ -61,7 +61,7 @@ def test_an_empty_split_is_named(root):
 def test_an_empty_class_is_named(root):
     for split in ("train", "val"):
         (root / split / "cedar").mkdir()
-    with pytest.raises(ValueError, match="cedar' holds no picture"):
+    with pytest.raises(ValueError, match="cedar' holds no image"):
         folder(root).setup()
 
 
@@ -72,23 +72,23 @@ def test_class_folders_that_differ_are_named(root, has, lacks):
         folder(root).setup()
 
 
-def test_an_unreadable_picture_is_named(root):
-    (root / "train" / "ash" / "1.png").write_bytes(b"no picture")
+def test_an_unreadable_image_is_named(root):
+    (root / "train" / "ash" / "1.png").write_bytes(b"no image")
     data = folder(root)
     data.setup()
-    with pytest.raises(ValueError, match=r"cannot read the picture .*1.png"):
+    with pytest.raises(ValueError, match=r"cannot read the image .*1.png"):
         data.train_set[1]
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "bmp", "webp"])
-def test_a_truncated_picture_is_found_before_use(root, ending):
+def test_a_truncated_image_is_found_before_use(root, ending):
     whole = root / "val" / "birch" / f"whole.{ending}"
     Image.effect_noise((200, 100), 80).convert("RGB").save(whole)
     data = folder(root)
     data.setup()
-    data.check_pictures()
+    data.check_images()
     (root / "val" / "birch" / f"half.{ending}").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     data = folder(root)
     data.setup()
-    with pytest.raises(ValueError, match=f"cannot read the picture .*half.{ending}"):
-        data.check_pictures()
+    with pytest.raises(ValueError, match=f"cannot read the image .*half.{ending}"):
+        data.check_images()

@@ -10,47 +10,47 @@ from cotnet.data import HuggingFace  # noqa: E402
 
 
 def rows(count: int) -> dict[str, list]:
-    pictures = []
+    images = []
     for index in range(count):
         out = io.BytesIO()
         Image.fromarray(np.full((8, 8, 3), 20 * index, np.uint8)).save(out, "PNG")
-        pictures.append({"bytes": out.getvalue(), "path": None})
-    return {"picture": pictures, "kind": [index % 2 for index in range(count)]}
+        images.append({"bytes": out.getvalue(), "path": None})
+    return {"image": images, "kind": [index % 2 for index in range(count)]}
 
 
 @pytest.fixture
 def saved(tmp_path):
-    features = datasets.Features(picture=datasets.Image(), kind=datasets.ClassLabel(names=["ash", "birch"]))
+    features = datasets.Features(image=datasets.Image(), kind=datasets.ClassLabel(names=["ash", "birch"]))
     splits = {name: datasets.Dataset.from_dict(rows(count), features) for name, count in (("train", 6), ("test", 3))}
     datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
     return tmp_path / "saved"
 
 
 def served(path, **options) -> tuple[HuggingFace, list[int]]:
-    data = HuggingFace(str(path), size=8, batch_size=2, workers=0, **options)
+    data = HuggingFace(str(path), size=8, batch_size=2, num_workers=0, **options)
     data.setup()
-    data.check_pictures()
+    data.check_images()
     return data, sorted(int(label) for _, labels in data.val_dataloader() for label in labels)
 
 
 def test_a_saved_set(saved):
     data, labels = served(saved)
     assert (data.class_names, len(data.train_set), labels) == (["ash", "birch"], 6, [0, 0, 1])
-    read, _ = data.val_pictures()
+    read, _ = data.val_images()
     assert read.encoded(1)[1] == "png"
     assert read(2).getpixel((0, 0)) == (40, 40, 40)
 
 
-def test_a_missing_picture_is_named_or_passed_over(saved, tmp_path):
+def test_a_missing_image_is_named_or_passed_over(saved, tmp_path):
     splits = datasets.load_from_disk(saved)
     for name, split in splits.items():
-        pictures = [None, *rows(len(split))["picture"][1:]]
-        splits[name] = datasets.Dataset.from_dict({**rows(len(split)), "picture": pictures}, split.features)
+        images = [None, *rows(len(split))["image"][1:]]
+        splits[name] = datasets.Dataset.from_dict({**rows(len(split)), "image": images}, split.features)
     splits.save_to_disk(tmp_path / "lacking")
-    with pytest.raises(ValueError, match=r"^cannot read the picture 0 of .*lacking train: its row holds none; repair"):
+    with pytest.raises(ValueError, match=r"^cannot read the image 0 of .*lacking train: its row holds none; repair"):
         served(tmp_path / "lacking")
     data, labels = served(tmp_path / "lacking", skip_unreadable=1)
-    assert data.passed_over() == [f"0 of {tmp_path / 'lacking'} {split}" for split in ("train", "test")]
+    assert data.skipped() == [f"0 of {tmp_path / 'lacking'} {split}" for split in ("train", "test")]
     assert labels == [0, 1]
 
 
@@ -61,8 +61,8 @@ def test_a_file_that_is_gone_is_named(tmp_path):
             Image.new("RGB", (8, 8)).save(tmp_path / split / name / "0.png")
     data, _ = served(tmp_path)
     (tmp_path / "test" / "ash" / "0.png").unlink()
-    with pytest.raises(ValueError, match=r"^cannot read the picture 0 of .* test: No such file or directory; repair"):
-        data.check_pictures()
+    with pytest.raises(ValueError, match=r"^cannot read the image 0 of .* test: No such file or directory; repair"):
+        data.check_images()
 
 
 def test_parquet_files(saved, tmp_path):
@@ -72,7 +72,7 @@ def test_parquet_files(saved, tmp_path):
     assert served(tmp_path / "files")[1] == [0, 0, 1]
 
 
-def test_a_folder_of_pictures(tmp_path):
+def test_a_folder_of_images(tmp_path):
     for split in ("train", "test"):
         for label, name in enumerate(("ash", "birch")):
             (tmp_path / split / name).mkdir(parents=True)
@@ -86,7 +86,7 @@ def test_a_folder_of_pictures(tmp_path):
     ("options", "message"),
     [
         ({"val_split": "dev"}, "has no split 'dev'; it has train, test"),
-        ({"image": "kind"}, "data.image 'kind' is no column of type Image .* it has picture"),
+        ({"image": "kind"}, "data.image 'kind' is no column of type Image .* it has image"),
         ({"label": "nowhere"}, "data.label 'nowhere' is no column of type ClassLabel"),
     ],
 )

@@ -28,10 +28,10 @@ def arrays(count: int = 4) -> dict[str, np.ndarray]:
 def pack(tmp_path, **changes) -> NpzPack:
     kept = {name: value for name, value in {**arrays(), **changes}.items() if value is not None}
     np.savez(tmp_path / "pack.npz", **kept)
-    return NpzPack(str(tmp_path / "pack.npz"), size=16, batch_size=2, workers=0)
+    return NpzPack(str(tmp_path / "pack.npz"), size=16, batch_size=2, num_workers=0)
 
 
-def test_serves_every_picture(tmp_path):
+def test_serves_every_image(tmp_path):
     data = pack(tmp_path)
     data.setup()
     assert data.class_names == ["ash", "birch"]
@@ -40,7 +40,7 @@ def test_serves_every_picture(tmp_path):
 
 def test_loads_in_worker_processes(tmp_path):
     data = pack(tmp_path)
-    data.workers = 1
+    data.num_workers = 1
     data.setup()
     assert sum(len(labels) for _, labels in data.train_dataloader()) == 4
 
@@ -93,17 +93,17 @@ def test_a_missing_file_is_named(tmp_path):
         NpzPack(str(tmp_path / "nowhere.npz")).setup()
 
 
-def test_an_unreadable_picture_is_named(tmp_path):
+def test_an_unreadable_image_is_named(tmp_path):
     jpeg = arrays()["train_jpeg"].copy()
     jpeg[:20] = 0
     data = pack(tmp_path, train_jpeg=jpeg)
     data.setup()
-    with pytest.raises(ValueError, match=r"cannot read the picture 0 of .*pack.npz train: it is not a picture"):
+    with pytest.raises(ValueError, match=r"cannot read the image 0 of .*pack.npz train: it is not an image"):
         data.train_set[0]
 
 
 def test_reads_cifar(shared_data):
-    data = NpzPack(str(shared_data("cifar10_jpeg_q75.npz")), workers=0)
+    data = NpzPack(str(shared_data("cifar10_jpeg_q75.npz")), num_workers=0)
     data.setup()
     assert (len(data.train_set), len(data.val_set), data.num_classes) == (50_000, 10_000, 10)
     assert data.train_set[0][0].shape == (3, 32, 32)

@@ -15,9 +15,9 @@ from PIL import Image
 
 from cotnet.cli import main
 from cotnet.data import ImageFolder, WebShards
-from cotnet.data.shard_index import INDEX, Shard, ShardIndex, portion
-from cotnet.data.shard_stream import read_shard
-from cotnet.data.shard_writer import write_shards
+from cotnet.data.shards.index import INDEX, Shard, ShardIndex, portion
+from cotnet.data.shards.stream import read_shard
+from cotnet.data.shards.writer import write_shards
 from cotnet.data.unreadable import UnreadableError
 
 TRAIN, VAL = 22, 7
@@ -25,7 +25,7 @@ TRAIN, VAL = 22, 7
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A folder of pictures whose one colour says which of the split it is."""
+    """A folder of images whose one colour says which of the split it is."""
     root = tmp_path_factory.mktemp("source")
     for split, count in (("train", TRAIN), ("val", VAL)):
         for index in range(count):
@@ -43,49 +43,49 @@ def folder(source, tmp_path_factory):
 
 
 def data(folder, **options) -> WebShards:
-    plain = {"size": 8, "batch_size": 3, "workers": 0, "augment": "none", "crop_pct": 1.0, "shuffle": 4}
+    plain = {"size": 8, "batch_size": 3, "num_workers": 0, "augment": "none", "crop_pct": 1.0, "shuffle": 4}
     found = WebShards(str(folder), **{**plain, "mean": (0, 0, 0), "std": (1 / 25.5,) * 3, **options})
     found.setup()
     return found
 
 
 def numbers(loader) -> list[list[int]]:
-    """Which pictures each batch holds, by their colour."""
-    return [[round(float(picture.mean())) for picture in pictures] for pictures, _ in loader]
+    """Which images each batch holds, by their colour."""
+    return [[round(float(image.mean())) for image in images] for images, _ in loader]
 
 
 def test_the_index_counts(folder):
     index = ShardIndex.from_json((folder / INDEX).read_text(), name="it")
     assert index.classes == ["ash", "birch"]
-    assert [shard.pictures for shard in index.splits["train"]] == [4, 4, 4, 4, 4, 2]
+    assert [shard.images for shard in index.splits["train"]] == [4, 4, 4, 4, 4, 2]
     assert index.per_class == {"train": [11, 11], "val": [4, 3]}
     assert all((folder / shard.name).stat().st_size == shard.bytes for shard in index.splits["val"])
 
 
-def test_pictures_are_copied_as_they_are(source, folder):
+def test_images_are_copied_as_they_are(source, folder):
     stored = {sample["png"] for shard in sorted(folder.glob("train-*")) for sample in read_shard(str(shard))}
     assert stored == {path.read_bytes() for path in (source / "train").rglob("*.png")}
 
 
 @pytest.mark.parametrize(("readers", "shards"), [(1, 6), (3, 6), (6, 6), (7, 6), (20, 2)])
-def test_portions_hold_every_picture_once(readers, shards):
+def test_portions_hold_every_image_once(readers, shards):
     counts, seen = [4 + number % 3 for number in range(shards)], []
     for reader in range(readers):
         own = portion(counts, range(shards), readers=readers, reader=reader)
-        pictures = [(shard, index) for shard in own.shards for index in range(counts[shard])][own.first :: own.step]
-        assert len(pictures) == own.pictures
-        seen += pictures
+        images = [(shard, index) for shard in own.shards for index in range(counts[shard])][own.first :: own.step]
+        assert len(images) == own.images
+        seen += images
     assert sorted(seen) == [(shard, index) for shard in range(shards) for index in range(counts[shard])]
 
 
-@pytest.mark.parametrize(("world", "workers"), [(1, 0), (2, 0), (1, 2), (3, 1)])
-def test_validation_serves_every_picture_once(folder, world, workers):
+@pytest.mark.parametrize(("world", "num_workers"), [(1, 0), (2, 0), (1, 2), (3, 1)])
+def test_validation_serves_every_image_once(folder, world, num_workers):
     module, seen = data(folder), []
     for rank in range(world):
         stream = module.val_set.stream(world=world, rank=rank)
         loader = module._stream_loader(stream, lambda: 0)
-        if workers:
-            module.workers = workers
+        if num_workers:
+            module.num_workers = num_workers
             loader = module._stream_loader(stream, lambda: 0)
         batches = numbers(loader)
         assert len(batches) == len(loader)
@@ -102,7 +102,7 @@ def training(module, *, world=1, rank=0, epoch=0):
     return module._stream_loader(stream, lambda: epoch)
 
 
-def test_every_process_trains_on_as_many_batches_and_on_pictures_of_its_own(folder):
+def test_every_process_trains_on_as_many_batches_and_on_images_of_its_own(folder):
     shares = [flat(numbers(training(data(folder), world=2, rank=rank))) for rank in range(2)]
     assert [len(share) for share in shares] == [9, 9]
     assert not set(shares[0]) & set(shares[1])
@@ -114,10 +114,10 @@ def test_epochs_are_mixed_anew_and_the_same_again(folder):
     assert flat(first) != sorted(flat(first))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("served", [1, 3, 4])
-def test_goes_on_at_any_batch(folder, workers, served):
-    module = data(folder, workers=workers)
+def test_goes_on_at_any_batch(folder, num_workers, served):
+    module = data(folder, num_workers=num_workers)
     whole = numbers(training(module))
     stopped, resumed = training(module), training(module)
     batches = iter(stopped)
@@ -128,24 +128,24 @@ def test_goes_on_at_any_batch(folder, workers, served):
     assert numbers(resumed) == whole, "the epoch after a resumed one is whole"
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_pictures_of_a_batch_are_known_by_key_and_shard(folder, workers):
-    module = data(folder, workers=workers)
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_images_of_a_batch_are_known_by_key_and_shard(folder, num_workers):
+    module = data(folder, num_workers=num_workers)
     colours = {}
     for shard in sorted(folder.glob("train-*")):
         for sample in read_shard(str(shard)):
-            with Image.open(io.BytesIO(sample["png"])) as picture:
-                colours[f"{sample['__key__']} of {shard}"] = picture.getpixel((0, 0))[0] // 10
+            with Image.open(io.BytesIO(sample["png"])) as image:
+                colours[f"{sample['__key__']} of {shard}"] = image.getpixel((0, 0))[0] // 10
     for epoch in range(2):
-        for batch, (pictures, _) in enumerate(module.train_dataloader()):
+        for batch, (images, _) in enumerate(module.train_dataloader()):
             named = [colours[name] for name in module.batch_names(epoch, batch)]
-            assert named == [round(float(picture.mean())) for picture in pictures]
+            assert named == [round(float(image.mean())) for image in images]
     assert module.batch_names(1, 100) == []
 
 
 @pytest.fixture
 def broken(folder, tmp_path):
-    """The shards, with a training and a validation picture that cannot be read, and what these are called."""
+    """The shards, with a training and a validation image that cannot be read, and what these are called."""
     names = []
     for path in folder.iterdir():
         shutil.copy(path, tmp_path)
@@ -159,30 +159,30 @@ def broken(folder, tmp_path):
     return tmp_path, names
 
 
-def test_an_unreadable_picture_is_named_by_key_and_shard(broken):
+def test_an_unreadable_image_is_named_by_key_and_shard(broken):
     place, (name, _) = broken
-    with pytest.raises(ValueError, match=f"^cannot read the picture {name}: it is not a picture; repair"):
+    with pytest.raises(ValueError, match=f"^cannot read the image {name}: it is not an image; repair"):
         numbers(data(place).train_dataloader())
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_unreadable_pictures_within_the_budget_are_passed_over_and_named(broken, workers):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_unreadable_images_within_the_budget_are_passed_over_and_named(broken, num_workers):
     place, names = broken
-    module = data(place, workers=workers, skip_unreadable=1)
-    module.check_pictures()
+    module = data(place, num_workers=num_workers, skip_unreadable=1)
+    module.check_images()
     for epoch in range(3):
         assert len(numbers(training(module, epoch=epoch))) == TRAIN // 3
     assert len(flat(numbers(module.val_dataloader()))) == VAL - 1
-    assert module.passed_over() == names
-    again = data(place, workers=workers, skip_unreadable=1)
+    assert module.skipped() == names
+    again = data(place, num_workers=num_workers, skip_unreadable=1)
     again.load_state_dict(module.state_dict())
-    assert again.passed_over() == names
+    assert again.skipped() == names
     with pytest.raises(ValueError, match=r"cannot read .*; data\.skip_unreadable 1 allows no more"):
-        module.train_set.unreadable.pass_over(0, UnreadableError("cannot read it"))
+        module.train_set.unreadable.skip(0, UnreadableError("cannot read it"))
 
 
 @pytest.mark.parametrize("served", [1, 4, 6])
-def test_goes_on_at_any_batch_after_an_unreadable_picture(broken, served):
+def test_goes_on_at_any_batch_after_an_unreadable_image(broken, served):
     place, _ = broken
     module = data(place, skip_unreadable=1)
     whole = numbers(training(module))
@@ -196,19 +196,19 @@ def test_goes_on_at_any_batch_after_an_unreadable_picture(broken, served):
     assert numbers(rest) == whole[served:]
 
 
-def test_a_reader_without_a_readable_picture_does_not_read_for_ever(broken):
+def test_a_reader_without_a_readable_image_does_not_read_for_ever(broken):
     place, _ = broken
     index = json.loads((place / INDEX).read_text())
     for shard in index["splits"]["train"][:-1]:
         with tarfile.open(place / shard["name"], "w") as archive:
-            for number in range(shard["pictures"]):
+            for number in range(shard["images"]):
                 for name, content in ((f"{number}.png", b"no image"), (f"{number}.cls", b"0")):
                     entry = tarfile.TarInfo(name)
                     entry.size = len(content)
                     archive.addfile(entry, io.BytesIO(content))
     module = data(place, skip_unreadable=21, batch_size=1)
     streams = [training(module, world=6, rank=rank) for rank in range(2)]  # one of them may have the shard left over
-    with pytest.raises(ValueError, match=r"no picture can be read in the shards of one reader, such as .*\.tar"):
+    with pytest.raises(ValueError, match=r"no image can be read in the shards of one reader, such as .*\.tar"):
         list(map(numbers, streams))
 
 
@@ -261,12 +261,12 @@ def test_what_is_wrong_is_named(folder, tmp_path):
         data(folder, url="pipe:cat x")
 
 
-def test_too_few_pictures_for_every_process_are_refused_once_their_number_is_known(folder):
+def test_too_few_images_for_every_process_are_refused_once_their_number_is_known(folder):
     module = data(folder, batch_size=8)
     module.trainer = SimpleNamespace(world_size=3, global_rank=0)
     with pytest.raises(ValueError, match=r"batch_size 8 in each of 3 processes .* 22 training .*batch_size 7 or less"):
         module.setup("fit")
-    module = data(folder, workers=12)
+    module = data(folder, num_workers=12)
     module.trainer = SimpleNamespace(world_size=2, global_rank=0)
     with pytest.raises(ValueError, match=r"workers 12 in each of 2 processes .* 22 training .*workers 11 or less"):
         module.setup("fit")
@@ -281,19 +281,19 @@ def test_a_truncated_and_a_short_shard_are_named(folder, tmp_path):
         numbers(data(tmp_path).val_dataloader())
     module = data(folder)
     module.index.splits["train"][-1] = Shard("train-000005.tar", 1, 0)
-    with pytest.raises(ValueError, match=r"train-000005\.tar holds 2 pictures, its index says 1"):
+    with pytest.raises(ValueError, match=r"train-000005\.tar holds 2 images, its index says 1"):
         numbers(training(module))
     with tarfile.open(shard, "w") as archive:
         entry = tarfile.TarInfo("0.cls")
         entry.size = 1
         archive.addfile(entry, io.BytesIO(b"9"))
-    with pytest.raises(ValueError, match=r"0 of .*val-000000\.tar must hold a picture and a class from 0 to 1"):
+    with pytest.raises(ValueError, match=r"0 of .*val-000000\.tar must hold an image and a class from 0 to 1"):
         numbers(data(tmp_path).val_dataloader())
 
 
 def test_the_command_writes_a_whole_folder_or_none(source, tmp_path, capsys):
     assert main(["shards", str(source), str(tmp_path / "made"), "--per-shard", "5"]) == 0
-    assert "train: 22 pictures in 5 shards" in capsys.readouterr().out
+    assert "train: 22 images in 5 shards" in capsys.readouterr().out
     assert main(["shards", str(source), str(tmp_path / "made")]) == 2
     assert "exists; name a new folder" in capsys.readouterr().err
     (tmp_path / "half" / "train" / "ash").mkdir(parents=True)

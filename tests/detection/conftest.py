@@ -8,23 +8,23 @@ from PIL import Image, ImageDraw
 
 pytest.importorskip("faster_coco_eval")
 
-from cotnet.detection.coco import read_coco
-from cotnet.detection.files import open_files
+from cotnet.detection.coco.archive import open_files
+from cotnet.detection.coco.dataset import read_coco
 
 
 @dataclass
 class CocoFiles:
-    """`pictures/*` and `annotations.json` in one folder."""
+    """`images/*` and `annotations.json` in one folder."""
 
     annotations: Path
-    pictures: Path
+    images: Path
 
     @property
     def files(self):
         return open_files(self.annotations.parent)
 
     def read(self, **options):
-        return read_coco(self.files, "annotations.json", "pictures", **options)
+        return read_coco(self.files, "annotations.json", "images", **options)
 
     def edit(self, change) -> "CocoFiles":
         content = json.loads(self.annotations.read_text())
@@ -35,15 +35,15 @@ class CocoFiles:
 
 @pytest.fixture
 def coco_files(tmp_path) -> CocoFiles:
-    """Eight pictures of boxes in two colours, polygons and run lengths, one crowd; ids that start anywhere."""
-    folder = tmp_path / "pictures"
+    """Eight images of boxes in two colours, polygons and run lengths, one crowd; ids that start anywhere."""
+    folder = tmp_path / "images"
     folder.mkdir()
     rng = np.random.default_rng(0)
     images, annotations = [], []
     for number in range(8):
         width, height = (96, 64) if number % 2 else (64, 80)
-        picture = Image.new("RGB", (width, height), (20, 20, 20))
-        draw = ImageDraw.Draw(picture)
+        image = Image.new("RGB", (width, height), (20, 20, 20))
+        draw = ImageDraw.Draw(image)
         images.append({"id": 10 + number, "file_name": f"{number}.png", "width": width, "height": height})
         for part in range(3):
             x, y = int(rng.integers(1, 6)) + 20 * part, int(rng.integers(2, 30))
@@ -62,7 +62,7 @@ def coco_files(tmp_path) -> CocoFiles:
                     "segmentation": polygon if part else _runs(x, y, w, h, width, height),
                 }
             )
-        picture.save(folder / f"{number}.png")
+        image.save(folder / f"{number}.png")
     path = tmp_path / "annotations.json"
     categories = [{"id": 7, "name": "red"}, {"id": 3, "name": "blue"}]
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))

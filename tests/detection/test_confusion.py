@@ -1,4 +1,4 @@
-from cotnet.detection.coco import CocoAnnotations
+from cotnet.detection.coco.dataset import CocoAnnotations
 from cotnet.detection.confusion import confusion, most_confused
 
 BOXES = {"cat": [0, 0, 10, 10], "dog": [20, 0, 10, 10], "herd": [50, 50, 40, 40]}

@@ -2,15 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from cotnet.detection.backbone import PyramidBackbone, create_body
 from cotnet.detection.cascade import CascadeRoIHeads
 from cotnet.detection.detector import DETECTORS, create_detector
+from cotnet.detection.pyramid import PyramidBackbone, create_body
 
 SMALL = {"num_classes": 3, "channels": 32, "min_size": 96, "max_size": 128, "box_detections_per_img": 7}
 
 
 def batch():
-    pictures = [torch.rand(3, 64, 80), torch.rand(3, 90, 60)]
+    images = [torch.rand(3, 64, 80), torch.rand(3, 90, 60)]
     targets = [
         {
             "boxes": torch.tensor([[10.0, 10.0, 60.0, 50.0], [5.0, 5.0, 20.0, 20.0]]),
@@ -23,15 +23,15 @@ def batch():
             "masks": torch.zeros(0, 90, 60).byte(),
         },
     ]
-    return pictures, targets
+    return images, targets
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_trains_detects_and_round_trips(detector, tmp_path):
     torch.manual_seed(0)
     model = create_detector(detector, "cotnet18", **SMALL).train()
-    pictures, targets = batch()
-    losses = model(pictures, targets)
+    images, targets = batch()
+    losses = model(images, targets)
     assert isinstance(model.roi_heads, CascadeRoIHeads) == detector.startswith("cascade")
     sum(losses.values()).backward()
     for name, parameter in model.named_parameters():
@@ -40,15 +40,15 @@ def test_trains_detects_and_round_trips(detector, tmp_path):
         assert (parameter.grad is None) == frozen, name
     model.eval()
     with torch.no_grad():
-        found = model(pictures)
+        found = model(images)
         torch.save(model.state_dict(), tmp_path / "weights.pt")
         again = create_detector(detector, "cotnet18", **SMALL).eval()
         again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-        torch.testing.assert_close(again(pictures), found)
-    for result, picture in zip(found, pictures, strict=True):
+        torch.testing.assert_close(again(images), found)
+    for result, image in zip(found, images, strict=True):
         assert ("masks" in result) == ("mask" in detector)
         assert len(result["boxes"]) <= 7
-        height, width = picture.shape[1:]
+        height, width = image.shape[1:]
         assert (result["boxes"] >= 0).all()
         assert (result["boxes"] <= torch.tensor([width, height, width, height]) + 1e-3).all()
 

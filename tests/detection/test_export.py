@@ -26,7 +26,7 @@ def test_onnxruntime_finds_the_same(kind, tmp_path):
     network = detector(kind)
     path = tmp_path / "detector.onnx"
     agreement = export_detector(network, path, example=torch.rand(3, 48, 64))
-    assert (agreement.pictures, agreement.detections) == (3, 30)
+    assert (agreement.images, agreement.detections) == (3, 30)
     assert agreement.boxes < 0.05
     assert agreement.scores < 1e-4
     assert [one.name for one in tmp_path.iterdir()] == ["detector.onnx"]
@@ -59,10 +59,10 @@ def test_backbone_and_pyramid(tmp_path):
     assert export_backbone(network, tmp_path / "maps.onnx", size=64) < 1e-4
     session = onnxruntime.InferenceSession(tmp_path / "maps.onnx", providers=["CPUExecutionProvider"])
     assert [one.name for one in session.get_outputs()] == list(MAPS)
-    pictures = torch.rand(3, 3, 64, 160)
+    images = torch.rand(3, 3, 64, 160)
     with torch.no_grad():
-        expected = network.backbone(pictures)
-    actual = session.run(None, {"pictures": pictures.numpy()})
+        expected = network.backbone(images)
+    actual = session.run(None, {"images": images.numpy()})
     for wanted, value in zip(expected.values(), actual, strict=True):
         np.testing.assert_allclose(value, wanted.numpy(), atol=1e-4, rtol=1e-4)
 

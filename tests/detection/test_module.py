@@ -8,7 +8,7 @@ SMALL = {"kwargs": {"channels": 32}, "norm": "group"}
 
 
 def test_the_learning_rate_follows_the_real_batch():
-    """2 pictures on each of 4 devices, 3 batches accumulated: 24 pictures a step, of the 16 that `base_lr` is for."""
+    """2 images on each of 4 devices, 3 batches accumulated: 24 images a step, of the 16 that `base_lr` is for."""
     trainer = SimpleNamespace(
         datamodule=SimpleNamespace(batch_size=2), world_size=4, accumulate_grad_batches=3, max_epochs=3
     )

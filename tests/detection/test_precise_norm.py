@@ -16,8 +16,8 @@ class Network(nn.Module):
         self.still.eval()
         return self
 
-    def forward(self, pictures, targets):
-        return self.still(self.moving(pictures))
+    def forward(self, images, targets):
+        return self.still(self.moving(images))
 
 
 class Module(nn.Module):
@@ -46,10 +46,10 @@ def test_statistics_are_the_mean_over_the_batches():
         datamodule=SimpleNamespace(train_dataloader=lambda: batches),
     )
     PreciseNorm(3).on_validation_start(trainer, module)
-    pictures = torch.stack([picture for picture, _ in batches[:3]])
+    images = torch.stack([image for image, _ in batches[:3]])
     norm = module.network.moving
-    torch.testing.assert_close(norm.running_mean, pictures.mean((1, 3, 4)).mean(0))
-    torch.testing.assert_close(norm.running_var, pictures.transpose(1, 2).flatten(2).var(-1).mean(0))
+    torch.testing.assert_close(norm.running_mean, images.mean((1, 3, 4)).mean(0))
+    torch.testing.assert_close(norm.running_var, images.transpose(1, 2).flatten(2).var(-1).mean(0))
     assert norm.momentum == 0.1
     assert not norm.training
     assert torch.equal(module.network.still.running_mean, torch.zeros(3))

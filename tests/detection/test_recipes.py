@@ -40,8 +40,8 @@ def test_a_published_cell(name, detector, ap):
     model, data, trainer = fields["model"], fields["data"], fields["trainer"]
     assert (model["name"], model["detector"]) == (name, detector)
     assert (model["base_lr"], model["momentum"], model["weight_decay"]) == (0.02, 0.9, 1e-4)
-    # 90,000 steps of 16 pictures with a tenth of the rate from 60,000 and 80,000 on, and a warm-up over 1,000
-    steps = data["epoch_pictures"] / 16
+    # 90,000 steps of 16 images with a tenth of the rate from 60,000 and 80,000 on, and a warm-up over 1,000
+    steps = data["epoch_images"] / 16
     assert [steps * epoch for epoch in (trainer["max_epochs"], *model["milestones"])] == [90_000, 60_000, 80_000]
     assert steps * model["warmup_epochs"] == pytest.approx(1000)
     assert (model["frozen"], model["norm"], trainer["sync_batchnorm"], model["precise_norm"]) == (2, "batch", True, 200)

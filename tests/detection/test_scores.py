@@ -78,7 +78,7 @@ def test_no_detections_score_zero(annotations):
     assert (scores.ap, scores.ap50, scores.per_class) == (0.0, 0.0, [0.0, 0.0])
 
 
-def test_ranks_join_their_results_each_picture_once(monkeypatch):
+def test_ranks_join_their_results_each_image_once(monkeypatch):
     ranks = [{1: [{"score": 0.1}], 2: []}, {3: [{"score": 0.3}], 1: [{"score": 0.1}]}]  # 1 fills up the last batch
 
     def gather_object(parts, own):

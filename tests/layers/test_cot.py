@@ -141,7 +141,7 @@ def test_replaces_a_convolution_in_another_network():
 def test_vmap_and_forward_mode_of_a_frozen_layer(layer):
     layer = layer(16).double().eval().requires_grad_(False)
     x, tangent = torch.randn(3, 2, 16, 5, 4, dtype=torch.float64), torch.randn(2, 16, 5, 4, dtype=torch.float64)
-    torch.testing.assert_close(torch.vmap(layer)(x), torch.stack([layer(picture) for picture in x]))
+    torch.testing.assert_close(torch.vmap(layer)(x), torch.stack([layer(image) for image in x]))
     step = 1e-6 * tangent
     expected = (layer(x[0] + step) - layer(x[0] - step)) / 2e-6
     with forward_ad.dual_level():

@@ -23,13 +23,13 @@ def calls(monkeypatch):
     return found
 
 
-def picture():
+def image():
     torch.manual_seed(0)
     return torch.randn(2, 16, 5, 4).contiguous(memory_format=torch.channels_last)
 
 
 def test_a_plain_norm_in_training_is_its_module(calls):
-    x, norm, same = picture(), nn.BatchNorm2d(16, momentum=0.2), nn.BatchNorm2d(16, momentum=0.2)
+    x, norm, same = image(), nn.BatchNorm2d(16, momentum=0.2), nn.BatchNorm2d(16, momentum=0.2)
     torch.testing.assert_close(norm_act(norm, x, "relu", residual=x), F.relu(same(x) + x))
     for name, value in same.state_dict().items():
         torch.testing.assert_close(norm.state_dict()[name], value)
@@ -57,6 +57,6 @@ def hooked(norm, add):
     ids=lambda norm: type(norm).__name__,
 )
 def test_any_other_module_is_called(calls, norm):
-    x = picture()
+    x = image()
     torch.testing.assert_close(norm_act(norm, x.clone(), "silu"), F.silu(norm(x)))
     assert not calls

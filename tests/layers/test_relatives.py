@@ -20,7 +20,7 @@ TIGHT = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def window(x, n, i, j, k, dilation):
-    """Tap number and the vector x[n, :, cell], zero outside the picture, for each cell around (i, j)."""
+    """Tap number and the vector x[n, :, cell], zero outside the image, for each cell around (i, j)."""
     for u in range(k):
         for v in range(k):
             row, column = i + dilation * (u - k // 2), j + dilation * (v - k // 2)

@@ -16,7 +16,7 @@ from cotnet.study.cells import Cell, train_words
 from cotnet.study.results import write_tables
 
 SMALL = ["--trainer.max_epochs", "1", "--model.warmup_epochs", "0", "--data.size", "8", "--data.batch_size", "14"]
-SMALL += ["--data.train_per_class", "2", "--data.val_per_class", "1", "--data.workers", "0"]
+SMALL += ["--data.train_per_class", "2", "--data.val_per_class", "1", "--data.num_workers", "0"]
 GRID = ["--bodies", "cotnet20_nano", "--mixers", "conv,cot", "--recipe", "embedded", "--seeds", "0", "--jobs", "2"]
 
 
@@ -47,8 +47,8 @@ def test_a_study_leaves_table_report_and_figure(finished):
     assert "2 of 2 cells" in report
     assert "0.20" in report
     assert report.count("--trainer.max_epochs") == 1
-    with Image.open(finished / "figure.png") as picture:
-        assert picture.width > 1000
+    with Image.open(finished / "figure.png") as image:
+        assert image.width > 1000
 
 
 def test_a_case_without_arguments_has_none_of_the_recipe(tmp_path):

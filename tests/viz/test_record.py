@@ -59,7 +59,7 @@ def test_recording_leaves_the_network_as_it_was(training):
 
 def test_an_input_that_does_not_fit_leaves_no_hooks():
     network = timm.create_model("cotnet_nano")
-    with pytest.raises(ValueError, match=r"refuses pictures of shape \(1, 4, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"refuses images of shape \(1, 4, 16, 16\)"):
         record(network, torch.randn(1, 4, 16, 16))
     assert not any(part._forward_hooks for part in network.modules())
 

@@ -13,7 +13,7 @@ from cotnet.cli.output import check_output
 from cotnet.cli.parser import Parser, at_least
 
 if TYPE_CHECKING:
-    from cotnet.inference.bench.candidates import Setting
+    from cotnet.bench.candidates import Setting
 
 DESCRIPTION = """Measure networks side by side: time, throughput and memory of inference on the CPU.
 
@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--baseline", metavar="MODEL", help="of the ratios; default resnet50, or the first model")
     parser.add_argument("--modes", metavar="LIST", help="with commas between; default all")
     parser.add_argument("--dtypes", metavar="LIST", default="float32,bfloat16", help="default both")
-    parser.add_argument("--batches", metavar="LIST", default="1,8", help="pictures a call; default 1,8")
+    parser.add_argument("--batches", metavar="LIST", default="1,8", help="images a call; default 1,8")
     parser.add_argument("--size", type=int, metavar="PIXELS", help="default the size each network is published for")
     parser.add_argument("--threads", type=int, metavar="N", default=os.cpu_count() or 1, help="default one a core")
     parser.add_argument("--layout", choices=["channels_last", "contiguous"], default="channels_last")
@@ -54,50 +54,50 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--json", metavar="FILE", help="append the measurements as JSON lines")
     parser.add_argument("--figure", metavar="FILE.png", help="time against published top-1, the authors' beside")
     parser.add_argument("--from", dest="source", metavar="FILE", help="show what an earlier --json holds")
-    chosen = parser.parse_args(arguments)
-    if chosen.source is not None:
+    args = parser.parse_args(arguments)
+    if args.source is not None:
         given = [word.split("=")[0] for word in arguments if word.startswith("--")]
-        if idle := [*chosen.models, *(option for option in given if option not in ("--from", "--figure"))]:
+        if idle := [*args.models, *(option for option in given if option not in ("--from", "--figure"))]:
             raise ValueError(f"--from shows earlier measurements; leave {', '.join(idle)} out")
     for name in ("threads", "blocks", "group", "size"):
-        if getattr(chosen, name) is not None:
-            at_least(2 if name == "blocks" else 1, name, getattr(chosen, name))
-    if not 0 < chosen.block_ms < math.inf:
-        raise ValueError(f"--block-ms must be above 0 and finite, got {chosen.block_ms}")
+        if getattr(args, name) is not None:
+            at_least(2 if name == "blocks" else 1, name, getattr(args, name))
+    if not 0 < args.block_ms < math.inf:
+        raise ValueError(f"--block-ms must be above 0 and finite, got {args.block_ms}")
     for option in ("json", "figure"):
-        check_output(getattr(chosen, option), option=option, inputs=[chosen.source or ""])
+        check_output(getattr(args, option), option=option, inputs=[args.source or ""])
 
-    for needed in [*(["matplotlib"] if chosen.figure else []), *(["rich"] if sys.stdout.isatty() else [])]:
+    for needed in [*(["matplotlib"] if args.figure else []), *(["rich"] if sys.stdout.isatty() else [])]:
         importlib.import_module(needed)  # before the measuring
 
-    rows = _measure(chosen) if chosen.source is None else list(_read(chosen.source))
+    rows = _measure(args) if args.source is None else list(_read(args.source))
     _print_table(rows)
-    if chosen.figure is not None:
-        _draw(rows, Path(chosen.figure))
+    if args.figure is not None:
+        _draw(rows, Path(args.figure))
     wrong = [row for row in rows if row["wrong_answers"]]
     if wrong:
         named = ", ".join(dict.fromkeys(f"{row['model']} {row['mode']} {row['dtype']}" for row in wrong))
         raise ValueError(f"no ratio for {named}: the answers differ from eager's")
 
 
-def _measure(chosen: Any) -> list[dict[str, Any]]:
+def _measure(args: Any) -> list[dict[str, Any]]:
     import tempfile
 
-    from cotnet.inference.bench.candidates import MODES, Candidate, Setting
-    from cotnet.inference.bench.peers import find_models, measurable_peers, own_size
-    from cotnet.inference.bench.report import machine
+    from cotnet.bench.candidates import MODES, Candidate, Setting
+    from cotnet.bench.peers import find_models, measurable_peers, own_size
+    from cotnet.bench.report import machine
 
-    modes = _listed("modes", chosen.modes or ",".join(MODES), MODES)
-    dtypes = _listed("dtypes", chosen.dtypes, ("float32", "bfloat16"))
-    batches = [at_least(1, "batches", _number(word)) for word in _words(chosen.batches)]
+    modes = _listed("modes", args.modes or ",".join(MODES), MODES)
+    dtypes = _listed("dtypes", args.dtypes, ("float32", "bfloat16"))
+    batches = [at_least(1, "batches", _number(word)) for word in _words(args.batches)]
     if not batches:
         raise ValueError("--batches names none")
-    models = find_models([*chosen.models, *(measurable_peers() if chosen.peers else [])] or ["cotnet50", "resnet50"])
-    [baseline] = find_models([chosen.baseline or ("resnet50" if "resnet50" in models else models[0])])[:1]
+    models = find_models([*args.models, *(measurable_peers() if args.peers else [])] or ["cotnet50", "resnet50"])
+    [baseline] = find_models([args.baseline or ("resnet50" if "resnet50" in models else models[0])])[:1]
 
     def candidates(names: Sequence[str]) -> list[Candidate]:
         return [
-            Candidate(model, mode, dtype, batch, chosen.size or own_size(model))
+            Candidate(model, mode, dtype, batch, args.size or own_size(model))
             for dtype in dtypes
             for batch in batches
             for model in names
@@ -105,19 +105,19 @@ def _measure(chosen: Any) -> list[dict[str, Any]]:
         ]
 
     others = [model for model in models if model != baseline]
-    groups = [others[i : i + chosen.group] for i in range(0, len(others), chosen.group)] or [[]]
+    groups = [others[i : i + args.group] for i in range(0, len(others), args.group)] or [[]]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="cotnet-bench-") as folder:
-        setting = Setting(chosen.threads, chosen.layout, chosen.blocks, chosen.block_ms, Path(folder))
+        setting = Setting(args.threads, args.layout, args.blocks, args.block_ms, Path(folder))
         about = machine(setting)
         print("  ".join(f"{key}: {value}" for key, value in about.items()), flush=True)
         for number, group in enumerate(groups, 1):
             names = ", ".join([baseline, *group])
             print(f"cotnet: group {number} of {len(groups)}: {names}", file=sys.stderr, flush=True)
-            found = _measure_group(candidates([baseline, *group]), setting, baseline, memory=not chosen.no_memory)
-            if chosen.json:
+            found = _measure_group(candidates([baseline, *group]), setting, baseline, memory=not args.no_memory)
+            if args.json:
                 common = {**about, "baseline": baseline, "group": number}
-                with open(chosen.json, "a", encoding="utf-8") as file:
+                with open(args.json, "a", encoding="utf-8") as file:
                     file.writelines(json.dumps({**common, **row}) + "\n" for row in found)
             rows += [row for row in found if number == 1 or row["model"] != baseline]
     return rows
@@ -126,8 +126,8 @@ def _measure(chosen: Any) -> list[dict[str, Any]]:
 def _measure_group(
     candidates: Sequence[Any], setting: "Setting", baseline: str, *, memory: bool
 ) -> list[dict[str, Any]]:
-    from cotnet.inference.bench.measure import in_child, measure_memory, measure_times
-    from cotnet.inference.bench.report import plain_rows
+    from cotnet.bench.measure import in_child, measure_memory, measure_times
+    from cotnet.bench.report import plain_rows
 
     rows = in_child(measure_times, candidates, setting)
     peaks = [in_child(measure_memory, row.candidate, setting) if memory and row.times else None for row in rows]
@@ -135,7 +135,7 @@ def _measure_group(
 
 
 def _print_table(rows: Sequence[dict[str, Any]]) -> None:
-    from cotnet.inference.bench.report import COLUMNS, cells
+    from cotnet.bench.report import COLUMNS, cells
 
     texts = [cells(row) for row in rows]
     if sys.stdout.isatty():
@@ -153,8 +153,8 @@ def _print_table(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    from cotnet.inference.bench.figure import draw_times
-    from cotnet.inference.bench.report import best_modes
+    from cotnet.bench.figure import draw_times
+    from cotnet.bench.report import best_modes
 
     best = best_modes(rows)
     batches = {row["batch"] for row in rows}

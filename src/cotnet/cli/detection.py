@@ -8,107 +8,107 @@ from typing import TYPE_CHECKING, Any
 
 from cotnet.cli.coco_set import coco_set
 from cotnet.cli.found_report import FoundReport
-from cotnet.cli.output import check_folder, check_targets, leads, open_output, percent, picture_names, plain
+from cotnet.cli.output import check_folder, check_targets, image_names, is_rank_zero, open_output, percent, plain
 
 if TYPE_CHECKING:
-    from cotnet.detection.data import CocoData
+    from cotnet.detection.coco.module import CocoData
     from cotnet.detection.evaluate import Evaluation
     from cotnet.detection.predict import Found
-    from cotnet.models.weights_file import WeightsCard
+    from cotnet.files.weights import WeightsCard
 
 BATCH_SIZE = 4
 
 
-def validate(chosen: Namespace) -> None:
+def validate(args: Namespace) -> None:
     """Print average precision, and draw it where asked to.
 
     Raises:
         ValueError: the weights or the data are wrong.
     """
     from cotnet.detection.evaluate import evaluate
-    from cotnet.detection.weights import load_detector
+    from cotnet.detection.load import load_detector
 
-    if chosen.plots:
-        check_folder("plots", chosen.plots)
-    network, card = load_detector(Path(chosen.weights), fused=not chosen.no_fuse)
-    data = coco_set(chosen, card, batch_size=chosen.batch_size or BATCH_SIZE)
+    if args.plots:
+        check_folder("plots", args.plots)
+    network, card = load_detector(Path(args.weights), fused=not args.no_fuse)
+    data = coco_set(args, card, batch_size=args.batch_size or BATCH_SIZE)
     has_masks: Any = network.roi_heads
     scores = evaluate(network, data, masks=data.masks and has_masks.has_mask())
-    text = (_json if chosen.format == "json" else _table)(scores, card.class_names)
-    if not leads():
+    text = (_json if args.format == "json" else _table)(scores, card.class_names)
+    if not is_rank_zero():
         return
-    with open_output(chosen.output) as file:
+    with open_output(args.output) as file:
         file.write(text)
-    if chosen.plots:
-        _draw_scores(scores, data, card, Path(chosen.plots))
+    if args.plots:
+        _draw_scores(scores, data, card, Path(args.plots))
 
 
-def predict(chosen: Namespace, paths: list[str]) -> None:
+def predict(args: Namespace, paths: list[str]) -> None:
     """Print what is found, as a table, CSV, or one COCO file, and draw it where asked to.
 
     Raises:
         ValueError: an option or the weights are wrong.
-        UnfinishedError: some pictures could not be read; they have been named.
+        UnfinishedError: some images could not be read; they have been named.
     """
+    from cotnet.detection.load import load_detector
     from cotnet.detection.predict import detect, draw
-    from cotnet.detection.weights import load_detector
 
-    threshold = 0.5 if chosen.threshold is None else chosen.threshold
+    threshold = 0.5 if args.threshold is None else args.threshold
     if not 0 <= threshold <= 1:
         raise ValueError(f"--threshold must be from 0 to 1, got {threshold}")
-    names = picture_names(paths)
-    if chosen.draw:
-        check_folder("draw", chosen.draw, inputs=paths, names=names)
-    network, card = load_detector(Path(chosen.weights), fused=not chosen.no_fuse)
+    names = image_names(paths)
+    if args.draw:
+        check_folder("draw", args.draw, inputs=paths, names=names)
+    network, card = load_detector(Path(args.weights), fused=not args.no_fuse)
     columns = ["score", "x", "y", "width", "height"]
     name = iter(names)
 
-    def write(picture: "Found") -> None:
-        report.write(picture)
-        path = Path(chosen.draw or "") / next(name)
-        if chosen.draw and picture.error is None:
+    def write(image: "Found") -> None:
+        report.write(image)
+        path = Path(args.draw or "") / next(name)
+        if args.draw and image.error is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draw(picture, card).save(path)
+            draw(image, card).save(path)
 
     with (
-        open_output(chosen.output if leads() else os.devnull) as file,
-        FoundReport(chosen.format, file, card, columns=columns, head=_head, cells=_cells, line=_line) as report,
+        open_output(args.output if is_rank_zero() else os.devnull) as file,
+        FoundReport(args.format, file, card, columns=columns, head=_head, cells=_cells, line=_line) as report,
     ):
-        batch_size = chosen.batch_size or BATCH_SIZE
-        detect(network, card, paths, write, threshold=threshold, batch_size=batch_size, workers=chosen.workers)
+        batch_size = args.batch_size or BATCH_SIZE
+        detect(network, card, paths, write, threshold=threshold, batch_size=batch_size, num_workers=args.num_workers)
     report.check()
 
 
-def export(chosen: Namespace, forms: list[str], stem: Path) -> None:
-    """Write a detector as ONNX for pictures of one size, and say how far its detections are from the detector's.
+def export(args: Namespace, forms: list[str], stem: Path) -> None:
+    """Write a detector as ONNX for images of one size, and say how far its detections are from the detector's.
 
     Its backbone is written before, as a file of its own, for any size.
 
     Raises:
-        ValueError: another format, no picture to compare on, or a backbone that answers differently.
+        ValueError: another format, no image to compare on, or a backbone that answers differently.
         RuntimeError: onnxruntime finds something else.
         OSError: a file cannot be read or written.
     """
     from torchvision.transforms.functional import to_tensor
 
     from cotnet.detection.export import export_backbone, export_detector
-    from cotnet.detection.weights import load_detector
-    from cotnet.inference.pictures import FoundPictures, read_input
+    from cotnet.detection.load import load_detector
+    from cotnet.prediction.inputs import InputFiles, read_input
 
     if forms != ["onnx"]:
         raise ValueError(f"a detector exports to onnx alone, not to {', '.join(forms)}; see docs/detection.md")
-    if chosen.pictures is None:
-        raise ValueError("name a picture of the size to export for, with objects in it: --pictures FILE")
+    if args.images is None:
+        raise ValueError("name an image of the size to export for, with objects in it: --images FILE")
     target, maps = (stem.with_name(f"{stem.name}{end}.onnx") for end in ("", ".backbone"))
-    check_targets([maps], overwrite=chosen.overwrite)
-    network, card = load_detector(Path(chosen.weights))
-    path = next(iter(FoundPictures(chosen.pictures)))
+    check_targets([maps], overwrite=args.overwrite)
+    network, card = load_detector(Path(args.weights))
+    path = next(iter(InputFiles(args.images)))
     example = read_input(path, to_tensor)
     if isinstance(example, str):
-        raise ValueError(f"cannot read the picture {path}: {example}; name another")
+        raise ValueError(f"cannot read the image {path}: {example}; name another")
     size = -(-card.preprocessing["input_size"][1] // 32) * 32
     error = export_backbone(network, maps, size=size)
-    print("onnx: pictures [batch, 3, height, width], normalised, to the pyramid's maps p2 to p6")
+    print("onnx: images [batch, 3, height, width], normalised, to the pyramid's maps p2 to p6")
     print(f"  largest error of a map, relative to its largest value  {error:.1e}")
     print(_sized(maps), flush=True)
     description = {
@@ -116,12 +116,12 @@ def export(chosen: Namespace, forms: list[str], stem: Path) -> None:
         "task": card.task,
         "class_names": card.class_names,
         "category_ids": card.data["category_ids"],
-        "input": {"name": "picture", "shape": list(example.shape), "dtype": "float32", "range": [0, 1], "order": "RGB"},
+        "input": {"name": "image", "shape": list(example.shape), "dtype": "float32", "range": [0, 1], "order": "RGB"},
     }
     same = export_detector(network, target, example=example, description=description)
     description["parity"] = vars(same)
     target.with_name(f"{target.name}.json").write_text(json.dumps(description, indent=2) + "\n")
-    print(f"onnx: picture [3, {example.shape[1]}, {example.shape[2]}] to boxes, labels, scores of what is found")
+    print(f"onnx: image [3, {example.shape[1]}, {example.shape[2]}] to boxes, labels, scores of what is found")
     print(f"  the same {same.detections} objects in {path} and two mirrored copies")
     print(f"  boxes within {same.boxes:.1e} pixels, scores within {same.scores:.1e}, masks within {same.masks:.1e}")
     print(_sized(target))
@@ -131,15 +131,15 @@ def _sized(path: Path) -> str:
     return f"{path}  {path.stat().st_size / 2**20:.1f} MiB"
 
 
-def _head(picture: "Found") -> str:
-    return f"{len(picture.results)} found"
+def _head(image: "Found") -> str:
+    return f"{len(image.results)} found"
 
 
-def _cells(picture: "Found", one: dict[str, Any]) -> list[str]:
+def _cells(image: "Found", one: dict[str, Any]) -> list[str]:
     return [f"{one['score']:.4f}", *(f"{edge:.1f}" for edge in one["bbox"])]
 
 
-def _line(picture: "Found", one: dict[str, Any], name: str) -> str:
+def _line(image: "Found", one: dict[str, Any], name: str) -> str:
     x, y, w, h = one["bbox"]
     return f"{one['score']:6.1%} {name}  {w:.0f} x {h:.0f} at {x:.0f}, {y:.0f}"
 
@@ -158,7 +158,7 @@ def _table(scores: "Evaluation", names: list[str]) -> str:
             f"recall {percent(one.recall)}",
             "",
         ]
-    lines.append(f"{scores.images} pictures  {scores.images_per_s:.1f} images/s")
+    lines.append(f"{scores.images} images  {scores.images_per_s:.1f} images/s")
     return "\n".join(lines) + "\n"
 
 
@@ -177,7 +177,7 @@ def _draw_scores(scores: "Evaluation", data: "CocoData", card: "WeightsCard", fo
 
     folder.mkdir(parents=True, exist_ok=True)
     assert data.val_set is not None
-    by_picture: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in data.val_set.annotations.images}
+    by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in data.val_set.annotations.images}
     for one in scores.results:
-        by_picture[one["image_id"]].append(one)
-    draw_report(scores.precision, data.val_set, by_picture, folder)
+        by_image[one["image_id"]].append(one)
+    draw_report(scores.precision, data.val_set, by_image, folder)

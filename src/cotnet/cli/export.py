@@ -10,25 +10,25 @@ from cotnet.cli import detection, segmentation
 from cotnet.cli.output import check_targets
 from cotnet.cli.parser import Parser, at_least
 from cotnet.cli.task import task_of
-from cotnet.inference.formats import ENDINGS, artefact_files, missing_packages
+from cotnet.exporting.formats import ENDINGS, artefact_files, missing_packages
 
 if TYPE_CHECKING:
-    from cotnet.inference.parity import Parity
+    from cotnet.exporting.parity import Parity
 
 DESCRIPTION = """Write a trained network for other runtimes, and prove that its answers are the same.
 
 WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model.
 Formats: torch (torch.export, .pt2), onnx (.onnx), openvino (.xml and .bin). Each takes any batch and, if the network
-does, pictures of any size. Preprocessing and class names are inside, and in a .json beside.
+does, images of any size. Preprocessing and class names are inside, and in a .json beside.
 
-The report compares logits at two batch sizes and two picture sizes, and the likeliest class of real pictures: those of
---pictures, else the ones that scikit-image brings. Where they differ by more than the tolerance, or name another class,
+The report compares logits at two batch sizes and two image sizes, and the likeliest class of real images: those of
+--images, else the ones that scikit-image brings. Where they differ by more than the tolerance, or name another class,
 nothing is written and the exit status is 2.
 
-A segmenter gives logits [batch, classes, height, width]. A detector is written as ONNX alone, for pictures of the size
-of the first of --pictures, if onnxruntime finds the same there; its backbone is a file of its own, for any size."""
+A segmenter gives logits [batch, classes, height, width]. A detector is written as ONNX alone, for images of the size
+of the first of --images, if onnxruntime finds the same there; its backbone is a file of its own, for any size."""
 
-_MOST_PICTURES = 256
+_MOST_IMAGES = 256
 
 
 def run(arguments: list[str]) -> None:
@@ -45,46 +45,46 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace earlier artefacts")
     parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
     parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
-    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the pictures; default the weights' own")
-    parser.add_argument("--pictures", nargs="+", metavar="PICTURE", help="files, folders, globs to compare answers on")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the images; default the weights' own")
+    parser.add_argument("--images", nargs="+", metavar="IMAGE", help="files, folders, globs to compare answers on")
     parser.add_argument(
         "--tolerance", type=float, metavar="X", help="of a logit, relative to the largest; default 1e-4"
     )
-    chosen = parser.parse_args(arguments)
-    forms = _formats(chosen.format)
-    if chosen.size is not None:
-        at_least(1, "size", chosen.size)
-    if chosen.tolerance is not None and not (chosen.tolerance > 0 and math.isfinite(chosen.tolerance)):
-        raise ValueError(f"--tolerance must be above 0, got {chosen.tolerance}")
-    stem = _stem(chosen.output, chosen.weights, forms)
+    args = parser.parse_args(arguments)
+    forms = _formats(args.format)
+    if args.size is not None:
+        at_least(1, "size", args.size)
+    if args.tolerance is not None and not (args.tolerance > 0 and math.isfinite(args.tolerance)):
+        raise ValueError(f"--tolerance must be above 0, got {args.tolerance}")
+    stem = _stem(args.output, args.weights, forms)
 
     from dataclasses import replace
 
-    from cotnet.inference.export import export
-    from cotnet.inference.network import load_network
+    from cotnet.classification.load import load_network
+    from cotnet.exporting.export import export
 
     for form in forms:
         if missing := missing_packages(form):
             raise ValueError(missing)
-    check_targets([path for form in forms for path in artefact_files(form, stem)], overwrite=chosen.overwrite)
-    task = task_of(Path(chosen.weights), chosen)
+    check_targets([path for form in forms for path in artefact_files(form, stem)], overwrite=args.overwrite)
+    task = task_of(Path(args.weights), args)
     if task == "detection":
-        detection.export(chosen, forms, stem)
+        detection.export(args, forms, stem)
         return
-    pictures, whose = _pictures(chosen.pictures)
+    images, whose = _images(args.images)
     read = None
     if task == "segmentation":
-        network, card, read = segmentation.to_export(Path(chosen.weights))
+        network, card, read = segmentation.to_export(Path(args.weights))
     else:
-        network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema)
-    if chosen.size is not None:
-        card = replace(card, preprocessing={**card.preprocessing, "input_size": [3, chosen.size, chosen.size]})
+        network, card = load_network(Path(args.weights), model=args.model, ema=args.ema)
+    if args.size is not None:
+        card = replace(card, preprocessing={**card.preprocessing, "input_size": [3, args.size, args.size]})
 
     def report(form: str, description: dict[str, Any], parity: "Parity") -> None:
         print(_report(form, description, parity, whose=whose), flush=True)
 
-    tolerance = 1e-4 if chosen.tolerance is None else chosen.tolerance
-    files = export(network, card, stem, forms, report, pictures=pictures, tolerance=tolerance, read=read)
+    tolerance = 1e-4 if args.tolerance is None else args.tolerance
+    files = export(network, card, stem, forms, report, images=images, tolerance=tolerance, read=read)
     for path in files:
         print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
 
@@ -120,19 +120,19 @@ def _stem(output: str | None, weights: str, forms: list[str]) -> Path:
     return path
 
 
-def _pictures(words: list[str] | None) -> tuple[list[str], str]:
+def _images(words: list[str] | None) -> tuple[list[str], str]:
     """Paths to compare answers on, and whose they are."""
-    from cotnet.data.patches import installed_pictures
-    from cotnet.inference.pictures import FoundPictures
+    from cotnet.data.bundled_patches import installed_images
+    from cotnet.prediction.inputs import InputFiles
 
     if words is None:
-        found = [str(path) for path in installed_pictures()]
-        return found, "pictures of scikit-image" if found else "pictures of noise; name real ones by --pictures"
-    found = list(FoundPictures(words))
-    if len(found) <= _MOST_PICTURES:
-        return found, "pictures"
-    step = len(found) / _MOST_PICTURES
-    return [found[int(i * step)] for i in range(_MOST_PICTURES)], f"pictures, a sample of {len(found)}"
+        found = [str(path) for path in installed_images()]
+        return found, "images of scikit-image" if found else "images of noise; name real ones by --images"
+    found = list(InputFiles(words))
+    if len(found) <= _MOST_IMAGES:
+        return found, "images"
+    step = len(found) / _MOST_IMAGES
+    return [found[int(i * step)] for i in range(_MOST_IMAGES)], f"images, a sample of {len(found)}"
 
 
 def _report(form: str, description: dict[str, Any], parity: "Parity", *, whose: str) -> str:
@@ -142,7 +142,7 @@ def _report(form: str, description: dict[str, Any], parity: "Parity", *, whose: 
     lines.append(f"  largest error of a logit, relative to the largest logit; tolerance {parity.tolerance:.0e}")
     for (batch, height, width), error in parity.errors.items():
         lines.append(f"    batch {batch}, {height} x {width} pixels  {error:.1e}")
-    lines.append(f"    pictures  {parity.picture_error:.1e}")
+    lines.append(f"    images  {parity.image_error:.1e}")
     alike = "the classes of 999 in 1,000 pixels agree" if description["task"] == "segmentation" else "top-1 agrees"
-    lines.append(f"  {alike} on {parity.agreeing} of {parity.pictures} {whose}")
+    lines.append(f"  {alike} on {parity.agreeing} of {parity.images} {whose}")
     return "\n".join(lines)

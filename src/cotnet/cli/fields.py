@@ -14,6 +14,7 @@ Fields = dict[str, str]  # name to annotation
 
 # Beside the constructor's arguments, what names a class and leads to its arguments in a configuration.
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+TASKS = ("classification", "detection", "segmentation")
 _PARSERS: dict[str, Any] = {"int": int, "float": float}
 
 
@@ -48,7 +49,7 @@ def check_fields(words: list[str], recipe: Sequence[dict[str, Any]]) -> None:
         raise ValueError(f"seed_everything must be an integer from 0 to {2**32 - 1}, got {seed!r}")
     model = next((value for name, value in reversed(given) if name == "model.name"), None)
     if model is not None:
-        from cotnet.models.names import check_name
+        from cotnet.models.model_names import check_name
 
         check_name(model)
 
@@ -86,8 +87,8 @@ def _groups(model: str | None, data: str | None) -> dict[str, Fields]:
         if trainer.is_file():
             groups["trainer"] = fields_of(trainer, "Trainer")
     for group, name, kinds in (
-        ("model", model or "cotnet.train.Classifier", _kinds("TrainingModule", "train", "detection")),
-        ("data", data, _kinds("PictureData", "data") | _kinds("LightningDataModule", "detection")),
+        ("model", model or "cotnet.classification.Classifier", _kinds("TrainingModule", *TASKS)),
+        ("data", data, _kinds("ImageDataModule", "data") | _kinds("LightningDataModule", "detection")),
     ):
         _, _, kind = (name or "").rpartition(".")
         if kind in kinds and name in (kind, kinds[kind][0]):
@@ -105,7 +106,7 @@ def _kinds(base: str, *folders: str) -> dict[str, tuple[str, Path]]:
     return {
         node.name: (f"cotnet.{folder}.{node.name}", source)
         for folder in folders
-        for source in sorted((package / folder).glob("*.py"))
+        for source in sorted((package / folder).rglob("*.py"))
         for node in ast.parse(source.read_text("utf-8")).body
         if isinstance(node, ast.ClassDef) and any(ast.unparse(one) == base for one in node.bases)
     }

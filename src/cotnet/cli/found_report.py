@@ -1,4 +1,4 @@
-"""What is found in pictures as a table, CSV, or one COCO file, and which pictures could not be read."""
+"""What is found in images as a table, CSV, or one COCO file, and which images could not be read."""
 
 import csv
 import json
@@ -11,20 +11,20 @@ from cotnet.cli.main import UnfinishedError
 
 if TYPE_CHECKING:
     from cotnet.detection.predict import Found
-    from cotnet.models.weights_file import WeightsCard
+    from cotnet.files.weights import WeightsCard
 
 
 class FoundReport:
-    """A context that receives pictures one by one.
+    """A context that receives images one by one.
 
     Args:
         form: `"table"`, `"csv"`, or `"json"` for a COCO file.
         file: open for writing.
         card: of the network.
         columns: of CSV, after path and class.
-        head: what the table says of a picture.
-        cells: their values for an entry of a picture.
-        line: an entry of a picture as a line of the table, given the class's name, padded.
+        head: what the table says of an image.
+        cells: their values for an entry of an image.
+        line: an entry of an image as a line of the table, given the class's name, padded.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class FoundReport:
         return self
 
     def write(self, found: "Found") -> None:
-        """Add a picture, or name it on standard error where it could not be read."""
+        """Add an image, or name it on standard error where it could not be read."""
         self.count += 1
         if self.form == "json":
             self.everything.append(found)
         if found.error is not None:
             self.unreadable += 1
-            reason = f"cannot read the picture {found.path}: {found.error}; repair or remove it"
+            reason = f"cannot read the image {found.path}: {found.error}; repair or remove it"
             print(f"cotnet: error: {reason}", file=sys.stderr)
         elif self.form == "csv":
             for one in found.results:
@@ -79,8 +79,8 @@ class FoundReport:
             self.file.write("\n")
 
     def check(self) -> None:
-        """Raise `UnfinishedError` where pictures could not be read; call it when the output is complete."""
+        """Raise `UnfinishedError` where images could not be read; call it when the output is complete."""
         if self.unreadable > 1:
-            print(f"cotnet: {self.unreadable} of {self.count} pictures could not be read", file=sys.stderr)
+            print(f"cotnet: {self.unreadable} of {self.count} images could not be read", file=sys.stderr)
         if self.unreadable:
             raise UnfinishedError

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "train": "train a network by a recipe; without one, on pictures that are already on this machine",
+    "train": "train a network by a recipe; without one, on images that are already on this machine",
     "validate": "top-1, top-5 and per-class accuracy of trained weights",
-    "predict": "name what is in pictures",
+    "predict": "name what is in images",
     "export": "write trained weights for torch.export, ONNX or OpenVINO, and prove that the answers are the same",
     "bench": "speed and memory of networks side by side, in every mode of inference",
-    "shards": "write labelled pictures into tar shards, for training on many machines",
+    "shards": "write labelled images into tar shards, for training on many machines",
     "models": "list the networks",
-    "view": "what a network looks at: weight fields, static and dynamic context, Grad-CAM, as pictures",
+    "view": "what a network looks at: weight fields, static and dynamic context, Grad-CAM, as images",
     "study": "train networks that differ in one thing alike, over several seeds, and compare them",
 }
 

@@ -84,16 +84,16 @@ def check_targets(targets: list[Path], *, overwrite: bool) -> None:
             raise FileExistsError(f"{path} exists; --overwrite replaces it, --output names other files")
 
 
-def leads() -> bool:
+def is_rank_zero() -> bool:
     """Whether this is the process that writes, of those that torchrun has started."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def check_folder(option: str, folder: str, *, inputs: Iterable[str] = (), names: Iterable[str] = ()) -> None:
-    """Make sure, before any work, that pictures can be written into a folder and destroy no input.
+    """Make sure, before any work, that images can be written into a folder and destroy no input.
 
     Raises:
-        ValueError: a picture would take the place of an input.
+        ValueError: an image would take the place of an input.
         OSError: it is a file, or cannot be made.
     """
     path = Path(folder)
@@ -110,8 +110,8 @@ def check_folder(option: str, folder: str, *, inputs: Iterable[str] = (), names:
             raise ValueError(f"--{option} {folder} would replace the input {path / name}; name another folder")
 
 
-def picture_names(paths: Iterable[str]) -> list[str]:
-    """A file name for what is drawn of each picture, each another one."""
+def image_names(paths: Iterable[str]) -> list[str]:
+    """A file name for what is drawn of each image, each another one."""
     names: list[str] = []
     taken: set[str] = set()
     for path in paths:

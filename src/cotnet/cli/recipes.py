@@ -1,7 +1,7 @@
 """Recipes: YAML files of the fields of `cotnet train`, each of which may stand on others.
 
-By path, not by import: importing `cotnet.train` would load Lightning, and an editable install with compiled parts has
-two roots.
+By path, not by import: importing `cotnet.training` would load Lightning, and an editable install with compiled parts
+has two roots.
 """
 
 import difflib
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 _PACKAGE = Path(__file__).parents[1]
-_FOLDERS = tuple(_PACKAGE / task / "recipes" for task in ("train", "detection"))
+_FOLDERS = tuple(_PACKAGE / task / "recipes" for task in ("classification", "detection", "segmentation"))
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -5,14 +5,14 @@ import json
 from types import TracebackType
 from typing import TextIO
 
-from cotnet.inference.predict import Prediction
+from cotnet.prediction.stream import Prediction
 
 
 class PredictionReport:
     """A context that writes predictions one by one.
 
     Args:
-        form: `"table"` (a line a picture), `"csv"` (path, rank, class, probability), or `"json"` (a list).
+        form: `"table"` (a line an image), `"csv"` (path, rank, class, probability), or `"json"` (a list).
         file: open for writing.
         width: of the longest path, for the table.
     """
@@ -30,7 +30,7 @@ class PredictionReport:
         return self
 
     def write(self, prediction: Prediction) -> None:
-        """Add a picture's classes."""
+        """Add an image's classes."""
         ranked = list(zip(prediction.classes, prediction.probabilities, strict=True))
         if self.form == "csv":
             for rank, (name, probability) in enumerate(ranked, 1):

@@ -45,28 +45,28 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument("--report-only", action="store_true", help="train nothing, report what is done")
     own, fields = _split(arguments)
-    chosen = parser.parse_args(own)
-    jobs = at_least(1, "jobs", chosen.jobs) if chosen.jobs is not None else None
+    args = parser.parse_args(own)
+    jobs = at_least(1, "jobs", args.jobs) if args.jobs is not None else None
 
-    if chosen.study is not None:
-        if chosen.bodies or chosen.mixers:
+    if args.study is not None:
+        if args.bodies or args.mixers:
             raise ValueError("give either a study or --bodies and --mixers, not both")
-        study = load_study(chosen.study)
-    elif chosen.bodies and chosen.mixers:
-        bodies, mixers, stages = (_names(text) for text in (chosen.bodies, chosen.mixers, chosen.stages))
-        study = Study("Grid", grid(bodies, mixers, stages, _numbers("kernel-sizes", chosen.kernel_sizes)))
+        study = load_study(args.study)
+    elif args.bodies and args.mixers:
+        bodies, mixers, stages = (_names(text) for text in (args.bodies, args.mixers, args.stages))
+        study = Study("Grid", grid(bodies, mixers, stages, _numbers("kernel-sizes", args.kernel_sizes)))
     else:
         raise ValueError(f"name a study ({', '.join(study_names())}), or both --bodies and --mixers")
-    if chosen.seeds is not None:
-        study = replace(study, seeds=tuple(_numbers("seeds", chosen.seeds)))
-    if chosen.recipe is not None:
-        study = replace(study, recipe=chosen.recipe)
+    if args.seeds is not None:
+        study = replace(study, seeds=tuple(_numbers("seeds", args.seeds)))
+    if args.recipe is not None:
+        study = replace(study, recipe=args.recipe)
     study.check()
     from cotnet.cli.recipes import find_recipe
 
     find_recipe(study.recipe)
-    name = Path(chosen.study).stem if chosen.study else "grid"
-    _run(study, fields, Path(chosen.output or f"studies/{name}"), jobs=jobs, train=not chosen.report_only)
+    name = Path(args.study).stem if args.study else "grid"
+    _run(study, fields, Path(args.output or f"studies/{name}"), jobs=jobs, train=not args.report_only)
 
 
 def _run(study: "Study", fields: list[str], output: Path, *, jobs: int | None, train: bool) -> None:
@@ -89,7 +89,7 @@ def _run(study: "Study", fields: list[str], output: Path, *, jobs: int | None, t
     overridden = " ".join([*kept, *fields])
     notes = [
         f"{done} of {len(cells)} cells; recipe {study.recipe} {overridden}. Top-1 of the last epoch on the validation "
-        "pictures; images/s of the forward pass alone, batch 32, on this machine. Published: the authors' counterpart "
+        "images; images/s of the forward pass alone, batch 32, on this machine. Published: the authors' counterpart "
         "on ImageNet, another body on other data: compare orders, not values."
     ]
     print(f"\n{write_tables(study, results, output, notes=notes)}")

@@ -33,7 +33,7 @@ Train a network as a recipe says. RECIPE is the path of a YAML file or one of th
 
 Every field of a recipe can be overridden:
 
-  cotnet train                                                    pictures that are already on this machine
+  cotnet train                                                    images that are already on this machine
   cotnet train cifar10 --data cotnet.data.NpzPack --data.path FILE --trainer.max_epochs 2
   cotnet train finetune --data.root FOLDER --model.init_from WEIGHTS
   cotnet train detect_small --data.path SET                       boxes; SET is a folder or zip in COCO's format
@@ -42,13 +42,13 @@ Every field of a recipe can be overridden:
 
   --model.FIELD, --data.FIELD, --trainer.FIELD   e.g. --model.base_lr 0.1 --data.batch_size 32 --trainer.max_epochs 5
   --config FILE       further YAML over the recipe's
-  --data CLASS        cotnet.data.EmbeddedPictures, CIFAR, NpzPack, ImageFolder, HuggingFace, WebShards
+  --data CLASS        cotnet.data.BundledImages, CIFAR, NpzPack, ImageFolder, HuggingFace, WebShards
                       or cotnet.detection.CocoData
-  --model CLASS       cotnet.train.Classifier, cotnet.detection.Detector or cotnet.detection.Segmenter
+  --model CLASS       cotnet.classification.Classifier, cotnet.detection.Detector or cotnet.segmentation.Segmenter
   --ckpt_path FILE    checkpoint to resume from, or the word last
   --save_every_n_steps N, --save_every_n_minutes M
                       checkpoints inside an epoch; by default every 15 minutes
-  --find_lr FILE.png  instead of training, a learning-rate range test and its picture
+  --find_lr FILE.png  instead of training, a learning-rate range test and its image
   --runs FOLDER       where run folders RECIPE/NUMBER are made; default runs
   --seed_everything N seed
   --print_config      print the whole configuration, every field with its value, and stop
@@ -82,7 +82,7 @@ def run(arguments: list[str]) -> None:
     _check_groups(fields)
     for flag in ("ckpt_path", "config"):
         _check_file(fields, flag)
-    _check_picture(fields)
+    _check_image(fields)
     recipe = read_recipe(path)
     check_fields(fields, recipe)
 
@@ -115,7 +115,7 @@ def _check_file(fields: list[str], flag: str) -> None:
             raise FileNotFoundError(f"--{flag} {value!r} is not a file")
 
 
-def _check_picture(fields: list[str]) -> None:
+def _check_image(fields: list[str]) -> None:
     for name, value in assignments(fields):
         if name == "find_lr":
             if value is None or Path(value).suffix != ".png":

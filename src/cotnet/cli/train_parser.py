@@ -16,14 +16,15 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import cotnet.data as data_modules
+from cotnet.classification import Classifier
 from cotnet.cli.fields import named_classes
 from cotnet.cli.parser_errors import sentence
 from cotnet.cli.recipes import read_recipe
-from cotnet.train import Classifier, TrainingModule, find_start, fit, prepare
-from cotnet.train.lr_finder import find_learning_rate
-from cotnet.train.processes import name_strategies, rank_zero_print
+from cotnet.training import TrainingModule, find_start, fit, prepare
+from cotnet.training.distributed import name_strategies, rank_zero_print
+from cotnet.training.lr_finder import find_learning_rate
 
-# A run brings its own logger, checkpoints and progress; see cotnet.train.run.
+# A run brings its own logger, checkpoints and progress; see cotnet.training.run.
 _OWN: dict[str, Any] = {
     "logger": False,
     "enable_checkpointing": False,
@@ -33,7 +34,7 @@ _OWN: dict[str, Any] = {
 }
 _FIELDS: dict[str, list[type]] = {
     "model": [Classifier],
-    "data": [getattr(data_modules, name) for name in data_modules.__all__ if name != "PictureData"],
+    "data": [getattr(data_modules, name) for name in data_modules.__all__ if name != "ImageDataModule"],
     "trainer": [Trainer],
 }
 
@@ -97,7 +98,7 @@ def train(name: str, recipe: list[dict[str, Any]], fields: list[str], *, command
             return
         rank_zero_print(
             f"training {model.name} ({sum(p.numel() for p in model.network.parameters()) / 1e6:.2f} M parameters) on "
-            f"{len(data.train_set)} pictures of {data.num_classes} classes, validating on {len(data.val_set)}"
+            f"{len(data.train_set)} images of {data.num_classes} classes, validating on {len(data.val_set)}"
         )
         fit(
             model,
@@ -124,19 +125,19 @@ def _check_find_lr(config: Namespace, trainer: Trainer) -> None:
     if isinstance(trainer.strategy, ModelParallelStrategy):
         raise ValueError(
             "--find_lr cannot put sharded weights back: use --trainer.strategy ddp in the place of fsdp2; the rate is "
-            "the same for as many pictures a step"
+            "the same for as many images a step"
         )
 
 
-def _find_lr(model: TrainingModule, data: Any, trainer: Trainer, picture: Path) -> None:
-    found = find_learning_rate(model, data, trainer, picture=picture)
+def _find_lr(model: TrainingModule, data: Any, trainer: Trainer, image: Path) -> None:
+    found = find_learning_rate(model, data, trainer, image=image)
     advice = "the loss does not fall; look at the data and the network"
     if found.base_lr is not None:
         advice = (
             f"steepest at a learning rate of {found.suggested:.3g}: --model.base_lr {found.base_lr:.3g} "
-            f"for {found.global_batch} pictures a step"
+            f"for {found.global_batch} images a step"
         )
-    rank_zero_print(f"{advice}\nthe loss over the rates is in {picture}")
+    rank_zero_print(f"{advice}\nthe loss over the rates is in {image}")
 
 
 def _check_validation(trainer: Trainer, epochs: int) -> None:
@@ -163,10 +164,10 @@ def print_fields(group: str) -> None:
 def _classes(group: str) -> list[type]:
     """The classes of a group, those of detection where what it needs is installed."""
     with suppress(ModuleNotFoundError):
-        from cotnet import detection
+        from cotnet import detection, segmentation
 
         ours: dict[str, list[type]] = {
-            "model": [detection.Detector, detection.Segmenter],
+            "model": [detection.Detector, segmentation.Segmenter],
             "data": [detection.CocoData],
         }
         return _FIELDS[group] + ours.get(group, [])

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cotnet.cli import detection, segmentation
-from cotnet.cli.output import check_output, leads, open_output
+from cotnet.cli.output import check_output, is_rank_zero, open_output
 from cotnet.cli.parser import Parser, at_least
 from cotnet.cli.task import add_validation_arguments, task_of
 
 if TYPE_CHECKING:
-    from cotnet.data import PictureData
-    from cotnet.inference.evaluate import Scores
-    from cotnet.models.weights_file import WeightsCard
+    from cotnet.classification.evaluate import Scores
+    from cotnet.data import ImageDataModule
+    from cotnet.files.weights import WeightsCard
 
 DESCRIPTION = """Measure trained weights: top-1, top-5, per-class accuracy, images per second.
 
@@ -21,11 +21,11 @@ Of a detector average precision, of a segmenter IoU of each class.
 WEIGHTS is weights.safetensors or a .ckpt of a training run, an .onnx or .xml of cotnet export, or a released .pth.tar
 together with --model.
 DATA is a folder with val/CLASS/*.jpg or CLASS/*.jpg, an .npz pack, a Hugging Face data set on disk, or a folder or URL
-of tar shards; without it, the pictures that the weights were validated on in training. Its classes must be the weights'
-classes. torchrun --nproc-per-node 8 -m cotnet validate ... shares the pictures among processes, each picture once.
+of tar shards; without it, the images that the weights were validated on in training. Its classes must be the weights'
+classes. torchrun --nproc-per-node 8 -m cotnet validate ... shares the images among processes, each image once.
 A detector's or a segmenter's DATA is a folder or a zip archive with images/ and val.json in COCO's format."""
 
-NAME_THEM = "name the pictures: cotnet validate WEIGHTS DATA"
+NAME_THEM = "name the images: cotnet validate WEIGHTS DATA"
 
 
 def run(arguments: list[str]) -> None:
@@ -40,48 +40,48 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("data", metavar="DATA", nargs="?")
     parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
     parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="pictures at a time; default 64, of others 4")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time; default 64, of others 4")
+    parser.add_argument("--num-workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
     parser.add_argument("--no-fuse", action="store_true", help="the network as it was trained; slower")
     parser.add_argument("--format", choices=["table", "json"], default="table", help="default table")
     parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
     add_validation_arguments(parser)
-    chosen = parser.parse_args(arguments)
-    at_least(1, "batch-size", 1 if chosen.batch_size is None else chosen.batch_size)
-    at_least(0, "workers", chosen.workers)
-    check_output(chosen.output, inputs=[chosen.weights, chosen.data or ""])
-    task = task_of(Path(chosen.weights), chosen)
+    args = parser.parse_args(arguments)
+    at_least(1, "batch-size", 1 if args.batch_size is None else args.batch_size)
+    at_least(0, "num_workers", args.num_workers)
+    check_output(args.output, inputs=[args.weights, args.data or ""])
+    task = task_of(Path(args.weights), args)
     if task != "classification":
-        (detection if task == "detection" else segmentation).validate(chosen)
+        (detection if task == "detection" else segmentation).validate(args)
         return
-    if chosen.data is not None and "://" not in chosen.data and not Path(chosen.data).exists():
+    if args.data is not None and "://" not in args.data and not Path(args.data).exists():
         raise ValueError(
-            f"data {chosen.data!r} does not exist; give a folder with val/CLASS/*.jpg or CLASS/*.jpg, or an .npz pack"
+            f"data {args.data!r} does not exist; give a folder with val/CLASS/*.jpg or CLASS/*.jpg, or an .npz pack"
         )
 
-    from cotnet.inference.network import load_network
+    from cotnet.classification.load import load_network
 
-    network, card = load_network(Path(chosen.weights), model=chosen.model, ema=chosen.ema, fused=not chosen.no_fuse)
+    network, card = load_network(Path(args.weights), model=args.model, ema=args.ema, fused=not args.no_fuse)
 
-    from cotnet.inference.evaluate import evaluate
+    from cotnet.classification.evaluate import evaluate
 
-    data = _data(chosen.data, card, batch_size=chosen.batch_size or 64, workers=chosen.workers)
+    data = _data(args.data, card, batch_size=args.batch_size or 64, num_workers=args.num_workers)
     try:
         data.setup("validate")
         found = data.class_names
     except ValueError as error:
-        if chosen.data is not None:
+        if args.data is not None:
             raise
-        raise ValueError(f"the pictures that the weights record are not usable ({error}); {NAME_THEM}") from error
-    outputs = _outputs(card.class_names, found, anonymous=chosen.model is not None)
+        raise ValueError(f"the images that the weights record are not usable ({error}); {NAME_THEM}") from error
+    outputs = _outputs(card.class_names, found, anonymous=args.model is not None)
     scores = evaluate(network, data, classes=len(card.class_names), outputs=outputs)
-    text = (_json if chosen.format == "json" else _table)(scores, card.class_names)
-    if leads():
-        with open_output(chosen.output) as file:
+    text = (_json if args.format == "json" else _table)(scores, card.class_names)
+    if is_rank_zero():
+        with open_output(args.output) as file:
             file.write(text)
 
 
-def _data(path: str | None, card: "WeightsCard", *, batch_size: int, workers: int) -> "PictureData":
+def _data(path: str | None, card: "WeightsCard", *, batch_size: int, num_workers: int) -> "ImageDataModule":
     """The data module for a path, or the one that the card records, with the card's preprocessing."""
     import cotnet.data as modules
 
@@ -89,7 +89,7 @@ def _data(path: str | None, card: "WeightsCard", *, batch_size: int, workers: in
     options: dict[str, Any] = {
         "size": p["input_size"][-1],
         "batch_size": batch_size,
-        "workers": workers,
+        "num_workers": num_workers,
         "mean": tuple(p["mean"]),
         "std": tuple(p["std"]),
         "interpolation": p["interpolation"],
@@ -110,18 +110,18 @@ def _data(path: str | None, card: "WeightsCard", *, batch_size: int, workers: in
         return ClassFolders(path, augment="none", auto_augment=None, **options)
     name = str(card.data.get("class_path", "")).removeprefix("cotnet.data.")
     source = card.data.get("init_args", {})
-    if name not in modules.__all__ or name == "PictureData" or not isinstance(source, dict):
-        raise ValueError(f"the weights do not record the pictures that they were validated on; {NAME_THEM}")
+    if name not in modules.__all__ or name == "ImageDataModule" or not isinstance(source, dict):
+        raise ValueError(f"the weights do not record the images that they were validated on; {NAME_THEM}")
     source = {key: value for key, value in source.items() if key != "download"}  # a file does not decide on that
     elsewhere = [str(value) for value in source.values() if ":" in str(value)]
     if elsewhere or (
         name == "HuggingFace" and not Path(str(source.get("path"))).exists()
     ):  # nor to fetch or run things
-        raise ValueError(f"the weights record pictures that are not on this machine; {NAME_THEM}")
+        raise ValueError(f"the weights record images that are not on this machine; {NAME_THEM}")
     try:
         return getattr(modules, name)(**source, **options)
     except TypeError as error:
-        raise ValueError(f"the weights record their pictures in a way that does not fit {name}: {error}") from error
+        raise ValueError(f"the weights record their images in a way that does not fit {name}: {error}") from error
 
 
 def _outputs(known: list[str], found: list[str], *, anonymous: bool) -> list[int] | None:
@@ -157,7 +157,6 @@ def _table(scores: "Scores", names: list[str]) -> str:
     width = max(map(len, names))
     rows = [f"{name:{width}}  {x:6.1%}" for name, x in zip(names, scores.per_class, strict=True)]
     summary = (
-        f"top-1 {scores.top1:.2%}  top-5 {scores.top5:.2%}  "
-        f"{scores.images} pictures  {scores.images_per_s:.1f} images/s"
+        f"top-1 {scores.top1:.2%}  top-5 {scores.top5:.2%}  {scores.images} images  {scores.images_per_s:.1f} images/s"
     )
     return "\n".join([*rows, "", summary]) + "\n"

@@ -1,4 +1,4 @@
-"""`cotnet view WEIGHTS PICTURE ...`."""
+"""`cotnet view WEIGHTS IMAGE ...`."""
 
 import importlib.util
 import sys
@@ -10,9 +10,9 @@ from cotnet.cli.parser import Parser, at_least
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from cotnet.models.weights_file import WeightsCard
+    from cotnet.files.weights import WeightsCard
 
-DESCRIPTION = """Show what a network looks at, as PNG sheets in a folder for each picture.
+DESCRIPTION = """Show what a network looks at, as PNG sheets in a folder for each image.
 
   field-LAYER.png  the weight field of some heads of a CoT layer: kernels, where each position looks, how widely
   contexts.png     static against dynamic context, layer by layer and stage by stage
@@ -20,7 +20,7 @@ DESCRIPTION = """Show what a network looks at, as PNG sheets in a folder for eac
 
 WEIGHTS is weights.safetensors or a .ckpt of a training run, or a released .pth.tar together with --model. Only CoT
 layers have weight fields; of a network without any, Grad-CAM alone is drawn.
-A picture that cannot be read is named, the others are drawn all the same, and the exit status is then 2."""
+An image that cannot be read is named, the others are drawn all the same, and the exit status is then 2."""
 
 _HEADS = 3  # of a layer, where none are chosen
 
@@ -29,49 +29,49 @@ def run(arguments: list[str]) -> None:
     """Draw the sheets as the arguments say.
 
     Raises:
-        ValueError: an option, the weights or the pictures are wrong.
+        ValueError: an option, the weights or the images are wrong.
         OSError: a file is missing or cannot be written.
-        UnfinishedError: some pictures could not be read; they have been named.
+        UnfinishedError: some images could not be read; they have been named.
     """
     parser = Parser("view", DESCRIPTION)
     parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="file, folder (searched through), or glob")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="file, folder (searched through), or glob")
     parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
     parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
     parser.add_argument("--stages", metavar="NAMES", help="e.g. res4,res5: the last CoT layer of each; default all")
     parser.add_argument("--layers", metavar="NAMES", help="CoT layers by name, e.g. layer3.0,layer3.2, or all")
-    parser.add_argument("--heads", metavar="NUMBERS", help="e.g. 0,3; default the three that vary most in the picture")
+    parser.add_argument("--heads", metavar="NUMBERS", help="e.g. 0,3; default the three that vary most in the image")
     parser.add_argument("--topk", type=int, default=3, metavar="K", help="classes of Grad-CAM, at most all; default 3")
     parser.add_argument("--output", metavar="FOLDER", default="views", help="default views")
-    chosen = parser.parse_args(arguments)
-    at_least(1, "topk", chosen.topk)
-    if chosen.stages is not None and chosen.layers is not None:
+    args = parser.parse_args(arguments)
+    at_least(1, "topk", args.topk)
+    if args.stages is not None and args.layers is not None:
         raise ValueError("give either --stages or --layers, not both")
-    output = Path(chosen.output)
+    output = Path(args.output)
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file; name a folder")
 
+    from cotnet.classification.load import load_network
     from cotnet.cli.main import UnfinishedError
-    from cotnet.inference.network import load_network
-    from cotnet.inference.pictures import FoundPictures, PictureReader
-    from cotnet.models.weights_file import read_card
+    from cotnet.files.weights import read_card
+    from cotnet.prediction.inputs import ImageReader, InputFiles
 
-    paths = list(FoundPictures(chosen.pictures))
-    weights = Path(chosen.weights)
+    paths = list(InputFiles(args.images))
+    weights = Path(args.weights)
     described = read_card(weights) if weights.is_file() else None
     if described is not None and described.task != "classification":
-        raise ValueError(f"{weights} is for {described.task}; cotnet view shows networks that name pictures")
-    network, card = load_network(weights, model=chosen.model, ema=chosen.ema)
-    layers = _layers(network, card, stages=chosen.stages, layers=chosen.layers)
-    heads = _heads(network, chosen.heads, layers)
-    classes = _classes_of_grad_cam(chosen.topk, needed=not layers)
+        raise ValueError(f"{weights} is for {described.task}; cotnet view shows networks that name images")
+    network, card = load_network(weights, model=args.model, ema=args.ema)
+    layers = _layers(network, card, stages=args.stages, layers=args.layers)
+    heads = _heads(network, args.heads, layers)
+    classes = _classes_of_grad_cam(args.topk, needed=not layers)
 
-    read, unreadable = PictureReader(card), 0
+    read, unreadable = ImageReader(card), 0
     for path, folder in zip(paths, _folders(output, paths), strict=True):
         x = read(path)
         if isinstance(x, str):
             unreadable += 1
-            print(f"cotnet: error: cannot read the picture {path}: {x}; repair or remove it", file=sys.stderr)
+            print(f"cotnet: error: cannot read the image {path}: {x}; repair or remove it", file=sys.stderr)
         else:
             _draw(network, card, path, x, layers=layers, heads=heads, classes=classes, folder=folder)
     if unreadable:
@@ -89,12 +89,14 @@ def _draw(
     classes: int,
     folder: Path,
 ) -> None:
-    """The sheets of one picture, and a line for each layer."""
+    """The sheets of one image, and a line for each layer."""
     import torch
 
     from cotnet import viz
 
-    picture = viz.Picture.from_input(Path(path).name, x, mean=card.preprocessing["mean"], std=card.preprocessing["std"])
+    image = viz.SourceImage.from_input(
+        Path(path).name, x, mean=card.preprocessing["mean"], std=card.preprocessing["std"]
+    )
     fields = viz.record(network, x[None])
     with torch.no_grad():
         top = network(x[None]).softmax(1)[0].topk(min(max(classes, 1), len(card.class_names)))
@@ -109,15 +111,13 @@ def _draw(
         print(f"  {name} ({field.stage}): entropy {spread:.2f}, mean look {length:.2f} cells{share}")
         if field.layer in layers:
             drawn = viz.telling_heads(field, _HEADS) if heads is None else heads
-            viz.draw_fields(
-                field, picture, drawn, folder / f"field-{name}.png", answer=f"the network says {answers[0]}"
-            )
+            viz.draw_fields(field, image, drawn, folder / f"field-{name}.png", answer=f"the network says {answers[0]}")
     if fields:
-        viz.draw_contexts(fields, picture, folder / "contexts.png", answer=f"the network says {answers[0]}")
+        viz.draw_contexts(fields, image, folder / "contexts.png", answer=f"the network says {answers[0]}")
     if classes:
         layer = viz.last_map(network, x[None])
         maps = viz.grad_cam(network, x[None].repeat(len(answers), 1, 1, 1), top[1].tolist(), layer=layer)
-        viz.draw_grad_cam(picture, list(maps.numpy()), answers, folder / "grad-cam.png", layer=layer)
+        viz.draw_grad_cam(image, list(maps.numpy()), answers, folder / "grad-cam.png", layer=layer)
     print(f"  {', '.join(sorted(sheet.name for sheet in folder.glob('*.png')))} in {folder}")
 
 
@@ -173,7 +173,7 @@ def _classes_of_grad_cam(topk: int, *, needed: bool) -> int:
 
 
 def _folders(output: Path, paths: list[str]) -> list[Path]:
-    """A folder for each picture, named like it; the second of a name gets a number."""
+    """A folder for each image, named like it; the second of a name gets a number."""
     taken: dict[str, int] = {}
     folders = []
     for path in paths:

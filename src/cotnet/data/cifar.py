@@ -6,31 +6,31 @@ from typing import Literal
 
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from cotnet.data.base import Labelled, PictureData
-from cotnet.data.pictures import ArrayReader
+from cotnet.data.datasets import ArrayReader
+from cotnet.data.module import ImageDataModule, Labelled
 from cotnet.data.transforms import Augment, Interpolation
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
 
 
-class CIFAR(PictureData):
-    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009), 32x32 pictures.
+class CIFAR(ImageDataModule):
+    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009), 32x32 images.
 
     Args:
         root: Folder that holds the unpacked archive as torchvision leaves it.
         classes: 10 or 100.
         download: Fetch the archive into `root` when it is not there; nothing is fetched without this.
         size: Side of the square network input in pixels.
-        batch_size: Pictures per step and device.
-        workers: Loader processes.
-        augment: How training pictures are changed.
+        batch_size: Images per step and device.
+        num_workers: Loader processes.
+        augment: How training images are changed.
         auto_augment: A timm RandAugment policy, or None.
         mean: Mean of each channel.
         std: Standard deviation of each channel.
         interpolation: Resampling filter.
         crop_pct: Fraction that the validation crop keeps.
-        in_memory: Decode every picture once, before training; see `PictureData`.
+        in_memory: Decode every image once, before training; see `ImageDataModule`.
 
     Raises:
         ValueError: A number is outside its range; on use: the archive is not in `root`.
@@ -44,7 +44,7 @@ class CIFAR(PictureData):
         download: bool = False,
         size: int = 32,
         batch_size: int = 128,
-        workers: int = 2,
+        num_workers: int = 2,
         augment: Augment = "pad_crop",
         auto_augment: str | None = None,
         mean: tuple[float, float, float] = CIFAR_MEAN,
@@ -56,7 +56,7 @@ class CIFAR(PictureData):
         super().__init__(
             size=size,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             augment=augment,
             auto_augment=auto_augment,
             mean=mean,
@@ -82,10 +82,10 @@ class CIFAR(PictureData):
         if self.download:
             self._split(train=False)
 
-    def train_pictures(self) -> Labelled:
+    def train_images(self) -> Labelled:
         return self._labelled(train=True)
 
-    def val_pictures(self) -> Labelled:
+    def val_images(self) -> Labelled:
         return self._labelled(train=False)
 
     def _labelled(self, *, train: bool) -> Labelled:

@@ -1,4 +1,4 @@
-"""A folder of pictures: ``root/train/<class>/*.jpg`` and ``root/val/<class>/*.jpg``."""
+"""A folder of images: ``root/train/<class>/*.jpg`` and ``root/val/<class>/*.jpg``."""
 
 import os
 from functools import cached_property
@@ -6,29 +6,29 @@ from pathlib import Path
 
 from PIL import Image
 
-from cotnet.data.base import IMAGENET_MEAN, IMAGENET_STD, Labelled, PictureData
-from cotnet.data.pictures import FileReader
+from cotnet.data.datasets import FileReader
+from cotnet.data.module import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule, Labelled
 from cotnet.data.transforms import Augment, Interpolation
 
 _VAL_NAMES = ("val", "validation", "test")
 
 
-class ImageFolder(PictureData):
-    """Pictures sorted into one folder per class.
+class ImageFolder(ImageDataModule):
+    """Images sorted into one folder per class.
 
     Args:
         root: Holds ``train`` and ``val`` (``validation`` and ``test`` are taken as well), each with one folder per
-            class, the same names in both. Pictures may lie in deeper folders.
+            class, the same names in both. Images may lie in deeper folders.
         size: Side of the square network input in pixels.
-        batch_size: Pictures per step and device.
-        workers: Loader processes.
-        augment: How training pictures are changed.
+        batch_size: Images per step and device.
+        num_workers: Loader processes.
+        augment: How training images are changed.
         auto_augment: A timm RandAugment policy, or None.
         mean: Mean of each channel.
         std: Standard deviation of each channel.
         interpolation: Resampling filter.
         crop_pct: Fraction that the validation crop keeps.
-        skip_unreadable: So many pictures of a split may be unreadable and are passed over; 0 stops at the first one.
+        skip_unreadable: So many images of a split may be unreadable and are skipped; 0 stops at the first one.
 
     Raises:
         ValueError: A number is outside its range; on use: a folder is missing or empty, or class folders differ.
@@ -40,7 +40,7 @@ class ImageFolder(PictureData):
         *,
         size: int = 224,
         batch_size: int = 64,
-        workers: int = 4,
+        num_workers: int = 4,
         augment: Augment = "resized_crop",
         auto_augment: str | None = None,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
@@ -52,7 +52,7 @@ class ImageFolder(PictureData):
         super().__init__(
             size=size,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             augment=augment,
             auto_augment=auto_augment,
             mean=mean,
@@ -85,14 +85,14 @@ class ImageFolder(PictureData):
                 )
         return names
 
-    def train_pictures(self) -> Labelled:
+    def train_images(self) -> Labelled:
         self._check_root()
         if not (self.root / "train").is_dir():
             raise ValueError(f"folder {str(self.root / 'train')!r} is missing; it must hold one folder per class")
-        return self._pictures(self.root / "train")
+        return self._images(self.root / "train")
 
-    def val_pictures(self) -> Labelled:
-        return self._pictures(self._val_folder())
+    def val_images(self) -> Labelled:
+        return self._images(self._val_folder())
 
     def _check_root(self) -> None:
         if not self.root.is_dir():
@@ -106,20 +106,20 @@ class ImageFolder(PictureData):
                 return self.root / name
         raise ValueError(f"folder {str(self.root / 'val')!r} is missing; it must hold one folder per class")
 
-    def _pictures(self, folder: Path) -> Labelled:
+    def _images(self, folder: Path) -> Labelled:
         paths: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(self.class_names):
-            found = picture_files(folder / name)
+            found = image_files(folder / name)
             if not found:
-                raise ValueError(f"class folder {str(folder / name)!r} holds no picture; add some or remove the class")
+                raise ValueError(f"class folder {str(folder / name)!r} holds no image; add some or remove the class")
             paths += found
             labels += [label] * len(found)
         return FileReader(paths), labels
 
 
-def picture_files(folder: Path) -> list[str]:
-    """Paths of all files below a folder whose suffix names a picture format that Pillow reads, sorted."""
+def image_files(folder: Path) -> list[str]:
+    """Paths of all files below a folder whose suffix names an image format that Pillow reads, sorted."""
     suffixes = Image.registered_extensions()
     found = [
         path
@@ -134,7 +134,7 @@ def picture_files(folder: Path) -> list[str]:
 def _class_folders(folder: Path) -> list[str]:
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not names:
-        raise ValueError(f"folder {str(folder)!r} is empty: it must hold one folder of pictures per class")
+        raise ValueError(f"folder {str(folder)!r} is empty: it must hold one folder of images per class")
     return names
 
 

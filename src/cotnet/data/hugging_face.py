@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face's `datasets`: saved to disk, as local pictures or parquet files, or from the hub."""
+"""Data sets of Hugging Face's `datasets`: saved to disk, as local images or parquet files, or from the hub."""
 
 from functools import cached_property
 from pathlib import Path
@@ -6,37 +6,37 @@ from typing import Any
 
 from PIL import Image
 
-from cotnet.data.base import IMAGENET_MEAN, IMAGENET_STD, Labelled, PictureData
+from cotnet.data.datasets import decode
 from cotnet.data.encoded import suffix_of
-from cotnet.data.pictures import decode
+from cotnet.data.module import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule, Labelled
 from cotnet.data.transforms import Augment, Interpolation
 from cotnet.data.unreadable import UnreadableError
 
 _VAL_NAMES = ("validation", "valid", "val", "test")
 
 
-class HuggingFace(PictureData):
-    """A data set with a column of pictures and a column of class labels.
+class HuggingFace(ImageDataModule):
+    """A data set with a column of images and a column of class labels.
 
     Args:
-        path: A folder that `save_to_disk` made, a folder of pictures or of parquet files, or a name on the hub, which
+        path: A folder that `save_to_disk` made, a folder of images or of parquet files, or a name on the hub, which
             the library then fetches and keeps as it does everywhere.
         name: Configuration of a data set on the hub.
         train_split: Split to train on.
         val_split: Split to validate on; None takes ``validation``, ``valid``, ``val`` or ``test``.
-        image: Column of the pictures; None takes the only one of that kind.
+        image: Column of the images; None takes the only one of that kind.
         label: Column of the labels; None takes the only column of class labels.
         size: Side of the square network input in pixels.
-        batch_size: Pictures per step and device.
-        workers: Loader processes.
-        augment: How training pictures are changed.
+        batch_size: Images per step and device.
+        num_workers: Loader processes.
+        augment: How training images are changed.
         auto_augment: A RandAugment policy, or None.
         mean: Mean of each channel.
         std: Standard deviation of each channel.
         interpolation: Resampling filter.
         crop_pct: Fraction that the validation crop keeps.
-        in_memory: Decode every picture once, before training; see `PictureData`.
-        skip_unreadable: So many pictures of a split may be unreadable and are passed over; 0 stops at the first one.
+        in_memory: Decode every image once, before training; see `ImageDataModule`.
+        skip_unreadable: So many images of a split may be unreadable and are skipped; 0 stops at the first one.
 
     Raises:
         ValueError: A number is outside its range; on use: there is no such data set, split or column.
@@ -53,7 +53,7 @@ class HuggingFace(PictureData):
         label: str | None = None,
         size: int = 224,
         batch_size: int = 64,
-        workers: int = 4,
+        num_workers: int = 4,
         augment: Augment = "resized_crop",
         auto_augment: str | None = None,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
@@ -66,7 +66,7 @@ class HuggingFace(PictureData):
         super().__init__(
             size=size,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             augment=augment,
             auto_augment=auto_augment,
             mean=mean,
@@ -98,10 +98,10 @@ class HuggingFace(PictureData):
     def class_names(self) -> list[str]:
         return [str(name) for name in self._splits[self._val_name()].features[self._columns[1]].names]
 
-    def train_pictures(self) -> Labelled:
+    def train_images(self) -> Labelled:
         return self._labelled(self.train_split)
 
-    def val_pictures(self) -> Labelled:
+    def val_images(self) -> Labelled:
         return self._labelled(self._val_name())
 
     @cached_property
@@ -133,7 +133,7 @@ class HuggingFace(PictureData):
 
     @cached_property
     def _columns(self) -> tuple[str, str]:
-        """The columns of pictures and of labels."""
+        """The columns of images and of labels."""
         import datasets
 
         features = next(iter(self._splits.values())).features
@@ -167,12 +167,12 @@ class HuggingFace(PictureData):
         labels = list(rows[label])
         unlabelled = next((index for index, value in enumerate(labels) if value is None or value < 0), None)
         if unlabelled is not None:
-            raise ValueError(f"picture {unlabelled} of split {split!r} of {self.path!r} has no label")
+            raise ValueError(f"image {unlabelled} of split {split!r} of {self.path!r} has no label")
         return _RowReader(rows.cast_column(image, datasets.Image(decode=False)), image, f"{self.path} {split}"), labels
 
 
 class _RowReader:
-    """Reads the pictures of a column, which stay encoded until then."""
+    """Reads the images of a column, which stay encoded until then."""
 
     def __init__(self, rows: Any, column: str, name: str) -> None:
         self.rows, self.column, self._name = rows, column, name
@@ -198,9 +198,7 @@ class _RowReader:
             return Path(stored["path"]).read_bytes()
         except (KeyError, TypeError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else "its row holds none"
-            raise UnreadableError(
-                f"cannot read the picture {self.name(index)}: {reason}; repair or remove it"
-            ) from error
+            raise UnreadableError(f"cannot read the image {self.name(index)}: {reason}; repair or remove it") from error
 
 
 def _builder(folder: Path) -> str:

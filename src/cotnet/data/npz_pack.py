@@ -1,4 +1,4 @@
-"""A whole picture set in one ``.npz`` file: encoded pictures end to end, their offsets and their labels."""
+"""A whole image set in one ``.npz`` file: encoded images end to end, their offsets and their labels."""
 
 import zipfile
 from functools import cached_property
@@ -7,34 +7,34 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cotnet.data.base import IMAGENET_MEAN, IMAGENET_STD, Labelled, PictureData
+from cotnet.data.datasets import decode
 from cotnet.data.encoded import suffix_of
-from cotnet.data.pictures import decode
+from cotnet.data.module import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule, Labelled
 from cotnet.data.transforms import Augment, Interpolation
 
 Arrays = dict[str, np.ndarray]
 
 
-class NpzPack(PictureData):
-    """Pictures packed into one ``.npz`` file.
+class NpzPack(ImageDataModule):
+    """Images packed into one ``.npz`` file.
 
-    For a split S in ``train`` and ``test`` or ``val`` the file holds ``S_jpeg`` (uint8, all encoded pictures),
-    ``S_offset`` (n + 1 integers; picture i is ``jpeg[offset[i]:offset[i + 1]]``) and ``S_label`` (n integers), and
+    For a split S in ``train`` and ``test`` or ``val`` the file holds ``S_jpeg`` (uint8, all encoded images),
+    ``S_offset`` (n + 1 integers; image i is ``jpeg[offset[i]:offset[i + 1]]``) and ``S_label`` (n integers), and
     the class names as ``classes``, or as ``wnids`` with ``names``. Pickled objects are never loaded.
 
     Args:
         path: The file.
         size: Side of the square network input in pixels.
-        batch_size: Pictures per step and device.
-        workers: Loader processes.
-        augment: How training pictures are changed.
+        batch_size: Images per step and device.
+        num_workers: Loader processes.
+        augment: How training images are changed.
         auto_augment: A timm RandAugment policy, or None.
         mean: Mean of each channel.
         std: Standard deviation of each channel.
         interpolation: Resampling filter.
         crop_pct: Fraction that the validation crop keeps.
-        in_memory: Decode every picture once, before training; see `PictureData`.
-        skip_unreadable: So many pictures of a split may be unreadable and are passed over; 0 stops at the first one.
+        in_memory: Decode every image once, before training; see `ImageDataModule`.
+        skip_unreadable: So many images of a split may be unreadable and are skipped; 0 stops at the first one.
 
     Raises:
         ValueError: A number is outside its range; on use: the file is missing, damaged or inconsistent.
@@ -46,7 +46,7 @@ class NpzPack(PictureData):
         *,
         size: int = 32,
         batch_size: int = 128,
-        workers: int = 2,
+        num_workers: int = 2,
         augment: Augment = "pad_crop",
         auto_augment: str | None = None,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
@@ -59,7 +59,7 @@ class NpzPack(PictureData):
         super().__init__(
             size=size,
             batch_size=batch_size,
-            workers=workers,
+            num_workers=num_workers,
             augment=augment,
             auto_augment=auto_augment,
             mean=mean,
@@ -96,23 +96,23 @@ class NpzPack(PictureData):
     def synsets(self) -> list[str] | None:
         return [str(wnid) for wnid in self._arrays["wnids"]] if "wnids" in self._arrays else super().synsets
 
-    def train_pictures(self) -> Labelled:
+    def train_images(self) -> Labelled:
         return self._split("train")
 
-    def val_pictures(self) -> Labelled:
+    def val_images(self) -> Labelled:
         return self._split("val" if "val_jpeg" in self._arrays else "test")
 
     @cached_property
     def _arrays(self) -> Arrays:
         if not self.path.is_file():
-            raise ValueError(f"data.path {str(self.path)!r} is not a file; it must be an .npz picture pack")
+            raise ValueError(f"data.path {str(self.path)!r} is not a file; it must be an .npz image pack")
         try:
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays: Arrays = {key: archive[key] for key in archive.files}
         # A damaged archive makes NumPy stumble in any way.
         except Exception as error:
             reason = error if zipfile.is_zipfile(self.path) else "it is truncated, or no .npz file at all"
-            raise ValueError(f"cannot read {str(self.path)!r} as an .npz picture pack: {reason}") from error
+            raise ValueError(f"cannot read {str(self.path)!r} as an .npz image pack: {reason}") from error
         if "classes" not in arrays and not {"wnids", "names"} <= arrays.keys():
             raise ValueError(
                 f"{str(self.path)!r} lacks class names: neither 'classes' nor 'wnids' and 'names' are in it"

@@ -8,14 +8,14 @@ from typing import Any
 from PIL import Image
 from timm.data.auto_augment import RandAugment, rand_augment_transform
 
-# Half the side of Cutout's square at magnitude 10, as a share of the picture: 40 of 224 pixels (DeVries and Taylor 2017
+# Half the side of Cutout's square at magnitude 10, as a share of the image: 40 of 224 pixels (DeVries and Taylor 2017
 # for the operation, the TensorFlow TPU models for the size).
 _CUTOUT = 40 / 224
 _MAGNITUDE = 10.0
 
 
 def check_policy(policy: str) -> None:
-    """Raise `ValueError` where a text is no RandAugment policy; timm passes over much that it does not know."""
+    """Raise `ValueError` where a text is no RandAugment policy; timm skips much that it does not know."""
     if not re.fullmatch(r"rand(-(m|n|p|mstd|mmax|inc)\d[\d.]*)*(-cutout)?", policy):
         raise ValueError(
             f"data.auto_augment must be a RandAugment policy of timm such as rand-m9-n2-mstd0.5, got {policy!r}"
@@ -23,13 +23,13 @@ def check_policy(policy: str) -> None:
 
 
 def rand_augment(policy: str, *, size: int, mean: Sequence[float]) -> RandAugment:
-    """The transform of a policy, from an RGB picture to an RGB picture.
+    """The transform of a policy, from an RGB image to an RGB image.
 
     Args:
-        policy: In timm's terms, such as ``rand-m9-n2-mstd0.5``: magnitude 9 of a usual 10, two operations a picture. A
+        policy: In timm's terms, such as ``rand-m9-n2-mstd0.5``: magnitude 9 of a usual 10, two operations an image. A
             magnitude above 10 needs ``mmax`` to have its effect, as in ``rand-m15-mmax30``. ``-cutout`` at the end adds
             Cutout to the operations.
-        size: Side of the pictures in pixels.
+        size: Side of the images in pixels.
         mean: Mean of each channel, of values in 0..1; what an operation uncovers gets this colour.
     """
     check_policy(policy)
@@ -45,7 +45,7 @@ def rand_augment(policy: str, *, size: int, mean: Sequence[float]) -> RandAugmen
 
 
 class Cutout:
-    """Covers a square of a picture with one colour; its centre lies anywhere in the picture.
+    """Covers a square of an image with one colour; its centre lies anywhere in the image.
 
     Args:
         prob: Probability of doing so.
@@ -60,13 +60,13 @@ class Cutout:
     ) -> None:
         self.prob, self.magnitude, self.std, self.most, self.fill = prob, magnitude, std, most, fill
 
-    def __call__(self, picture: Image.Image) -> Image.Image:
+    def __call__(self, image: Image.Image) -> Image.Image:
         if random.random() > self.prob:
-            return picture
-        width, height = picture.size
+            return image
+        width, height = image.size
         level = max(0.0, min(random.gauss(self.magnitude, self.std), self.most))
         half = round(level / _MAGNITUDE * _CUTOUT * min(width, height))
         x, y = random.randrange(width), random.randrange(height)
-        covered = picture.copy()
+        covered = image.copy()
         covered.paste(self.fill, (max(0, x - half), max(0, y - half), min(width, x + half), min(height, y + half)))
         return covered

@@ -1,4 +1,4 @@
-"""The chains from an RGB picture to a normalised tensor, assembled from timm's and torchvision's transforms."""
+"""The chains from an RGB image to a normalised tensor, assembled from timm's and torchvision's transforms."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -30,7 +30,7 @@ def eval_transform(
 
 
 def eval_crop(*, size: int, interpolation: str, crop_pct: float) -> Callable[[Any], Any]:
-    """What `eval_transform` does before it normalises, from picture to picture."""
+    """What `eval_transform` does before it normalises, from image to image."""
     whole = create_transform(
         input_size=(3, size, size), is_training=False, interpolation=interpolation, crop_pct=crop_pct, normalize=False
     )
@@ -46,7 +46,7 @@ def train_transform(
     augment: Augment,
     auto_augment: str | None,
 ) -> Transform:
-    """Change a picture at random, normalise.
+    """Change an image at random, normalise.
 
     Args:
         size: Side of the square input in pixels.
@@ -55,7 +55,7 @@ def train_transform(
         interpolation: Name of the resampling filter.
         augment: ``resized_crop`` takes 8 to 100 % of the area at an aspect of 3/4 to 4/3 (ImageNet practice);
             ``pad_crop`` pads by an eighth and crops (CIFAR practice); both flip left to right with probability one
-            half. ``flip`` flips in both directions, for pictures without an upright; ``none`` resizes alone.
+            half. ``flip`` flips in both directions, for images without an upright; ``none`` resizes alone.
         auto_augment: A RandAugment policy, see `cotnet.data.rand_augment`, or None.
     """
     random_look = [] if auto_augment is None else [rand_augment(auto_augment, size=size, mean=mean)]

@@ -1,4 +1,4 @@
-"""Pictures that cannot be read: the error that names one, and which of a split are passed over."""
+"""Images that cannot be read: the error that names one, and which of a split are skipped."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,15 +8,15 @@ import torch.distributed as dist
 
 
 class UnreadableError(ValueError):
-    """A picture cannot be decoded; the message names it."""
+    """An image cannot be decoded; the message names it."""
 
 
 class Unreadable:
-    """The pictures of a split that are passed over, in memory that the loader processes share.
+    """The images of a split that are skipped, in memory that the loader processes share.
 
     Args:
-        count: Pictures of the split.
-        tolerated: So many may be passed over.
+        count: Images of the split.
+        tolerated: So many may be skipped.
 
     Attributes:
         marks: bool [count], which ones they are.
@@ -32,11 +32,11 @@ class Unreadable:
         return bool(self.marks[index])
 
     def indices(self) -> list[int]:
-        """The pictures, in order."""
+        """The images, in order."""
         return self.marks.nonzero().flatten().tolist()
 
-    def pass_over(self, index: int, error: UnreadableError) -> None:
-        """Mark a picture.
+    def skip(self, index: int, error: UnreadableError) -> None:
+        """Mark an image.
 
         Raises:
             ValueError: It is one more than are tolerated.
@@ -57,10 +57,10 @@ class Unreadable:
             self.marks[indices] = True
 
     def names(self, name: Callable[[int], str]) -> list[str]:
-        """What the pictures are called, with those of the run before a resume.
+        """What the images are called, with those of the run before a resume.
 
         Args:
-            name: Says what a picture is called; asked once for each.
+            name: Says what an image is called; asked once for each.
         """
         self._known |= {index: name(index) for index in self.indices() if index not in self._known}
         return list(dict.fromkeys([*self._earlier, *self._known.values()]))

@@ -1,7 +1,7 @@
 """The heads of Cascade R-CNN, which torchvision lacks (Cai and Vasconcelos, arXiv 1712.00726).
 
 Three box heads in a row, each trained for a higher overlap on the boxes that the one before has refined. Legend: R
-proposals of all pictures, K classes with the background as class 0.
+proposals of all images, K classes with the background as class 0.
 """
 
 from collections.abc import Sequence
@@ -91,9 +91,9 @@ class CascadeRoIHeads(RoIHeads):
 
         Args:
             features: maps [N, C, h, w] by name.
-            proposals: boxes [R_n, 4] of each picture, in its pixels.
-            image_shapes: height and width of each picture.
-            targets: of each picture `boxes` [M, 4], `labels` [M] from 1, and `masks` [M, H, W] for a mask head.
+            proposals: boxes [R_n, 4] of each image, in its pixels.
+            image_shapes: height and width of each image.
+            targets: of each image `boxes` [M, 4], `labels` [M] from 1, and `masks` [M, H, W] for a mask head.
         """
         if self.training:
             return [], self._losses(features, proposals, image_shapes, targets)
@@ -147,7 +147,7 @@ class CascadeRoIHeads(RoIHeads):
     def _refine(
         self, stage: int, corrections: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> list[Tensor]:
-        """The boxes of the next stage, inside their pictures; in training those without area are left out."""
+        """The boxes of the next stage, inside their images; in training those without area are left out."""
         refined = self.coders[stage].decode(corrections, proposals).flatten(1).split(_counts(proposals))
         boxes = [clip_boxes_to_image(box, shape) for box, shape in zip(refined, image_shapes, strict=True)]
         if not self.training:
@@ -184,7 +184,7 @@ class CascadeRoIHeads(RoIHeads):
         return maskrcnn_loss(logits, boxes, [t["masks"] for t in targets], [t["labels"] for t in targets], objects)
 
     def _select(self, boxes: Tensor, scores: Tensor) -> dict[str, Tensor]:
-        """The best detections of a picture from boxes [R, 4] and scores [R, K]."""
+        """The best detections of an image from boxes [R, 4] and scores [R, K]."""
         rows, columns = torch.where(scores[:, 1:] > self.score_thresh)
         boxes, labels, scores = boxes[rows], columns + 1, scores[rows, columns + 1]
         keep = remove_small_boxes(boxes, min_size=1e-2)

@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
-from cotnet.detection.coco import CocoAnnotations
-from cotnet.train.plots import save
+from cotnet.detection.coco.dataset import CocoAnnotations
+from cotnet.training.figures import save
 
 _PAIRS = 12
 

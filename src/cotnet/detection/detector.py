@@ -15,8 +15,8 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
-from cotnet.detection.backbone import Norm, PyramidBackbone, create_body, norm_layer
 from cotnet.detection.cascade import BOX_WEIGHTS, AgnosticPredictor, CascadeRoIHeads
+from cotnet.detection.pyramid import Norm, PyramidBackbone, create_body, norm_layer
 
 DETECTORS = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "cascade_mask_rcnn")
 ANCHOR_SIZES = ((32,), (64,), (128,), (256,), (512,))
@@ -39,7 +39,7 @@ def create_detector(
     backbone_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> GeneralizedRCNN:
-    """A detector with torchvision's interface: a list of pictures [3, H, W] in, a dict of losses or detections out.
+    """A detector with torchvision's interface: a list of images [3, H, W] in, a dict of losses or detections out.
 
     Args:
         detector: `"faster_rcnn"`, `"mask_rcnn"`, `"cascade_rcnn"` or `"cascade_mask_rcnn"`.
@@ -51,7 +51,7 @@ def create_detector(
         channels: width of the pyramid and of the heads' convolutions.
         frozen: first parts of the body that do not train: 1 the stem, 2 the stem and res2.
         frozen_norm: keep every BatchNorm of the body as it is.
-        min_size: shorter side of a picture in pixels; of several, training takes any and evaluation the last.
+        min_size: shorter side of an image in pixels; of several, training takes any and evaluation the last.
         max_size: the most that the longer side may have.
         anchor_sizes: sides of the anchors in pixels, for each of the five maps.
         backbone_options: further arguments of the network, such as `pretrained_cfg_overlay`.

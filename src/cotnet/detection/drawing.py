@@ -1,4 +1,4 @@
-"""Detections drawn on their pictures."""
+"""Detections drawn on their images."""
 
 import colorsys
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from faster_coco_eval import mask as rle
 from PIL import Image, ImageDraw, ImageFont
 
-from cotnet.detection.coco import CocoPictures
+from cotnet.detection.coco.dataset import CocoDataset
 from cotnet.detection.scores import Result
 
 _LEAST = 0.5
@@ -28,17 +28,17 @@ def _is_light(color: tuple[int, int, int]) -> bool:
 
 
 def draw_detections(
-    picture: Image.Image, results: Sequence[Mapping[str, Any]], names: Mapping[int, str], *, score: float = _LEAST
+    image: Image.Image, results: Sequence[Mapping[str, Any]], names: Mapping[int, str], *, score: float = _LEAST
 ) -> Image.Image:
-    """A copy of a picture with boxes, masks, names and scores.
+    """A copy of an image with boxes, masks, names and scores.
 
     Args:
-        picture: in RGB.
+        image: in RGB.
         results: entries of COCO's result format; those without a score are drawn as the truth is.
         names: of the classes, by category id.
         score: the least that is drawn.
     """
-    canvas = picture.convert("RGB")
+    canvas = image.convert("RGB")
     shown = sorted((one for one in results if one.get("score", 1.0) >= score), key=lambda one: one.get("score", 1.0))
     order = {category: index for index, category in enumerate(sorted(names))}
     for one in shown:
@@ -63,28 +63,26 @@ def draw_detections(
     return canvas
 
 
-def draw_samples(
-    pictures: CocoPictures, results: Mapping[int, Sequence[Result]], path: Path, *, count: int = 4
-) -> None:
-    """A sheet of pictures, the truth above what was found.
+def draw_samples(images: CocoDataset, results: Mapping[int, Sequence[Result]], path: Path, *, count: int = 4) -> None:
+    """A sheet of images, the truth above what was found.
 
     Args:
-        pictures: with their annotations.
-        results: detections by picture id.
+        images: with their annotations.
+        results: detections by image id.
         path: the JPEG to write.
-        count: how many pictures, those with results first in order.
+        count: how many images, those with results first in order.
     """
-    annotations = pictures.annotations
+    annotations = images.annotations
     names = dict(zip(annotations.category_ids, annotations.class_names, strict=True))
     seen = [index for index, image in enumerate(annotations.images) if image["id"] in results][:count]
     columns = []
     for index in seen:
-        picture, image = pictures.open(index), annotations.images[index]["id"]
-        truth = [one for one in annotations.objects[image] if not one.get("iscrowd", 0)]
-        if not pictures.masks:
+        image, image_id = images.open(index), annotations.images[index]["id"]
+        truth = [one for one in annotations.objects[image_id] if not one.get("iscrowd", 0)]
+        if not images.masks:
             truth = [{key: value for key, value in one.items() if key != "segmentation"} for one in truth]
-        pair = [draw_detections(picture, truth, names), draw_detections(picture, results[image], names)]
-        height = round(_WIDTH * picture.height / picture.width)
+        pair = [draw_detections(image, truth, names), draw_detections(image, results[image_id], names)]
+        height = round(_WIDTH * image.height / image.width)
         columns.append([one.resize((_WIDTH, height)) for one in pair])
     rows = [max(column[row].height for column in columns) for row in (0, 1)]
     sheet = Image.new("RGB", (len(columns) * (_WIDTH + 6) - 6, sum(rows) + 6), "white")

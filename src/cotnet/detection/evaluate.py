@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from cotnet.detection.data import CocoData
-from cotnet.detection.pixels import PixelTally, mean_iou
+from cotnet.detection.coco.module import CocoData
 from cotnet.detection.scores import Precision, Result, average_precision, gather, to_results
-from cotnet.detection.semantic import segment
-from cotnet.inference.trainer import quiet_trainer
+from cotnet.prediction.trainer import quiet_trainer
+from cotnet.segmentation.labels import PixelTally, mean_iou
+from cotnet.segmentation.network import segment
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
@@ -23,7 +23,7 @@ class Evaluation:
     Attributes:
         precision: by `"box"` and, of a detector with masks on a set with masks, `"mask"`.
         results: entries of COCO's result format.
-        images: number of pictures.
+        images: number of images.
         images_per_s: decoding, network and pasting of masks together.
     """
 
@@ -34,7 +34,7 @@ class Evaluation:
 
 
 def evaluate(network: nn.Module, data: CocoData, *, masks: bool) -> Evaluation:
-    """Score a detector on the validation pictures of a data module, over the processes that torchrun started.
+    """Score a detector on the validation images of a data module, over the processes that torchrun started.
 
     Args:
         network: in eval mode; its labels are the data's classes.
@@ -45,14 +45,14 @@ def evaluate(network: nn.Module, data: CocoData, *, masks: bool) -> Evaluation:
     start = time.perf_counter()
     quiet_trainer().validate(collected, data, verbose=False)
     seconds = time.perf_counter() - start
-    by_picture = gather(collected.results)
-    results = [one for found in by_picture.values() for one in found]
+    by_image = gather(collected.results)
+    results = [one for found in by_image.values() for one in found]
     assert data.val_set is not None
     annotations = data.val_set.annotations
     precision = {"box": average_precision(annotations, results)}
     if masks:
         precision["mask"] = average_precision(annotations, results, masks=True)
-    return Evaluation(precision, results, len(by_picture), len(by_picture) / seconds)
+    return Evaluation(precision, results, len(by_image), len(by_image) / seconds)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class PixelEvaluation:
         per_class: IoU of the background and of each class; NaN where one occurs neither in truth nor answer.
         pixels: share of the pixels whose class is right.
         tally: what was counted.
-        images: number of pictures.
+        images: number of images.
         images_per_s: decoding and network together.
     """
 
@@ -77,12 +77,12 @@ class PixelEvaluation:
 
 
 def evaluate_pixels(network: nn.Module, data: CocoData, *, size: int) -> PixelEvaluation:
-    """Score a segmenter on the validation pictures of a data module, over the processes that torchrun started.
+    """Score a segmenter on the validation images of a data module, over the processes that torchrun started.
 
     Args:
         network: in eval mode; its classes are the data's, after the background.
         data: set up, with masks.
-        size: shorter side of the network's pictures, in pixels.
+        size: shorter side of the network's images, in pixels.
     """
     counted = _Counted(network, PixelTally(data.num_classes + 1), size)
     start = time.perf_counter()
@@ -96,10 +96,10 @@ def evaluate_pixels(network: nn.Module, data: CocoData, *, size: int) -> PixelEv
 
 
 def collect(network: nn.Module, batch: Batch, category_ids: Sequence[int]) -> dict[int, list[Result]]:
-    """What is found in the pictures of one batch, by their ids."""
-    pictures, targets = batch
+    """What is found in the images of one batch, by their ids."""
+    images, targets = batch
     ids = [int(target["image_id"]) for target in targets]
-    found = zip(ids, network(pictures), strict=True)
+    found = zip(ids, network(images), strict=True)
     return {image: to_results(detections, image, category_ids) for image, detections in found}
 
 

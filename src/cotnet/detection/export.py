@@ -1,4 +1,4 @@
-"""Detectors as ONNX programs: the picture in, what `network([picture])` finds out."""
+"""Detectors as ONNX programs: the image in, what `network([image])` finds out."""
 
 import json
 import logging
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cotnet.inference.exporters import INPUT, KEY, Exporter, input_shape, other_size
-from cotnet.inference.parity import BATCHES, relative_error
+from cotnet.exporting.exporters import INPUT, KEY, Exporter, input_shape, other_size
+from cotnet.exporting.parity import BATCHES, relative_error
 
 OPSET = 18
 MAPS = ("p2", "p3", "p4", "p5", "p6")
@@ -22,57 +22,57 @@ _PARTS = ("boxes", "labels", "scores", "masks")
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far onnxruntime's detections are from the detector's, over the pictures that were compared.
+    """How far onnxruntime's detections are from the detector's, over the images that were compared.
 
     Attributes:
-        pictures: how many were compared.
+        images: how many were compared.
         detections: how many objects were found in them.
         boxes: the greatest difference of an edge, in pixels.
         scores: of a score.
         masks: of a mask's probability; 0 without masks.
     """
 
-    pictures: int
+    images: int
     detections: int
     boxes: float
     scores: float
     masks: float
 
 
-class _OnePicture(nn.Module):
+class _OneImage(nn.Module):
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        found = self.network([picture])[0]
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        found = self.network([image])[0]
         return tuple(found[part] for part in _PARTS if part in found)
 
 
 def export_detector(
     network: Any, path: Path, *, example: Tensor, description: dict[str, Any] | None = None
 ) -> Agreement:
-    """Write a detector as ONNX for pictures of the example's size, and compare its detections.
+    """Write a detector as ONNX for images of the example's size, and compare its detections.
 
-    The program takes `picture`, float32 [3, H, W] in 0 to 1, and gives `boxes` [M, 4], `labels` [M], `scores` [M] and
+    The program takes `image`, float32 [3, H, W] in 0 to 1, and gives `boxes` [M, 4], `labels` [M], `scores` [M] and
     of a detector with masks `masks` [M, 1, H, W]. Resizing and normalising are inside. It is traced by PyTorch's
-    TorchScript exporter, since the number of boxes follows from the picture; the size of the picture is fixed.
+    TorchScript exporter, since the number of boxes follows from the image; the size of the image is fixed.
 
     Args:
         network: in eval mode, on the CPU.
         path: the `.onnx` to write; it gets its name only when its detections have been found equal.
-        example: a picture [3, H, W] on which something is found.
+        example: an image [3, H, W] on which something is found.
         description: plain values that are kept in the file.
 
     Raises:
         ValueError: nothing is found on the example, so that nothing could be compared.
         RuntimeError: onnxruntime finds something else.
     """
-    one = _OnePicture(network).eval()
+    one = _OneImage(network).eval()
     with torch.no_grad():
         count = len(one(example)[0])
     if count == 0:
-        raise ValueError("the detector finds nothing on the example; give a picture with objects")
+        raise ValueError("the detector finds nothing on the example; give an image with objects")
     masks = network.roi_heads.has_mask()
     partial = path.with_name(path.name + ".partial")
     try:
@@ -85,7 +85,7 @@ def export_detector(
                 partial,
                 opset_version=OPSET,
                 dynamo=False,
-                input_names=["picture"],
+                input_names=["image"],
                 output_names=list(_PARTS[: 4 if masks else 3]),
             )
         if description is not None:
@@ -105,7 +105,7 @@ def _describe(path: Path, description: dict[str, Any]) -> None:
     onnx.save(model, path)
 
 
-def compare(network: Any, path: Path, pictures: list[Tensor]) -> Agreement:
+def compare(network: Any, path: Path, images: list[Tensor]) -> Agreement:
     """Run an exported detector in onnxruntime beside the detector itself.
 
     Raises:
@@ -114,14 +114,14 @@ def compare(network: Any, path: Path, pictures: list[Tensor]) -> Agreement:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # it warns of shapes that follow from the picture
+    options.log_severity_level = 3  # it warns of shapes that follow from the image
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     differences = dict.fromkeys(_PARTS, 0.0)
     count = 0
-    for picture in pictures:
+    for image in images:
         with torch.no_grad():
-            expected = network([picture])[0]
-        actual = session.run(None, {"picture": picture.numpy()})
+            expected = network([image])[0]
+        actual = session.run(None, {"image": image.numpy()})
         found = dict(zip(_PARTS, actual, strict=False))
         wanted = {part: expected[part].numpy() for part in found}
         if len(found["boxes"]) != len(wanted["boxes"]):
@@ -134,7 +134,7 @@ def compare(network: Any, path: Path, pictures: list[Tensor]) -> Agreement:
     sound = differences["boxes"] <= 0.1 and differences["scores"] <= 1e-3 and differences["masks"] <= 1e-2
     if differences["labels"] or not sound:
         raise RuntimeError(f"onnxruntime finds something else than the detector: differences {differences}")
-    return Agreement(len(pictures), count, differences["boxes"], differences["scores"], differences["masks"])
+    return Agreement(len(images), count, differences["boxes"], differences["scores"], differences["masks"])
 
 
 def _same_objects(wanted: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> list[int]:
@@ -148,14 +148,14 @@ def _same_objects(wanted: dict[str, np.ndarray], found: dict[str, np.ndarray]) -
 
 
 def export_backbone(network: Any, path: Path, *, size: int, tolerance: float = 1e-4) -> float:
-    """Write the body and the pyramid alone as ONNX: normalised pictures [N, 3, H, W] to the maps P2 to P6.
+    """Write the body and the pyramid alone as ONNX: normalised images [N, 3, H, W] to the maps P2 to P6.
 
     N is any, and so are H and W where the body takes any.
 
     Args:
         network: a detector in eval mode, on the CPU.
         path: the `.onnx` to write; it gets its name only when its maps have been found equal.
-        size: side of the pictures to compare on, in pixels; they are noise.
+        size: side of the images to compare on, in pixels; they are noise.
         tolerance: largest error of a map, relative to its largest value.
 
     Returns:
@@ -193,5 +193,5 @@ class _Maps(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.backbone(pictures).values())
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.backbone(images).values())

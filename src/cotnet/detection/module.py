@@ -10,16 +10,16 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cotnet.detection.backbone import Norm
 from cotnet.detection.detector import create_detector
 from cotnet.detection.evaluate import Batch, collect
+from cotnet.detection.load import TASK, load_start
 from cotnet.detection.optimizer import OptimizerName, create_optimizer, create_schedule
 from cotnet.detection.precise_norm import PreciseNorm
+from cotnet.detection.pyramid import Norm
 from cotnet.detection.report import draw_report
 from cotnet.detection.scores import Precision, Result, average_precision, gather
-from cotnet.detection.weights import TASK, load_start
-from cotnet.models.weights_file import WeightsCard
-from cotnet.train.module import TrainingModule, class_path
+from cotnet.files.weights import WeightsCard
+from cotnet.training.module import TrainingModule, class_path
 
 _LOSSES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
 
@@ -37,13 +37,13 @@ class Detector(TrainingModule):
             synchronises ``batch`` over devices.
         frozen: First parts of the body that do not train: 0 none, 1 the stem, 2 the stem and res2.
         frozen_norm: Keep every BatchNorm of the body as it is.
-        sizes: Least and greatest shorter side of a training picture in pixels; evaluation takes the greatest.
+        sizes: Least and greatest shorter side of a training image in pixels; evaluation takes the greatest.
         size_step: Training draws from every size, this many pixels apart.
         max_size: The most that the longer side may have.
         init_from: Weights to start from: a classifier of the same name, released or trained here, for the body; a
             released detector's backbone; or a detector that `cotnet train` wrote.
         optimizer: ``sgd`` or ``adamw``.
-        base_lr: Peak learning rate for 16 pictures per step; the real one is ``base_lr * global batch / 16``.
+        base_lr: Peak learning rate for 16 images per step; the real one is ``base_lr * global batch / 16``.
         momentum: SGD's momentum, AdamW's first beta.
         weight_decay: Weight decay, of all but the norms' parameters.
         milestones: Epochs at which the rate falls to a tenth; None for a cosine.
@@ -135,9 +135,9 @@ class Detector(TrainingModule):
         self._results: dict[int, list[Result]] = {}
         self.precision: dict[str, Precision] = {}
 
-    def forward(self, pictures: list[Tensor]) -> list[dict[str, Tensor]]:
-        """Detections of pictures [3, H, W] in 0 to 1."""
-        return self.network(pictures)
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        """Detections of images [3, H, W] in 0 to 1."""
+        return self.network(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """The sum of the losses of one batch."""
@@ -158,7 +158,7 @@ class Detector(TrainingModule):
         self._results |= collect(self.network, batch, ids)
 
     def on_validation_epoch_end(self) -> None:
-        """Average precision over the pictures of all ranks, each once."""
+        """Average precision over the images of all ranks, each once."""
         self._results = gather(self._results)
         annotations = self.trainer.datamodule.val_set.annotations  # type: ignore[attr-defined]
         seen = annotations.only(self._results)  # fewer than all where trainer.limit_val_batches says so
@@ -227,7 +227,7 @@ class Detector(TrainingModule):
         load_start(self.network, entries)
 
     def draw(self, folder: Path) -> None:
-        """Precision over recall, the confusion of classes, and pictures with what was found."""
+        """Precision over recall, the confusion of classes, and images with what was found."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         draw_report(self.precision, data.val_set.only(self._results), self._results, folder)
 

@@ -1,4 +1,4 @@
-"""Precision over recall, as a picture."""
+"""Precision over recall, as an image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cotnet.detection.scores import Precision
-from cotnet.train.plots import save
+from cotnet.training.figures import save
 
 # Of more classes than this the best and the worst are drawn.
 _CLASSES = 10

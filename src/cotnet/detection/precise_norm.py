@@ -40,7 +40,7 @@ class PreciseNorm(Callback):
     def _estimate(self, trainer: Trainer, pl_module: LightningModule, network: nn.Module, norms: list[Any]) -> None:
         loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
         loader.sampler.set_epoch(trainer.current_epoch)
-        loader.sampler.start = (0, 0)  # whatever part of the epoch a resumed run has passed over
+        loader.sampler.start = (0, 0)  # whatever part of the epoch a resumed run has skipped
         momenta = [norm.momentum for norm in norms]
         batches = min(self.batches, len(loader))
         for number, batch in enumerate(islice(loader, batches), 1):

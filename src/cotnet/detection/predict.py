@@ -1,4 +1,4 @@
-"""Objects, or the class of each pixel, in any number of pictures, batch by batch."""
+"""Objects, or the class of each pixel, in any number of images, batch by batch."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,28 +12,28 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import to_tensor
 
 from cotnet.detection.drawing import draw_detections
-from cotnet.detection.pixels import regions
 from cotnet.detection.scores import Result, to_results
-from cotnet.detection.semantic import segment
-from cotnet.inference.pictures import open_picture, read_input
-from cotnet.inference.predict import each_picture
-from cotnet.models.weights_file import WeightsCard
+from cotnet.files.weights import WeightsCard
+from cotnet.prediction.inputs import open_image, read_input
+from cotnet.prediction.stream import each_image
+from cotnet.segmentation.labels import regions
+from cotnet.segmentation.network import segment
 
-# Width, height, results and perhaps labels of a picture.
+# Width, height, results and perhaps labels of an image.
 Answer = tuple[int, int, list[Result], np.ndarray | None]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is in a picture.
+    """What is in an image.
 
     Attributes:
-        path: the picture.
+        path: the image.
         width: in pixels, upright; 0 where it could not be read.
         height: in pixels.
         results: entries of COCO's result format, the surest first, or one for each class that pixels belong to; the
-            picture's id is its place, from 1.
-        error: why the picture could not be read, or `None`.
+            image's id is its place, from 1.
+        error: why the image could not be read, or `None`.
         labels: of a segmenter, each pixel's class, uint8 [H, W], where they are kept.
     """
 
@@ -53,33 +53,33 @@ def detect(
     *,
     threshold: float = 0.5,
     batch_size: int = 1,
-    workers: int = 2,
+    num_workers: int = 2,
 ) -> None:
-    """Find objects in pictures and hand what is found to `write`, in order, as `inference.predict.each_picture` does.
+    """Find objects in images and hand what is found to `write`, in order, as `inference.predict.each_image` does.
 
     Args:
         network: in eval mode.
         card: its category ids.
-        paths: the pictures, iterated over several times.
-        write: receives what is in each picture.
+        paths: the images, iterated over several times.
+        write: receives what is in each image.
         threshold: the least score of a detection.
-        batch_size: pictures at a time.
-        workers: processes that decode.
+        batch_size: images at a time.
+        num_workers: processes that decode.
     """
     ids: list[int] = card.data["category_ids"]
 
-    def answer(network: nn.Module, pictures: list[Tensor]) -> list[Answer]:
+    def answer(network: nn.Module, images: list[Tensor]) -> list[Answer]:
         answers: list[Answer] = []
-        for picture, found in zip(pictures, network(pictures), strict=True):
+        for image, found in zip(images, network(images), strict=True):
             sure = found["scores"] >= threshold
             results = to_results({part: values[sure] for part, values in found.items()}, 0, ids)
-            answers.append((picture.shape[-1], picture.shape[-2], results, None))
+            answers.append((image.shape[-1], image.shape[-2], results, None))
         return answers
 
-    each_picture(network, answer, _read, paths, _numbered(write), batch_size=batch_size, workers=workers)
+    each_image(network, answer, _read, paths, _numbered(write), batch_size=batch_size, num_workers=num_workers)
 
 
-def segment_pictures(
+def segment_images(
     network: nn.Module,
     card: WeightsCard,
     paths: Iterable[str],
@@ -88,34 +88,34 @@ def segment_pictures(
     size: int,
     keep_labels: bool = False,
     batch_size: int = 1,
-    workers: int = 2,
+    num_workers: int = 2,
 ) -> None:
-    """Find each pixel's class in pictures; as `detect` in all else.
+    """Find each pixel's class in images; as `detect` in all else.
 
     Args:
         network: in eval mode.
         card: its category ids.
-        paths: the pictures, iterated over several times.
-        write: receives what is in each picture.
-        size: shorter side of the network's pictures, in pixels.
+        paths: the images, iterated over several times.
+        write: receives what is in each image.
+        size: shorter side of the network's images, in pixels.
         keep_labels: give `write` each pixel's class, too.
-        batch_size: pictures at a time.
-        workers: processes that decode.
+        batch_size: images at a time.
+        num_workers: processes that decode.
     """
     ids: list[int] = card.data["category_ids"]
 
-    def answer(network: nn.Module, pictures: list[Tensor]) -> list[Answer]:
-        maps = [labels.cpu().numpy() for labels in segment(network, pictures, size)]
+    def answer(network: nn.Module, images: list[Tensor]) -> list[Answer]:
+        maps = [labels.cpu().numpy() for labels in segment(network, images, size)]
         return [(x.shape[1], x.shape[0], regions(x, ids), x if keep_labels else None) for x in maps]
 
-    each_picture(network, answer, _read, paths, _numbered(write), batch_size=batch_size, workers=workers)
+    each_image(network, answer, _read, paths, _numbered(write), batch_size=batch_size, num_workers=num_workers)
 
 
 _read = partial(read_input, transform=to_tensor)
 
 
 def _numbered(write: Callable[[Found], None]) -> Callable[[str, Answer | None, str | None], None]:
-    """Gives `write` the answers to pictures, with the picture's place as its id in the results."""
+    """Gives `write` the answers to images, with the image's place as its id in the results."""
     count = 0
 
     def take(path: str, answer: Answer | None, error: str | None) -> None:
@@ -128,8 +128,8 @@ def _numbered(write: Callable[[Found], None]) -> Callable[[str, Answer | None, s
 
 
 def to_coco(found: Sequence[Found], card: WeightsCard) -> dict[str, Any]:
-    """Pictures, categories and results as one COCO file; detections have their scores."""
-    annotations = [one for picture in found for one in picture.results]
+    """Images, categories and results as one COCO file; detections have their scores."""
+    annotations = [one for image in found for one in image.results]
     return {
         "images": [
             {"id": number, "file_name": one.path, "width": one.width, "height": one.height}
@@ -153,6 +153,6 @@ def _area(result: Result) -> float:
 
 
 def draw(found: Found, card: WeightsCard) -> Image.Image:
-    """The picture with the boxes and masks of its detections."""
+    """The image with the boxes and masks of its detections."""
     names = dict(zip(card.data["category_ids"], card.class_names, strict=True))
-    return draw_detections(open_picture(found.path), found.results, names, score=0.0)
+    return draw_detections(open_image(found.path), found.results, names, score=0.0)

@@ -10,7 +10,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval import mask as rle
 from torch import Tensor
 
-from cotnet.detection.coco import CocoAnnotations
+from cotnet.detection.coco.dataset import CocoAnnotations
 
 Result = dict[str, Any]
 
@@ -26,7 +26,7 @@ class Precision:
         small: of objects below 32 x 32 pixels.
         medium: of those between.
         large: of objects above 96 x 96 pixels.
-        recall: average recall with 100 detections a picture.
+        recall: average recall with 100 detections an image.
         per_class: `ap` of each class.
         per_class50: `ap50` of each class.
         curves: precision [classes, 101] at overlap 0.50, at recalls 0.00 to 1.00.
@@ -45,12 +45,12 @@ class Precision:
 
 
 def to_results(detections: dict[str, Tensor], image_id: int, category_ids: Sequence[int]) -> list[Result]:
-    """The detections of one picture as entries of COCO's result format.
+    """The detections of one image as entries of COCO's result format.
 
     Args:
         detections: `boxes` [M, 4] as x1, y1, x2, y2; `labels` [M] from 1; `scores` [M]; perhaps `masks` [M, 1, H, W] of
             probabilities.
-        image_id: the picture's id.
+        image_id: the image's id.
         category_ids: the id of each class.
     """
     boxes = detections["boxes"].detach().cpu().double()
@@ -74,7 +74,7 @@ def to_results(detections: dict[str, Tensor], image_id: int, category_ids: Seque
 
 
 def gather(results: dict[int, list[Result]]) -> dict[int, list[Result]]:
-    """The results of all ranks by picture, each picture once, on every rank."""
+    """The results of all ranks by image, each image once, on every rank."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return results
     parts: list[dict[int, list[Result]]] = [{} for _ in range(torch.distributed.get_world_size())]
@@ -103,7 +103,7 @@ def average_precision(annotations: CocoAnnotations, results: Iterable[Result], *
     run.evaluate()
     run.accumulate()
     run.summarize()
-    # [overlaps, recalls, classes, areas, detections a picture]; -1 marks what has no objects.
+    # [overlaps, recalls, classes, areas, detections an image]; -1 marks what has no objects.
     precision = np.asarray(run.eval["precision"])
     all_areas = precision[:, :, :, 0, -1]
     stats = [float(value) if value > -1 else float("nan") for value in run.stats]

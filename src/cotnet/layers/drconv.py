@@ -8,14 +8,14 @@ from cotnet.layers.checks import check_layer
 
 
 class DRConv(nn.Module):
-    """Every position picks one of m filters that are made from the picture: [N, C, H, W] to [N, C, H, W].
+    """Every position picks one of m filters that are made from the image: [N, C, H, W] to [N, C, H, W].
 
     A k x k convolution makes a guide of m channels; a position belongs to the region whose guide is largest there. Each
     region has its own k x k filter bank, generated from the input pooled to k x k. In the backward pass the guide has
     the gradient of a softmax in the place of the hard choice.
 
     Parameters: `k * k * m * C + m * m * C + m * m * C * C`. Multiply-accumulates a position: `m * k * k * (C * C + C)`,
-    as all m filters are applied everywhere, and `m * m * k * k * C * C` a picture to make them.
+    as all m filters are applied everywhere, and `m * m * k * k * C * C` an image to make them.
 
     Args:
         dim: channels C.
@@ -49,7 +49,7 @@ class DRConv(nn.Module):
         batch, dim = x.shape[:2]
         filters = self.filters(x).flatten(0, 2)
         padding = self.dilation * (self.kernel_size // 2)
-        # One group a picture, so that each meets its own filters.
+        # One group an image, so that each meets its own filters.
         every = F.conv2d(x.flatten(0, 1)[None], filters, padding=padding, dilation=self.dilation, groups=batch)
         every = every.view(batch, self.regions, dim, *x.shape[2:])
         return (every * self.choice(x)[:, :, None]).sum(1)

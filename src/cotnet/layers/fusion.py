@@ -37,7 +37,7 @@ class ContextFusion(nn.Module):
 
 def global_mean(x: Tensor) -> Tensor:
     """[N, C, H, W] to its mean over the positions, [N, C, 1, 1]."""
-    if x.dtype == torch.float16:  # cannot hold the sum over a large picture
+    if x.dtype == torch.float16:  # cannot hold the sum over a large image
         return x.mean((2, 3), keepdim=True)
     # The gradient of a sum is a view; that of a mean would be written out for every position.
     return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])

@@ -13,7 +13,7 @@ class LocalAttention(nn.Module):
 
     With query, key and value as 1x1 convolutions of x, head by head: the dot products of the query with the keys in its
     window, plus those with a position embedding of each cell that the heads share; a softmax over the cells; the values
-    of the window summed by these weights. Keys and values outside the picture are zero, and their cells stay in the
+    of the window summed by these weights. Keys and values outside the image are zero, and their cells stay in the
     softmax.
 
     Parameters: `3 C * C + k * k * C / heads`. Multiply-accumulates a position: `3 C * C + 3 k * k * C`.

@@ -53,7 +53,7 @@ def _is_plain(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
 
 
 class PooledBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm of a globally pooled map, [N, C, 1, 1] to [N, C, 1, 1], that also trains on a single picture.
+    """BatchNorm of a globally pooled map, [N, C, 1, 1] to [N, C, 1, 1], that also trains on a single image.
 
     A batch of one leaves one value per channel, which has no variance: it is normalised by the running statistics, and
     they stay as they are. Any larger batch is plain BatchNorm.

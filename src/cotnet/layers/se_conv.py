@@ -9,7 +9,7 @@ from cotnet.layers.norm import PooledBatchNorm2d
 
 
 class SEConv(nn.Module):
-    """A kxk convolution, then a gate per channel from the pooled picture: [N, C, H, W] to [N, C, H', W'].
+    """A kxk convolution, then a gate per channel from the pooled image: [N, C, H, W] to [N, C, H', W'].
 
     Args:
         dim: channels C.

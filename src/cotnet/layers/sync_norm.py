@@ -1,4 +1,4 @@
-"""BatchNorm over the pictures of all processes."""
+"""BatchNorm over the images of all processes."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class SyncBatchNorm(_BatchNorm):
-    """BatchNorm over the pictures of all processes, [N, C, ...] to [N, C, ...], on any device.
+    """BatchNorm over the images of all processes, [N, C, ...] to [N, C, ...], on any device.
 
     Mean and variance come from two sums each, as precise as those of one process with the whole batch, and processes
     may have batches of different sizes. Without other processes, and in eval mode, it is plain BatchNorm.

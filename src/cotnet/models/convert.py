@@ -11,7 +11,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from cotnet.layers.init import init_weights
 from cotnet.layers.mixers import create_mixer, get_mixer
-from cotnet.models.where import select
+from cotnet.models.select import select
 
 Where = str | Sequence[str] | Callable[[str, nn.Conv2d], bool]
 

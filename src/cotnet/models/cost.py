@@ -21,7 +21,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def count_macs(model: nn.Module, size: int | tuple[int, int], *, channels: int = 3) -> int:
-    """Multiply-accumulates for one picture, counted as the paper counts them.
+    """Multiply-accumulates for one image, counted as the paper counts them.
 
     Convolutions, matrix products, attention and local aggregation by their multiplications; besides, one for each
     element of a convolution's bias, of an activation (ReLU, SiLU) and of a pool's input, and two for each element of a
@@ -31,9 +31,9 @@ def count_macs(model: nn.Module, size: int | tuple[int, int], *, channels: int =
     the layer's whole width.
 
     Args:
-        model: any module that takes a picture.
-        size: side of the picture, or its height and width, in pixels.
-        channels: channels of the picture.
+        model: any module that takes an image.
+        size: side of the image, or its height and width, in pixels.
+        channels: channels of the image.
     """
     height, width = (size, size) if isinstance(size, int) else size
     modes = {part: part.training for part in model.modules()}

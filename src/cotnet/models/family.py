@@ -2,7 +2,7 @@
 
 Source: *Contextual Transformer Networks for Visual Recognition* (Li, Yao, Pan, Mei), arXiv 2107.12292. The names
 `cotnet*`, `cotnext*` and `se_cotnetd_*` with `50` and above are the authors'; `cotnet18` and `cotnet_nano` are this
-project's own, for small machines and small pictures.
+project's own, for small machines and small images.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from cotnet.models.pretrained import checkpoint_filter_fn, resolve_weights
 from cotnet.models.residual_net import ResidualNet
 from cotnet.models.spec import Body, Stage, Stem
-from cotnet.models.vary import Mixers, vary
+from cotnet.models.variants import Mixers, vary
 
 PLANES = (64, 128, 256, 512)
 DEPTHS_50, DEPTHS_101, DEPTHS_152 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
@@ -225,13 +225,13 @@ def cotnet18_half(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
 
 @register_model
 def cotnet_nano(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
-    """This project's own: about a million parameters, for pictures of 32 to 96 pixels."""
+    """This project's own: about a million parameters, for images of 32 to 96 pixels."""
     return _create("cotnet_nano", pretrained, **kwargs)
 
 
 @register_model
 def cotnet20_nano(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
-    """This project's own: bottlenecks whose mixer alone sees neighbours, for studies on pictures of 32 to 96 pixels."""
+    """This project's own: bottlenecks whose mixer alone sees neighbours, for studies on images of 32 to 96 pixels."""
     return _create("cotnet20_nano", pretrained, **kwargs)
 
 

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from timm.models import resolve_pretrained_cfg
 from torch import Tensor, nn
 
-from cotnet.models.checkpoint import load_official
-from cotnet.models.official import from_official
+from cotnet.models.official_names import from_official
+from cotnet.models.released import load_official
 
 NO_WEIGHTS = (
     "{name} has no weights that can be fetched: the authors publish theirs by hand, linked from "

@@ -21,7 +21,7 @@ class ResidualNet(nn.Module):
     Args:
         body: what the network is made of.
         num_classes: width of the classifier; 0 leaves the pooled features.
-        in_chans: channels of a picture.
+        in_chans: channels of an image.
         global_pool: timm's name of the last pooling, `""` for none.
         output_stride: the most that the network may down-sample; stages beyond dilate instead.
         drop_rate: dropout before the classifier.

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from cotnet.models.weights_file import read_weights
+from cotnet.files.weights import read_weights
 from cotnet.study.grid import Case, Study
 
 _POLL_S = 0.5

@@ -29,7 +29,7 @@ class Result:
         case: the network.
         top1: validation top-1 of the last epoch by seed, fractions of 1.
         parameters: of the network.
-        macs: multiply-accumulates for one picture, as the paper counts.
+        macs: multiply-accumulates for one image, as the paper counts.
         images_per_s: of the forward pass on this machine, batch 32, or NaN where not measured.
     """
 

@@ -8,17 +8,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cotnet.viz.field import Field, direction, entropy
-from cotnet.viz.picture import Picture, save_sheet, short_name
+from cotnet.viz.sheet import SourceImage, save_sheet, short_name
 
 _STATIC, _DYNAMIC = "#8c8c8c", "#d95f02"
 
 
-def draw_contexts(fields: Sequence[Field], picture: Picture, path: Path, *, answer: str = "") -> None:
-    """Draw, for the first picture, what each layer's fusion gives to the two contexts, and how the layers look.
+def draw_contexts(fields: Sequence[Field], image: SourceImage, path: Path, *, answer: str = "") -> None:
+    """Draw, for the first image, what each layer's fusion gives to the two contexts, and how the layers look.
 
     Args:
         fields: of the network's layers, in their order.
-        picture: the first picture.
+        image: the first image.
         path: the PNG to write.
         answer: the network's, for the title.
 
@@ -33,7 +33,7 @@ def draw_contexts(fields: Sequence[Field], picture: Picture, path: Path, *, answ
     width = max(13.0, 5 + 0.5 * len(fields))
     figure = Figure(figsize=(width, 8.4), layout="constrained")
     title = "Static against dynamic context, and how the layers look"
-    figure.suptitle(f"{title}\n{picture.title}{f', {answer}' if answer else ''}", fontsize=12)
+    figure.suptitle(f"{title}\n{image.title}{f', {answer}' if answer else ''}", fontsize=12)
     grid = figure.add_gridspec(2, 3)
     shares, looks, bars = (figure.add_subplot(place) for place in (grid[0, :2], grid[1, :2], grid[:, 2]))
 

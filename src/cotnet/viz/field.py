@@ -1,6 +1,6 @@
 """The weight field of a CoT layer and what sums it up.
 
-`N` pictures, `G` weight maps (heads), `T` taps = k * k, `C` channels.
+`N` images, `G` weight maps (heads), `T` taps = k * k, `C` channels.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Field:
-    """What one CoT layer made of a batch of pictures.
+    """What one CoT layer made of a batch of images.
 
     Attributes:
         layer: the layer's name in the network.
@@ -94,7 +94,7 @@ def direction(weight: Tensor, *, dilation: int = 1) -> Tensor:
 
 
 def telling_heads(field: Field, count: int) -> list[int]:
-    """The heads whose look differs most from place to place in the first picture, in the order of their numbers.
+    """The heads whose look differs most from place to place in the first image, in the order of their numbers.
 
     Args:
         field: of a layer.

@@ -8,21 +8,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cotnet.viz.field import Field, direction, entropy
-from cotnet.viz.picture import Picture, save_sheet, short_name
+from cotnet.viz.sheet import SourceImage, save_sheet, short_name
 
 _KERNELS = 8  # along each side of the mosaic; more could not be told apart
 _ARROWS = 14
 
 
-def draw_fields(field: Field, picture: Picture, heads: Sequence[int], path: Path, *, answer: str = "") -> None:
-    """Draw chosen heads of the first picture of a field, a row each.
+def draw_fields(field: Field, image: SourceImage, heads: Sequence[int], path: Path, *, answer: str = "") -> None:
+    """Draw chosen heads of the first image of a field, a row each.
 
     On the left the kernels of evenly spread positions; in the middle arrows from positions to where they look on
     average; on the right whether they look at one cell or at all alike.
 
     Args:
-        field: of a layer; its first picture is drawn.
-        picture: that picture.
+        field: of a layer; its first image is drawn.
+        image: that image.
         heads: numbers of the heads, from 0.
         path: the PNG to write.
         answer: the network's, for the title.
@@ -38,20 +38,20 @@ def draw_fields(field: Field, picture: Picture, heads: Sequence[int], path: Path
     spread = entropy(weight).numpy()
     offsets = direction(weight, dilation=field.dilation).numpy()
 
-    shape = picture.pixels.shape
+    shape = image.pixels.shape
     row_height = min(max(3.0 * shape[0] / shape[1], 2.2), 5.0)
     figure = Figure(figsize=(13.5, 1.3 + (row_height + 0.35) * len(heads)), layout="constrained")
     window = f"{side}x{side} window" + (f", dilation {field.dilation}" if field.dilation > 1 else "")
     title = f"Weight field of {short_name(field.layer)} ({field.stage}): {window} at each of {height}x{width} positions"
-    figure.suptitle(f"{title}\n{picture.title}{f', {answer}' if answer else ''}", fontsize=12)
+    figure.suptitle(f"{title}\n{image.title}{f', {answer}' if answer else ''}", fontsize=12)
     panels = figure.subplots(len(heads), 3, squeeze=False)
     span = float(np.quantile(weight.abs().numpy(), 0.99)) or 1.0
     low, high = float(spread.min()), float(spread.max())
     longest = float(np.quantile(np.hypot(offsets[:, 0], offsets[:, 1]), 0.98)) or 1.0
     for row, head in enumerate(heads):
         kernels = _mosaic(panels[row, 0], weight[row].numpy(), side, span)
-        _arrows(panels[row, 1], picture, offsets[row], longest)
-        picture.show(panels[row, 2], faded=0.3)
+        _arrows(panels[row, 1], image, offsets[row], longest)
+        image.show(panels[row, 2], faded=0.3)
         heat = panels[row, 2].imshow(
             spread[row], extent=(0, shape[1], shape[0], 0), cmap="viridis", alpha=0.75, vmin=low, vmax=max(high, 1e-9)
         )
@@ -85,11 +85,11 @@ def _mosaic(axes: Axes, weight: np.ndarray, side: int, span: float):  # type: ig
     return image
 
 
-def _arrows(axes: Axes, picture: Picture, offset: np.ndarray, longest: float) -> None:
-    """Mean looks [2, H, W] as arrows over the picture; one of the length `longest` is a step of the arrows' grid."""
-    picture.show(axes, faded=0.55)
+def _arrows(axes: Axes, image: SourceImage, offset: np.ndarray, longest: float) -> None:
+    """Mean looks [2, H, W] as arrows over the image; one of the length `longest` is a step of the arrows' grid."""
+    image.show(axes, faded=0.55)
     rows, columns = (_spread(size, _ARROWS) for size in offset.shape[1:])
-    height, width = picture.pixels.shape[:2]
+    height, width = image.pixels.shape[:2]
     x, y = np.meshgrid((columns + 0.5) * width / offset.shape[2], (rows + 0.5) * height / offset.shape[1])
     down, right = offset[:, rows][:, :, columns]
     step = min(width / len(columns), height / len(rows))

@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from cotnet.viz.record import evaluating
 
 
-def grad_cam(network: nn.Module, pictures: Tensor, classes: list[int], *, layer: str | None = None) -> Tensor:
-    """Grad-CAM (arXiv 1610.02391) of one class of each picture, at a layer's output.
+def grad_cam(network: nn.Module, images: Tensor, classes: list[int], *, layer: str | None = None) -> Tensor:
+    """Grad-CAM (arXiv 1610.02391) of one class of each image, at a layer's output.
 
     Args:
         network: from [N, 3, H, W] to logits [N, classes]; runs in eval mode. Its gradients are left as they were.
-        pictures: its input.
-        classes: the class to ask for, one for each picture.
+        images: its input.
+        classes: the class to ask for, one for each image.
         layer: a module whose output is a map [N, C, H', W']; `None` takes `last_map`.
 
     Returns:
-        [N, H', W'], at least 0; only the proportions within a picture have a meaning.
+        [N, H', W'], at least 0; only the proportions within an image have a meaning.
 
     Raises:
         ValueError: there is no such layer, its output is no map, or the network gives no logits of such a class.
@@ -26,7 +26,7 @@ def grad_cam(network: nn.Module, pictures: Tensor, classes: list[int], *, layer:
     """
     from captum.attr import LayerGradCam
 
-    name = last_map(network, pictures) if layer is None else layer
+    name = last_map(network, images) if layer is None else layer
     modules = dict(network.named_modules())
     if name not in modules:
         raise ValueError(
@@ -35,7 +35,7 @@ def grad_cam(network: nn.Module, pictures: Tensor, classes: list[int], *, layer:
     method = LayerGradCam(network, modules[name])
     with evaluating(network), torch.enable_grad():
         try:
-            maps = method.attribute(pictures.detach().requires_grad_(), target=classes, relu_attributions=True)
+            maps = method.attribute(images.detach().requires_grad_(), target=classes, relu_attributions=True)
         except (AssertionError, IndexError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"Grad-CAM of the classes {classes} at {name} is not possible: {reason}") from error
@@ -45,7 +45,7 @@ def grad_cam(network: nn.Module, pictures: Tensor, classes: list[int], *, layer:
 
 
 @torch.no_grad()
-def last_map(network: nn.Module, pictures: Tensor) -> str:
+def last_map(network: nn.Module, images: Tensor) -> str:
     """Name of the part whose output is the last map of more than one position, where Grad-CAM is mostly asked for.
 
     Raises:
@@ -63,7 +63,7 @@ def last_map(network: nn.Module, pictures: Tensor) -> str:
     hooks = [part.register_forward_hook(note(name)) for name, part in network.named_modules() if name]
     try:
         with evaluating(network):
-            network(pictures)
+            network(images)
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,4 +1,4 @@
-"""Keeping what the CoT layers of a network make of pictures, without altering the network."""
+"""Keeping what the CoT layers of a network make of images, without altering the network."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cotnet.layers.attention import ContextAttention
 from cotnet.layers.fusion import ContextFusion
-from cotnet.models.where import stage_of
+from cotnet.models.select import stage_of
 from cotnet.viz.field import Field
 
 
@@ -20,18 +20,18 @@ def cot_layers(network: nn.Module) -> dict[str, str]:
 
 
 @torch.no_grad()
-def record(network: nn.Module, pictures: Tensor) -> list[Field]:
-    """Run pictures through a network once and keep the weight field of every CoT layer.
+def record(network: nn.Module, images: Tensor) -> list[Field]:
+    """Run images through a network once and keep the weight field of every CoT layer.
 
     Args:
         network: any module with CoT layers in it, ours or a converted one; runs in eval mode. It is left as it was.
-        pictures: its input, [N, 3, H, W].
+        images: its input, [N, 3, H, W].
 
     Returns:
         A field for each layer, in the order in which they ran; none where no layer is a CoT layer.
 
     Raises:
-        ValueError: the network refuses the pictures.
+        ValueError: the network refuses the images.
     """
     weights: list[tuple[str, Tensor]] = []
     shares: dict[str, Tensor] = {}
@@ -52,10 +52,10 @@ def record(network: nn.Module, pictures: Tensor) -> list[Field]:
             hooks.append(part.register_forward_hook(keep_share))
     try:
         with evaluating(network):
-            network(pictures)
+            network(images)
     except RuntimeError as error:
         raise ValueError(
-            f"the network refuses pictures of shape {tuple(pictures.shape)}: {str(error).splitlines()[0]}"
+            f"the network refuses images of shape {tuple(images.shape)}: {str(error).splitlines()[0]}"
         ) from error
     finally:
         for hook in hooks:

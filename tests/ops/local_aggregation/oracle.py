@@ -92,7 +92,7 @@ def check_case(
     value = layouts[0](torch.randn(batch, channels, height, width).to(dtype))
     weight = layouts[1](torch.randn(batch, maps, k * k, out_h, out_w).to(dtype))
     grad = layouts[2](torch.randn(batch, channels, out_h, out_w).to(dtype))
-    # Beyond the picture all steps are alike; the reference would pad by the step.
+    # Beyond the image all steps are alike; the reference would pad by the step.
     options = (k, stride, dilation, blocks or runs)
     near = (k, min(stride, 40), min(dilation, 40), blocks or runs)
     arguments = {

@@ -180,7 +180,7 @@ def test_a_float_type_that_no_implementation_computes_in():
 
 
 @pytest.mark.parametrize("step", [2**31, 2**63 - 1])
-def test_steps_far_beyond_the_picture(step):
+def test_steps_far_beyond_the_image(step):
     value = torch.randn(2, 8, 5, 4, requires_grad=True)
     for option, size in (("dilation", (5, 4)), ("stride", (1, 1))):
         weight = torch.randn(2, 2, 9, *size, requires_grad=True)

@@ -89,7 +89,7 @@ def _run(
         _DTYPES[like.dtype],
         torch.get_num_threads(),
         kernel_size,
-        min(dilation, max(height, width)),  # beyond the picture's size it changes nothing
+        min(dilation, max(height, width)),  # beyond the image's size it changes nothing
         groups,
         batch,
         channels,

@@ -12,7 +12,7 @@ from cotnet.ops.fused_cot.contract import ContextParameters, Projections
 from cotnet.ops.local_aggregation import triton as aggregation
 from cotnet.ops.panels import empty_output
 
-_MOST_PARTS = 128  # of a picture; what they leave is added up by one program
+_MOST_PARTS = 128  # of an image; what they leave is added up by one program
 _PIXELS_OF_PART = 16  # at the least
 
 

@@ -1,7 +1,7 @@
 """Triton kernels of the fused CoT layer; importing this file imports Triton.
 
 Legend: N batch, C channels, G weight maps, T taps = k * k, B groups, H x W size, F channels of the fusion's middle,
-P parts that a picture's H * W pixels are divided into.
+P parts that an image's H * W pixels are divided into.
 
 All maps are channels_last and dense, so neighbouring threads read neighbouring channels. The attention's channels lie
 as [B][T][G / B], those of other maps as [B][C / G][G / B]: a channel and its weight have the same number within a run.
@@ -47,7 +47,7 @@ def _tuned(kernel: Any) -> Any:
 
 @triton.jit
 def _first_pixel(part, parts, pixels, INDEX: tl.constexpr):
-    """Where a part of a picture begins, and the one before it ends."""
+    """Where a part of an image begins, and the one before it ends."""
     return tl.cast(part, INDEX) * pixels // parts
 
 
@@ -168,9 +168,9 @@ def contexts(
                 shift = tl.load(norm_bias + weight_channel + tap, mask=in_maps, other=0.0).to(SUM) - middle * scale
                 weight = tl.load(attention + weight_at + tap, mask=in_weights, other=0.0).to(SUM)
                 weight = weight * scale[None, :] + shift[None, :]
-                in_picture = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+                in_image = (y >= 0) & (y < height) & (x >= 0) & (x < width)
                 cell_at = ((n * height + y) * width + x)[None, :, None] * channels + channel
-                cell = tl.load(value + cell_at, mask=in_tile & in_picture[None, :, None], other=0.0).to(SUM)
+                cell = tl.load(value + cell_at, mask=in_tile & in_image[None, :, None], other=0.0).to(SUM)
                 dynamic += weight[None, :, :] * cell
         dynamic *= tl.sigmoid(dynamic)
         at = (n * pixels + pixel)[None, :, None] * channels + channel

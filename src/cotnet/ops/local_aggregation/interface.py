@@ -35,7 +35,7 @@ def local_aggregation(
     """Filter each position of `value` with a small kernel of its own, shared by several channels.
 
     `y[n, c, i, j] = sum over u, v < k of w[n, m(c), u*k + v, i, j] * value[n, c, i*s - p + u*d, j*s - p + v*d]` with
-    stride `s`, dilation `d`, `p = d * (k // 2)` and zeros outside the picture: a correlation, not flipped, not
+    stride `s`, dilation `d`, `p = d * (k // 2)` and zeros outside the image: a correlation, not flipped, not
     normalised.
 
     Args:

@@ -155,7 +155,7 @@ def _plan(
 ) -> _Plan:
     """Besides `output`: the map on the input side, the one on the output side, the weight; one of them is `output`."""
     batch, channels, height, width = value.shape
-    # Beyond the picture's size neither step changes the result; bounded, no product of them overflows.
+    # Beyond the image's size neither step changes the result; bounded, no product of them overflows.
     size = max(height, width)
     problem = _PACK(
         _DTYPES[value.dtype],

@@ -64,7 +64,7 @@ def aggregate_grad_weight(
 
 
 def _steps(stride: int, dilation: int, height: int, width: int) -> tuple[int, int]:
-    """Stride and dilation of the same result, bounded by the picture so that its padding is."""
+    """Stride and dilation of the same result, bounded by the image so that its padding is."""
     if torch.compiler.is_compiling() or not isinstance(height, int):  # the program shall serve other sizes
         return stride, dilation
     size = max(height, width)

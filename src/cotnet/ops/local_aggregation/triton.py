@@ -14,7 +14,7 @@ from cotnet.ops.local_aggregation import contract, reference
 
 _OLDEST_TRITON = (3, 3)
 _OLDEST_NVIDIA = (7, 0)
-# Below it, no offset of an element or of a cell beside the picture overflows 32 bits.
+# Below it, no offset of an element or of a cell beside the image overflows 32 bits.
 FITS_32_BITS = 2**30
 
 
@@ -123,7 +123,7 @@ def run(
     block_sharing = min(power_of_2(sharing), 64 if sharing_axis == 2 else 8)
     sharing_blocks = 1 if kernel == "grad_weight" else -(-sharing // block_sharing)
     farthest = max(_extent(value), _extent(out), _extent(weight), positions)
-    # Beyond the picture's size neither step changes the result; bounded, no product of them overflows.
+    # Beyond the image's size neither step changes the result; bounded, no product of them overflows.
     size = max(height, width)
 
     def grid(tile: dict[str, int]) -> tuple[int]:

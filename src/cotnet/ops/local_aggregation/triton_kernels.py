@@ -137,9 +137,9 @@ def aggregate(
         y = i * stride + (u - KERNEL_SIZE // 2) * step
         for v in tl.range(KERNEL_SIZE, loop_unroll_factor=UNROLL):
             x = j * stride + (v - KERNEL_SIZE // 2) * step
-            in_picture = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            in_image = (y >= 0) & (y < height) & (x >= 0) & (x < width)
             factor = tl.load(weight + weight_at + (u * KERNEL_SIZE + v) * weight_t, mask=in_maps, other=0.0)
-            cell = tl.load(value + value_at + y * value_h + x * value_w, mask=in_tile & in_picture, other=0.0)
+            cell = tl.load(value + value_at + y * value_h + x * value_w, mask=in_tile & in_image, other=0.0)
             total += factor.to(SUM) * cell.to(SUM)
     out_at = n * out_sn + channel * out_sc + i * out_sh + j * out_sw
     tl.store(out + out_at, total.to(out.dtype.element_ty), mask=in_tile)
@@ -247,14 +247,14 @@ def grad_weight(
         y = i * stride + (u - KERNEL_SIZE // 2) * step
         for v in tl.range(KERNEL_SIZE, loop_unroll_factor=UNROLL):
             x = j * stride + (v - KERNEL_SIZE // 2) * step
-            in_picture = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            in_image = (y >= 0) & (y < height) & (x >= 0) & (x < width)
             cell_at = value_at + y * value_h + x * value_w
             total = tl.zeros_like(weight_at).to(SUM)
             for start in range(0, sharing, BLOCK_SHARING):
                 share = _along(tl.cast(start, INDEX) + tl.arange(0, BLOCK_SHARING), SHARING_AXIS)
                 in_tile = in_maps & (share < sharing)
                 grad = tl.load(out + out_at + share * run * out_sc, mask=in_tile, other=0.0)
-                cell = tl.load(value + cell_at + share * run * value_c, mask=in_tile & in_picture, other=0.0)
+                cell = tl.load(value + cell_at + share * run * value_c, mask=in_tile & in_image, other=0.0)
                 total += tl.sum(grad.to(SUM) * cell.to(SUM), SHARING_AXIS, keep_dims=True)
             at = weight_at + (u * KERNEL_SIZE + v) * weight_t
             tl.store(weight + at, total.to(weight.dtype.element_ty), mask=in_maps)

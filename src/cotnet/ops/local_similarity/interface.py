@@ -3,7 +3,7 @@
 It is the derivative of local aggregation by its weight, with the query in the gradient's place and the key in the
 value's: the same named op, with its contract, gradients, layouts, and its reference, native and Triton implementations.
 The term of the relative position is a matrix product of each head's query, and so are its gradients; they are left to
-torch's. In a kernel that adds it to the similarity the gradient of the position would be a sum over all pictures and
+torch's. In a kernel that adds it to the similarity the gradient of the position would be a sum over all images and
 positions, which is what a matrix product is made for.
 """
 
@@ -31,7 +31,7 @@ def local_similarity(
 
     `r[n, h, u*k + v, i, j] = sum over c in head h of q[n, c, i, j] * (key[n, c, i*s - p + u*d, j*s - p + v*d] +
     position[u*k + v, c - first channel of h])` with stride `s`, dilation `d`, `p = d * (k // 2)`; a key outside the
-    picture is zero, the position of its cell is not.
+    image is zero, the position of its cell is not.
 
     Args:
         query: [N, C, Ho, Wo] with `Ho = (H - 1) // stride + 1`, of float32, float64, bfloat16 or float16, on

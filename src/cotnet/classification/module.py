@@ -1,0 +1,344 @@
+"""A timm network, its loss, optimizer and metrics, as a Lightning module."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from timm.data import Mixup
+from timm.scheduler.scheduler import Scheduler
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from cotnet.classification.distillation import Distillation, Teacher
+from cotnet.classification.memory import largest_output, memory_bytes
+from cotnet.classification.optimizer import cosine_schedule, scaled_learning_rate, sgd
+from cotnet.files.weights import WeightsCard
+from cotnet.models.memory_format import to_layout
+from cotnet.models.model_names import check_name
+from cotnet.training.distributed import rank_zero_print, shard, sync_norms
+from cotnet.training.figures import draw_confused, draw_confusion
+from cotnet.training.module import TrainingModule, class_path
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Classifier(TrainingModule):
+    """Trains any timm network to name images.
+
+    Args:
+        name: Name in timm's registry.
+        num_classes: Number of classes, at least 2.
+        kwargs: Further arguments of the network's constructor.
+        init_from: Weights to start from: what `cotnet train` wrote, a released ``.pth.tar``, or timm's entries.
+        base_lr: Peak learning rate for 256 images per step; the real one is ``base_lr * global batch / 256``.
+        momentum: SGD momentum.
+        nesterov: Use Nesterov's momentum.
+        weight_decay: Weight decay, of parameters of two dimensions and more.
+        warmup_epochs: Epochs of linear warm-up.
+        warmup_lr: Learning rate at its start.
+        final_lr: Learning rate at the end of the cosine.
+        label_smoothing: Share of the target spread over all classes.
+        mixup: Alpha of mixup, 0 for none.
+        cutmix: Alpha of CutMix, 0 for none; with both, each batch gets one of the two.
+        drop_rate: Dropout before the classifier.
+        drop_path_rate: Stochastic depth of the last block, growing linearly from 0.
+        ema_decay: Decay of a moving average of weights and buffers, which is then validated and kept; None for none.
+        lr_update: Change the learning rate at every ``step``, or once per ``epoch``.
+        layer_decay: Factor of the learning rate from one layer to the one before it, for fine-tuning; None for none.
+        freeze: Parts of the network that keep their weights and their BatchNorm statistics, such as ``[conv1, bn1,
+            layer1]``; None for none.
+        distillation: A teacher whose answers are learnt beside the labels; None for none.
+        channels_last: Lay the channels of a pixel side by side in memory, the faster way for convolutions.
+        compile: Compile the network by `torch.compile`.
+        grad_checkpointing: Save memory by computing activations again in the backward pass.
+
+    Raises:
+        ValueError: The name is unknown, or a number is outside its range.
+    """
+
+    monitor = "val_top1"
+    monitor_label = "val top-1"
+    columns = ("train_loss", "train_top1", "val_loss", "val_top1", "val_top5")
+    panels = (
+        ("loss", 1, {"train_loss": "training", "val_loss": "validation"}),
+        ("accuracy in %", 100, {"train_top1": "training", "val_top1": "validation", "val_top5": "validation, top 5"}),
+    )
+    progress = (("train", "train_top1", "{:.1%}"), ("val", "val_top1", "{:.1%}"))
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        num_classes: int,
+        kwargs: dict[str, Any] | None = None,
+        init_from: str | None = None,
+        base_lr: float = 0.1,
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        weight_decay: float = 1e-4,
+        warmup_epochs: float = 5.0,
+        warmup_lr: float = 0.0,
+        final_lr: float = 0.0,
+        label_smoothing: float = 0.1,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        ema_decay: float | None = None,
+        lr_update: Literal["step", "epoch"] = "step",
+        layer_decay: float | None = None,
+        freeze: list[str] | None = None,
+        distillation: Distillation | None = None,
+        channels_last: bool = True,
+        compile: bool = False,
+        grad_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_ranges(
+            at_least_0={"momentum": momentum, "weight_decay": weight_decay, "warmup_epochs": warmup_epochs}
+            | {"warmup_lr": warmup_lr, "final_lr": final_lr, "mixup": mixup, "cutmix": cutmix},
+            below_1={"label_smoothing": label_smoothing, "drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
+            | {"ema_decay": ema_decay or 0.0},
+            above_0={"base_lr": base_lr, "layer_decay": 1.0 if layer_decay is None else layer_decay},
+        )
+        if num_classes < 2:
+            raise ValueError(f"training needs at least two classes, got {num_classes}")
+        self.name = name
+        self.kwargs = dict(kwargs or {})
+        self.init_from = init_from
+        self.base_lr = base_lr
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        self.warmup_epochs = warmup_epochs
+        self.warmup_lr = warmup_lr
+        self.final_lr = final_lr
+        self.label_smoothing = label_smoothing
+        self.ema_decay = ema_decay
+        self.lr_update = lr_update
+        self.layer_decay = layer_decay
+        self.distillation = distillation
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        network = create_network(
+            name, num_classes=num_classes, drop_rate=drop_rate, drop_path_rate=drop_path_rate, **self.kwargs
+        )
+        self.network = to_layout(network, self.memory_format)
+        self.freeze_names = list(freeze or [])
+        freeze_parts(self.network, self.freeze_names)
+        if grad_checkpointing:
+            checkpoint_activations(self.network, name)
+        if compile:
+            self.network.compile()
+        self.mix = (
+            Mixup(mixup_alpha=mixup, cutmix_alpha=cutmix, label_smoothing=label_smoothing, num_classes=num_classes)
+            if mixup or cutmix
+            else None
+        )
+        top5 = min(5, num_classes)
+        self.train_top1 = MulticlassAccuracy(num_classes, average="micro")
+        self.val_top1 = MulticlassAccuracy(num_classes, average="micro")
+        self.val_top5 = MulticlassAccuracy(num_classes, top_k=top5, average="micro")
+        self.confusion = MulticlassConfusionMatrix(num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, classes] of images [N, 3, H, W]."""
+        return self.network(images.contiguous(memory_format=self.memory_format))
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Frozen parts stay in eval mode, so that their BatchNorm keeps its statistics."""
+        super().train(mode)
+        for name in self.freeze_names:  # by name, because SyncBN puts other modules in their place
+            self.network.get_submodule(name).eval()
+        return self
+
+    def configure_model(self) -> None:
+        """Shard the parameters where the strategy is to (FSDP2)."""
+        if self.device_mesh is not None:
+            if self.ema_decay is not None:
+                raise ValueError("a moving average of sharded weights is not supported; leave out --model.ema_decay")
+            self.network = sync_norms(self.network, self.trainer.strategy)
+            shard(self.network, self.device_mesh)
+
+    def setup(self, stage: str) -> None:
+        """Fetch the teacher, where there is one."""
+        super().setup(stage)
+        if stage == "fit" and self.distillation is not None:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            synsets = getattr(data, "synsets", None)
+            self._teacher = Teacher(self.distillation, data.preprocessing, data.num_classes, synsets)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Loss and top-1 of one batch."""
+        images, labels = batch
+        if self.mix is None:
+            logits = self(images)
+            loss = functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        else:  # the mixed targets are smoothed already
+            images, targets = self.mix(images, labels)
+            logits = self(images)
+            loss = functional.cross_entropy(logits, targets)
+            labels = targets.argmax(1)
+        if self.distillation is not None:
+            told = self.distillation.loss(logits, self._teacher(images)).to(loss)
+            loss = torch.lerp(loss, told, self.distillation.weight)
+        self.train_top1.update(logits, labels)
+        top1 = (logits.detach().argmax(1) == labels).float().mean()
+        self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(images))
+        self.log("train_top1", self.train_top1, on_step=False, on_epoch=True)
+        return {"loss": loss, "top1": top1}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Metrics of one batch."""
+        images, labels = batch
+        logits = self(images)
+        self.val_top1.update(logits, labels)
+        self.val_top5.update(logits, labels)
+        self.confusion.update(logits, labels)
+        loss = functional.cross_entropy(logits, labels)
+        self.log("val_loss", loss, on_epoch=True, batch_size=len(images), sync_dist=True)
+        self.log("val_top1", self.val_top1, on_epoch=True)
+        self.log("val_top5", self.val_top5, on_epoch=True)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the confusion of the epoch before."""
+        self.confusion.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Count over all devices, which only works where all of them do it."""
+        self.counts = self.confusion.compute().cpu().numpy()
+
+    def create_optimizer(self) -> tuple[Optimizer, Scheduler]:
+        """SGD at the scaled learning rate, and a cosine."""
+        lr = scaled_learning_rate(self.base_lr, self.global_batch)
+        processes, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
+        rank_zero_print(
+            f"learning rate {lr:g} = {self.base_lr:g} x {self.global_batch} / 256, for batches of "
+            f"{self.global_batch // processes // accumulated} images x {processes} processes x {accumulated} "
+            "accumulated"
+        )
+        optimizer = sgd(
+            self.network,
+            lr=lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+            layer_decay=self.layer_decay,
+        )
+        epochs = self.trainer.max_epochs
+        assert epochs is not None
+        return optimizer, cosine_schedule(
+            optimizer,
+            epochs=epochs,
+            warmup_epochs=self.warmup_epochs,
+            warmup_lr=self.warmup_lr,
+            final_lr=self.final_lr,
+        )
+
+    @property
+    def optimizer_fields(self) -> dict[str, Any]:
+        return {"freeze": sorted(self.freeze_names), "layer_decay": self.layer_decay}
+
+    def describe(self, data: Any) -> WeightsCard:
+        return WeightsCard(
+            model=self.name,
+            kwargs=self.kwargs,
+            class_names=data.class_names,
+            preprocessing=data.preprocessing,
+            data={"class_path": class_path(data), "init_args": data.source},
+        )
+
+    def draw(self, folder: Path) -> None:
+        """The confusion matrix and its worst pairs."""
+        assert self.card is not None
+        assert self.counts is not None
+        draw_confusion(self.counts, self.card.class_names, folder / "confusion.png")
+        draw_confused(self.counts, self.card.class_names, folder / "confused.png")
+
+    def check_data(self, data: Any) -> None:
+        """Run shapes alone through a copy of the network."""
+        size, batch_size, channels = data.size, data.batch_size, self.kwargs.get("in_chans", 3)
+        if channels != 3:
+            raise ValueError(f"images are read in 3 channels: model.kwargs.in_chans must be 3, got {channels}")
+        stride = max(info["reduction"] for info in getattr(self.network, "feature_info", [{"reduction": 1}]))
+        if size < stride:
+            raise ValueError(f"data.size {size} is too small for {self.name}: it needs at least {stride} pixels")
+        if self.mix is not None and batch_size % 2:
+            raise ValueError(f"mixup and CutMix mix pairs: data.batch_size must be even, got {batch_size}")
+        batch = min(batch_size, 2)
+        try:
+            largest = largest_output(self.network, (batch, 3, size, size)) * batch_size // batch
+        except (RuntimeError, ValueError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"{self.name} cannot train on {batch_size} images of {size} pixels at a time ({reason}); "
+                "change --data.size or --data.batch_size"
+            ) from error
+        if 2 * largest > (memory := memory_bytes()):  # even in 16 bits
+            raise ValueError(
+                f"a single map of {self.name} takes {2 * largest / 2**30:,.0f} GiB for {batch_size} images of {size} "
+                f"pixels, this machine has {memory / 2**30:,.0f}; use a smaller --data.size or --data.batch_size"
+            )
+
+
+def create_network(name: str, **kwargs: Any) -> nn.Module:
+    """A network of timm's registry, of which this package's names are a part.
+
+    Raises:
+        ValueError: The name is unknown, or the network refuses an argument.
+    """
+    check_name(name)
+    try:
+        return timm.create_model(name, **kwargs)
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise ValueError(f"cannot build {name} with {kwargs}: {error}") from error
+
+
+def freeze_parts(network: nn.Module, names: Sequence[str]) -> None:
+    """Take the gradient from the parameters of parts of a network, and put these into eval mode.
+
+    Args:
+        network: Any network.
+        names: Dotted names of modules in it.
+
+    Raises:
+        ValueError: There is no such part, or nothing would be left to train.
+    """
+    parts = dict(network.named_modules())
+    for name in names:
+        if not name or name not in parts:
+            known = ", ".join(child for child, _ in network.named_children())
+            raise ValueError(
+                f"model.freeze: there is no part {name!r} in the network; it has {known}, and parts of those"
+            )
+        parts[name].requires_grad_(False).eval()
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError("model.freeze leaves nothing to train")
+
+
+def checkpoint_activations(network: nn.Module, name: str) -> None:
+    """Compute activations again in the backward pass.
+
+    Raises:
+        ValueError: The network cannot do so.
+    """
+    try:
+        network.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AttributeError, AssertionError) as error:
+        raise ValueError(f"{name} has no gradient checkpointing; leave out --model.grad_checkpointing") from error
+
+
+def _check_ranges(*, at_least_0: dict[str, float], below_1: dict[str, float], above_0: dict[str, float]) -> None:
+    inf = float("inf")
+    for name, value in at_least_0.items():
+        if not 0 <= value < inf:
+            raise ValueError(f"model.{name} must be at least 0, got {value}")
+    for name, value in below_1.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"model.{name} must be at least 0 and below 1, got {value}")
+    for name, value in above_0.items():
+        if not 0 < value < inf:
+            raise ValueError(f"model.{name} must be above 0, got {value}")

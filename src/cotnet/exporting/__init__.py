@@ -1,0 +1,1 @@
+"""Trained networks for other runtimes, with a report that compares the answers."""

@@ -1,0 +1,1 @@
+"""What touches files: images, weights and their cards, checkpoints read safely, checksums."""

@@ -1,0 +1,150 @@
+"""A CoT or CoXt layer for inference: the same answers from folded norms and one operator."""
+
+import copy
+from typing import TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+from cotnet.fusing.batch_norm import (
+    TakesNorm,
+    affine,
+    fold_norm,
+    foldable_conv,
+    foldable_norm,
+    folded_conv,
+    hooked,
+    refuse_training,
+)
+from cotnet.fusing.winograd import WinogradConv
+from cotnet.layers import CoTLayer, CoXtLayer
+from cotnet.ops.fused_cot import ContextParameters, Projections, fused_cot, pack
+from cotnet.ops.local_aggregation.interface import transformed
+
+
+class FusedCoT(TakesNorm):
+    """A CoT layer for inference, [N, C, H, W] to [N, C, H, W] in channels_last.
+
+    The static context is a convolution, which `fused_cot` makes itself where it is a `WinogradConv`; all that follows
+    is `fused_cot`. The parameters are the layer's, with every BatchNorm folded in and the attention's channels ordered
+    by tap, then by map. One that follows the layer can be folded in as well, by `with_norm`.
+
+    Args:
+        layer: a trained `CoTLayer` or `CoXtLayer`, see `suits`; it stays as it is.
+    """
+
+    excite_bias: nn.Parameter
+    out_scale: nn.Parameter | None
+    out_bias: nn.Parameter | None
+
+    def __init__(self, layer: CoTLayer | CoXtLayer):
+        super().__init__()
+        attention, fusion = layer.attention, layer.fusion
+        self.kernel_size, self.dilation, self.groups = layer.kernel_size, layer.dilation, attention.groups
+        self.eps = attention.norm.eps
+        static = folded_conv(layer.static_context.conv, layer.static_context.norm)
+        self.static_context: nn.Module = (
+            WinogradConv(static, relu=True)
+            if WinogradConv.suits(static)
+            else nn.Sequential(static, nn.ReLU(inplace=True))
+        )
+
+        reduce, reduce_bias = fold_norm(attention.reduce.conv, attention.reduce.norm)
+        if self.groups > 1:  # the input's and the static context's channels interleave
+            reduce = reduce.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1, 2)
+        value, value_bias = fold_norm(layer.value.conv, layer.value.norm)
+        # Aggregation is linear in each channel of the value, so the scale of the norm behind it can come before it.
+        scale, dynamic_bias = affine(layer.dynamic_norm)
+        squeeze, squeeze_bias = fold_norm(fusion.reduce, fusion.norm)
+        logits, logit_bias = fusion.expand.weight.flatten(1).double(), fusion.expand.bias.double()  # type: ignore[union-attr]
+        assert attention.expand.bias is not None
+        tensors = {
+            "reduce": pack(reduce.flatten(1), self.groups),
+            "reduce_bias": reduce_bias,
+            "expand": pack(self._by_tap(attention.expand.weight.flatten(1)), self.groups),
+            "expand_bias": self._by_tap(attention.expand.bias),
+            "value": pack(value.flatten(1) * scale[:, None], self.groups),
+            "value_bias": value_bias * scale,
+            "norm_weight": self._by_tap(attention.norm.weight),
+            "norm_bias": self._by_tap(attention.norm.bias),
+            "dynamic_bias": dynamic_bias,
+            "squeeze": squeeze.flatten(1),
+            "squeeze_bias": squeeze_bias,
+            "excite": logits[0::2] - logits[1::2],
+            "excite_bias": logit_bias[0::2] - logit_bias[1::2],
+        }
+        dtype = layer.value.conv.weight.dtype
+        for name, tensor in tensors.items():
+            self.register_parameter(name, nn.Parameter(tensor.detach().to(dtype).clone(), requires_grad=False))
+        self.register_parameter("out_scale", None)
+        self.register_parameter("out_bias", None)
+        self.eval()
+
+    @staticmethod
+    def suits(layer: nn.Module) -> TypeGuard[CoTLayer | CoXtLayer]:
+        """Whether a module is such a layer, with norms that can be folded and nothing attached to any part of it."""
+        if type(layer) not in (CoTLayer, CoXtLayer) or any(map(hooked, layer.modules())):
+            return False
+        assert isinstance(layer, (CoTLayer, CoXtLayer))
+        attention, fusion = layer.attention, layer.fusion
+        pairs = [
+            *((part.conv, part.norm) for part in (layer.static_context, attention.reduce, layer.value)),
+            (attention.expand, layer.dynamic_norm),
+            (fusion.reduce, fusion.norm),
+        ]
+        return all(foldable_conv(conv) and foldable_norm(norm) for conv, norm in pairs)
+
+    def with_norm(self, norm: nn.Module) -> "FusedCoT":
+        """A copy that does what the layer and then `norm` in eval mode do."""
+        scale, bias = affine(norm)
+        if self.out_scale is not None and self.out_bias is not None:
+            scale, bias = self.out_scale * scale, self.out_bias * scale + bias
+        both = copy.deepcopy(self)
+        dtype = self.excite_bias.dtype
+        both.out_scale = nn.Parameter(scale.to(dtype), requires_grad=False)
+        both.out_bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+        return both
+
+    def _by_tap(self, x: Tensor) -> Tensor:
+        """[G * T, ..] to [groups * T * G / groups, ..]."""
+        taps = self.kernel_size * self.kernel_size
+        return x.unflatten(0, (self.groups, -1, taps)).transpose(1, 2).flatten(0, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, C, H, W]."""
+        if transformed() or (torch.is_grad_enabled() and x.requires_grad):
+            raise RuntimeError(
+                "a fused CoT layer has no gradients and no transforms; use the network that it was made from"
+            )
+        device = x.device.type
+        autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if autocast else self.excite_bias.dtype
+        x = x.to(dtype).contiguous(memory_format=torch.channels_last)
+        conv = self.static_context
+        static = conv.parts() if isinstance(conv, WinogradConv) and conv.gains(x) else conv(x)
+        projections = Projections(*(getattr(self, name).to(dtype) for name in Projections._fields))
+        tail = (getattr(self, name) for name in ContextParameters._fields)
+        parameters = ContextParameters(*(parameter.to(dtype) for parameter in tail if parameter is not None))
+        return fused_cot(
+            x,
+            static,
+            projections,
+            parameters,
+            self.eps,
+            self.kernel_size,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+    def train(self, mode: bool = True) -> "FusedCoT":
+        """Stay in eval mode.
+
+        Raises:
+            RuntimeError: training is asked for.
+        """
+        refuse_training(mode)
+        return super().train(False)
+
+    def extra_repr(self) -> str:
+        """The options that the parameters do not show."""
+        return f"kernel_size={self.kernel_size}, dilation={self.dilation}, groups={self.groups}"
