@@ -87,9 +87,7 @@ class ShardStream(IterableDataset[Named]):
         worker = (worker + passed) % num_workers
         own = len(range(worker, self.batches, num_workers)) * self.batch_size
         served = len(range(worker, passed, num_workers)) * self.batch_size
-        first = (
-            (self.rank * num_workers + worker) * self.batches * self.batch_size
-        )  # of numbers that no other reader has
+        first = (self.rank * num_workers + worker) * self.batches * self.batch_size  # numbers of no other reader
         order = 0 if self.fixed else epoch
         draw = random.Random(f"{self.seed} {order} {self.rank} {worker}")
         number = in_vain = 0
