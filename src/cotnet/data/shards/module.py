@@ -129,8 +129,8 @@ class WebShards(ImageDataModule):
         count, (processes, _) = len(self.train_set), self._processes()
         if count < self.num_workers * processes:
             raise ValueError(
-                f"data.num_workers {self.num_workers} in each of {processes} processes is more than the {count} training "
-                f"images; use --data.num_workers {count // processes} or less"
+                f"data.num_workers {self.num_workers} in each of {processes} processes is more than the {count} "
+                f"training images; use --data.num_workers {count // processes} or less"
             )
 
     def check_images(self) -> None:
