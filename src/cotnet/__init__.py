@@ -3,6 +3,7 @@
 Importing this package registers the family with timm.
 """
 
+from cotnet._version import __version__
 from cotnet.fusing.api import fuse
 from cotnet.layers import CoTLayer, CoXtLayer
 from cotnet.models import convert, from_official, load_official, to_official
@@ -12,6 +13,7 @@ from cotnet.ops.local_similarity import local_similarity
 __all__ = [
     "CoTLayer",
     "CoXtLayer",
+    "__version__",
     "convert",
     "from_official",
     "fuse",
@@ -20,4 +22,3 @@ __all__ = [
     "local_similarity",
     "to_official",
 ]
-__version__ = "0.1.0"

@@ -103,7 +103,7 @@ def machine(setting: Setting) -> dict[str, Any]:
 
 def _version(package: str) -> str | None:
     if package == "cotnet":
-        from cotnet import __version__
+        from cotnet._version import __version__
 
         return __version__
     try:

@@ -89,7 +89,7 @@ def _run(words: list[str]) -> None:
         width = max(map(len, COMMANDS))
         print(HELP.format(commands="\n".join(f"  {name:{width}}  {what}" for name, what in COMMANDS.items())), end="")
     elif words[0] == "--version":
-        from cotnet import __version__
+        from cotnet._version import __version__
 
         print(__version__)
     elif words[0] in COMMANDS:

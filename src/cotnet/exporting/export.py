@@ -85,7 +85,7 @@ def export(
 
 def _describe(card: WeightsCard, program: ExportedProgram, form: str) -> dict[str, Any]:
     """What an artefact says about itself. Where the images of training lie is nobody's business."""
-    from cotnet import __version__
+    from cotnet._version import __version__
 
     return {
         "model": card.model,
