@@ -26,7 +26,8 @@ def test_an_error_leaves_what_was_there_and_nothing_beside_it(tmp_path):
             partial.write_text("half")
             raise KeyboardInterrupt
 
-    pytest.raises(KeyboardInterrupt, write)
+    with pytest.raises(KeyboardInterrupt):
+        write()
     assert path.read_text() == "before"
     assert os.listdir(tmp_path) == ["file"]
 
