@@ -52,9 +52,11 @@ def run(arguments: list[str]) -> None:
         raise ValueError(f"--output {output} is a file; name a folder")
 
     from cotnet.classification.load import load_network
-    from cotnet.cli.main import UnfinishedError
+    from cotnet.cli.errors import UnfinishedError
     from cotnet.files.weights import read_card
-    from cotnet.prediction.inputs import ImageReader, InputFiles
+    from cotnet.prediction.inputs import InputFiles
+    from cotnet.prediction.stream import read_input
+    from cotnet.prediction.transform import input_transform
 
     paths = list(InputFiles(args.images))
     weights = Path(args.weights)
@@ -66,9 +68,9 @@ def run(arguments: list[str]) -> None:
     heads = _heads(network, args.heads, layers)
     classes = _classes_of_grad_cam(args.topk, needed=not layers)
 
-    read, unreadable = ImageReader(card), 0
+    transform, unreadable = input_transform(card), 0
     for path, folder in zip(paths, _folders(output, paths), strict=True):
-        x = read(path)
+        x = read_input(path, transform)
         if isinstance(x, str):
             unreadable += 1
             print(f"cotnet: error: cannot read the image {path}: {x}; repair or remove it", file=sys.stderr)

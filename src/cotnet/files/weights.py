@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cotnet.files.checksum import check_seal
+from cotnet.files.checksum import check_checksum
 from cotnet.files.safe_load import check_expansion, why_unreadable
 
 _KEY = "cotnet"
@@ -177,7 +177,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ValueError(f"checkpoint {str(path)!r} does not exist")
-    check_seal(path)
+    check_checksum(path)
     check_expansion(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

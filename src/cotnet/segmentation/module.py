@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cotnet.detection.evaluate import Batch
-from cotnet.detection.load import SEGMENTATION
 from cotnet.detection.optimizer import OptimizerName, create_optimizer, create_schedule
 from cotnet.detection.pyramid import Norm
 from cotnet.files.weights import WeightsCard
 from cotnet.models import load_entries
 from cotnet.segmentation.labels import IGNORED, PixelTally, label_map, mean_iou
+from cotnet.segmentation.load import TASK
 from cotnet.segmentation.network import MOST, create_segmenter, segment, to_batch
 from cotnet.training.module import TrainingModule, class_path
 
@@ -137,7 +137,7 @@ class Segmenter(TrainingModule):
 
     def describe(self, data: Any) -> WeightsCard:
         return WeightsCard(
-            task=SEGMENTATION,
+            task=TASK,
             model=self.name,
             kwargs=self.kwargs,
             class_names=data.class_names,
