@@ -6,7 +6,6 @@ import cotnet
 from cotnet.detection import create_detector, load_detector
 from cotnet.detection.load import TASK, load_start
 from cotnet.files.weights import WeightsCard, write_weights
-from tests.cards import CARD
 
 OPTIONS = {"detector": "cascade_rcnn", "norm": "group", "channels": 32, "frozen": 0, "min_size": 64, "max_size": 96}
 PREPROCESSING = {

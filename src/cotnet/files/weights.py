@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cotnet.files.atomic import replacing
 from cotnet.files.checksum import check_checksum
 from cotnet.files.safe_load import check_expansion, why_unreadable
 
@@ -91,14 +92,12 @@ def write_weights(path: Path, entries: dict[str, Tensor], card: WeightsCard) -> 
     Raises:
         OSError: It cannot be written, as where the disk is full.
     """
-    partial = path.with_name(path.name + ".partial")
     contiguous = {name: value.detach().cpu().contiguous() for name, value in entries.items()}
-    try:
-        save_file(contiguous, partial, metadata={"format": "pt", _KEY: json.dumps(card.to_plain())})
-    except SafetensorError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(f"{path} cannot be written: {error}") from error
-    partial.replace(path)
+    with replacing(path) as partial:
+        try:
+            save_file(contiguous, partial, metadata={"format": "pt", _KEY: json.dumps(card.to_plain())})
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsCard]:
