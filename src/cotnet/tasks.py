@@ -257,20 +257,16 @@ def iter_export(
 ) -> "Iterator[ExportReport]":
     """`export`, giving each report as soon as it is there; ``prefix`` is what the user writes before an option."""
     from cotnet.exporting.formats import check_formats, check_targets, output_stem
-    from cotnet.exporting.images import comparison_images
     from cotnet.models.weights_file import open_weights
 
     forms = check_formats(formats)
     stem = output_stem(weights if isinstance(weights, (str, Path)) else weights.path, output, forms)
     file = open_weights(weights, ema=options.get("ema", False))
     given = {"tolerance": tolerance, "size": size, **options}
-    task = find_task(file, [name for name, value in given.items() if value not in (None, False)], prefix=prefix)
+    task = find_task(file, [name for name, value in given.items() if value], prefix=prefix)
     check_targets(task.function("export", "target_files")(stem, forms), overwrite=overwrite)
-    paths, kind = comparison_images(images)
     model = load(file, fused=False, device="cpu", **{key: value for key, value in options.items() if value})
-    yield from task.function("export", "export")(
-        model, stem, forms, images=paths, image_kind=kind, tolerance=tolerance, size=size
-    )
+    yield from task.function("export", "export")(model, stem, forms, images=images, tolerance=tolerance, size=size)
 
 
 def train(recipe: str | Path = "embedded", overrides: Mapping[str, Any] | Sequence[str] = ()) -> Any:

@@ -10,6 +10,7 @@ from cotnet.classification.predict import ClassificationModel
 from cotnet.exporting.export import ExportReport
 from cotnet.exporting.export import export as export_network
 from cotnet.exporting.formats import export_files
+from cotnet.exporting.images import comparison_images
 from cotnet.prediction.stream import read_input
 from cotnet.prediction.transform import input_transform
 
@@ -24,8 +25,7 @@ def export(
     stem: Path,
     forms: Sequence[str],
     *,
-    images: Sequence[str] = (),
-    image_kind: str = "images",
+    images: Sequence[str] | None = None,
     tolerance: float | None = None,
     size: int | None = None,
 ) -> Iterator[ExportReport]:
@@ -35,8 +35,7 @@ def export(
         model: The classifier, not fused, on the CPU.
         stem: Path of the files without ending.
         forms: Any of torch, onnx, openvino.
-        images: Paths of images to compare the answers on.
-        image_kind: What the report calls these.
+        images: Files, folders, archives and globs to compare the answers on; default what scikit-image has installed.
         tolerance: Largest error of a logit, relative to the largest; default 1e-4.
         size: Side of the images in pixels; default as in training.
 
@@ -47,5 +46,6 @@ def export(
     if size is not None:
         card = replace(card, preprocessing={**card.preprocessing, "input_size": [3, size, size]})
     read = partial(read_input, transform=input_transform(card))
-    options: dict[str, Any] = {"images": images, "image_kind": image_kind, "tolerance": tolerance or 1e-4}
+    paths, kind = comparison_images(images)
+    options: dict[str, Any] = {"images": paths, "image_kind": kind, "tolerance": tolerance or 1e-4}
     return export_network(model.network, card, stem, forms, read=read, **options)

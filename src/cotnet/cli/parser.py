@@ -62,6 +62,7 @@ def check_options(weights: "WeightsFile", args: argparse.Namespace, names: Itera
     """
     from cotnet.tasks import find_task
 
-    given = {name: getattr(args, name) for name in names if getattr(args, name) not in (None, False)}
+    values = {name: getattr(args, name) for name in names}
+    given = {name: value for name, value in values.items() if value is not None and value is not False}
     find_task(weights, given, prefix="--")
     return given

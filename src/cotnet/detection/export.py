@@ -21,6 +21,7 @@ from cotnet.exporting.formats import export_files
 from cotnet.exporting.program import INPUT, KEY, Exporter, input_shape, other_size
 from cotnet.files.atomic import replacing
 from cotnet.files.image import UnreadableImageError
+from cotnet.prediction.inputs import InputFiles
 from cotnet.prediction.stream import read_input
 
 OPSET = 18
@@ -30,7 +31,13 @@ _PARTS = ("boxes", "labels", "scores", "masks")
 
 
 def target_files(stem: Path, forms: Sequence[str]) -> list[Path]:
-    """The files that `export` writes: the detector, its description, and its backbone."""
+    """The files that `export` writes: the detector, its description, and its backbone.
+
+    Raises:
+        ValueError: Another format than ONNX.
+    """
+    if list(forms) != ["onnx"]:
+        raise ValueError(f"a detector exports to onnx alone, not to {', '.join(forms)}; see docs/detection.md")
     return [*export_files("onnx", stem), stem.with_name(f"{stem.name}.backbone.onnx")]
 
 
@@ -39,8 +46,7 @@ def export(
     stem: Path,
     forms: Sequence[str],
     *,
-    images: Sequence[str] = (),
-    image_kind: str = "images",
+    images: Sequence[str] | None = None,
     tolerance: float | None = None,
     size: int | None = None,
 ) -> Iterator[ExportReport]:
@@ -50,8 +56,7 @@ def export(
         model: The detector, not fused, on the CPU.
         stem: Path of the files without ending.
         forms: ONNX alone.
-        images: Paths of images; the first one gives the size, and should show objects.
-        image_kind: Of no use here.
+        images: Files, folders, archives and globs; the first image gives the size, and should show objects.
         tolerance: Of no use here.
         size: Of no use here.
 
@@ -62,14 +67,13 @@ def export(
         ValueError: Another format, no image to compare on, or a backbone that answers differently.
         RuntimeError: onnxruntime finds something else.
     """
-    if list(forms) != ["onnx"]:
-        raise ValueError(f"a detector exports to onnx alone, not to {', '.join(forms)}; see docs/detection.md")
     if not images:
         raise ValueError("name an image of the size to export for, with objects in it: --images FILE")
     card, network = model.card, model.network
-    example = read_input(images[0], to_tensor)
+    path = next(iter(InputFiles(images)))
+    example = read_input(path, to_tensor)
     if isinstance(example, str):
-        raise UnreadableImageError.named(images[0], example)
+        raise UnreadableImageError.named(path, example)
     side = -(-card.preprocessing["input_size"][1] // 32) * 32
     target, about, maps = target_files(stem, forms)
     error = export_backbone(network, maps, size=side)
@@ -88,7 +92,7 @@ def export(
     with replacing(about) as partial:
         partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     text = f"onnx: {IMAGE} [3, {example.shape[1]}, {example.shape[2]}] to boxes, labels, scores of the objects found\n"
-    text += f"  the same {same.detections} objects in {images[0]} and two mirrored copies\n"
+    text += f"  the same {same.detections} objects in {path} and two mirrored copies\n"
     text += f"  boxes within {same.boxes:.1e} pixels, scores within {same.scores:.1e}, masks within {same.masks:.1e}"
     yield ExportReport("onnx", [target, about], description, text)
 

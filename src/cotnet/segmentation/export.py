@@ -11,6 +11,7 @@ from torchvision.transforms.functional import to_tensor
 from cotnet.classification.export import target_files
 from cotnet.exporting.export import ExportReport
 from cotnet.exporting.export import export as export_network
+from cotnet.exporting.images import comparison_images
 from cotnet.prediction.stream import read_input
 from cotnet.segmentation.labels import BACKGROUND
 from cotnet.segmentation.network import to_batch
@@ -24,8 +25,7 @@ def export(
     stem: Path,
     forms: Sequence[str],
     *,
-    images: Sequence[str] = (),
-    image_kind: str = "images",
+    images: Sequence[str] | None = None,
     tolerance: float | None = None,
     size: int | None = None,
 ) -> Iterator[ExportReport]:
@@ -40,5 +40,6 @@ def export(
     def read(path: str) -> Tensor | str:
         return read_input(path, lambda image: to_batch([to_tensor(image)], shorter_side)[0][0])
 
-    options: dict[str, Any] = {"images": images, "image_kind": image_kind, "tolerance": tolerance or 1e-4}
+    paths, kind = comparison_images(images)
+    options: dict[str, Any] = {"images": paths, "image_kind": kind, "tolerance": tolerance or 1e-4}
     return export_network(model.network, card, stem, forms, read=read, batch_size=1, **options)
