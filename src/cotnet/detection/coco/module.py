@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from cotnet.data.sharing import Share
+from cotnet.data.samplers import DistributedEvalSampler
 from cotnet.detection.coco.archive import Files, open_files
 from cotnet.detection.coco.dataset import CocoAnnotations, CocoDataset, collate, read_coco
 from cotnet.detection.coco.sampler import AspectOrder
@@ -199,7 +199,8 @@ class CocoData(LightningDataModule):
         aspects = self.val_set.aspects
         order = sorted(range(len(aspects)), key=aspects.__getitem__)
         return self._loader(
-            self.val_set, sampler=Share(self.val_set, order, world=world, rank=rank, block=self.batch_size)
+            self.val_set,
+            sampler=DistributedEvalSampler(self.val_set, order, world_size=world, rank=rank, block=self.batch_size),
         )
 
     def _processes(self) -> tuple[int, int]:
