@@ -30,3 +30,19 @@ def at_least(least: int, name: str, value: int) -> int:
     if value < least:
         raise ValueError(f"--{name} must be at least {least}, got {value}")
     return value
+
+
+def comma_separated(name: str, text: str) -> list[str]:
+    """The words of a list with commas between, each once, or `ValueError` where there is none."""
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise ValueError(f"--{name} must be a list with commas between, got {text!r}")
+    return words
+
+
+def whole_numbers(name: str, text: str) -> list[int]:
+    """The numbers of a list with commas between, each once, or `ValueError` where a word is no whole number."""
+    words = comma_separated(name, text)
+    if not all(word.isdecimal() for word in words):
+        raise ValueError(f"--{name} must be whole numbers with commas between, got {text!r}")
+    return list(dict.fromkeys(map(int, words)))
