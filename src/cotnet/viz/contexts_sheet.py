@@ -1,6 +1,6 @@
 """The sheet of a whole network: static against dynamic context, and how its layers look at their windows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib import colormaps
@@ -11,6 +11,8 @@ from matplotlib.patches import Patch
 from cotnet.files.figure import save_figure
 from cotnet.viz.source_image import SourceImage
 from cotnet.viz.weight_field import WeightField, entropy, mean_offset, short_name
+
+Colour = tuple[float, float, float, float]
 
 _STATIC, _DYNAMIC = "#8c8c8c", "#d95f02"
 _ENTROPY, _OFFSET = "#1b6ca8", "#b30000"
@@ -52,7 +54,7 @@ def draw_contexts(fields: Sequence[WeightField], image: SourceImage, path: Path,
     save_figure(figure, path)
 
 
-def _share_boxes(axes: Axes, fields: Sequence[WeightField], colours: dict[str, tuple[float, ...]]) -> None:
+def _share_boxes(axes: Axes, fields: Sequence[WeightField], colours: Mapping[str, Colour]) -> None:
     """The dynamic context's share in each layer, a box over its channels."""
     for place, field in enumerate(fields):
         if field.dynamic_share is not None:
