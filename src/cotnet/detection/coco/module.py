@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from cotnet.data.sharing import Share
+from cotnet.detection.coco.annotations import CocoAnnotations, read_coco
 from cotnet.detection.coco.archive import Files, open_files
-from cotnet.detection.coco.dataset import CocoAnnotations, CocoDataset, collate, read_coco
-from cotnet.detection.coco.sampler import AspectOrder
+from cotnet.detection.coco.dataset import CocoDataset, collate
+from cotnet.detection.coco.sampler import AspectRatioSampler
 
 Flip = Literal["none", "horizontal", "both"]
 _FLIPS: dict[str, list[type]] = {
@@ -173,16 +174,16 @@ class CocoData(LightningDataModule):
         """Names of the images that cannot be used and were skipped."""
         return self._passed_over
 
-    def _order(self) -> AspectOrder:
+    def _order(self) -> AspectRatioSampler:
         assert self.train_set is not None
         epoch, batches = self.position
         world, rank = self._processes()
-        return AspectOrder(
+        return AspectRatioSampler(
             self.train_set,
-            self.train_set.aspects,
+            self.train_set.aspect_ratios,
             batch_size=self.batch_size,
             epoch_images=self.epoch_images,
-            world=world,
+            world_size=world,
             rank=rank,
             seed=self.seed,
             start=(epoch, batches * self.batch_size),
@@ -196,7 +197,7 @@ class CocoData(LightningDataModule):
         """
         assert self.val_set is not None
         world, rank = self._processes()
-        aspects = self.val_set.aspects
+        aspects = self.val_set.aspect_ratios
         order = sorted(range(len(aspects)), key=aspects.__getitem__)
         return self._loader(
             self.val_set, sampler=Share(self.val_set, order, world=world, rank=rank, block=self.batch_size)
