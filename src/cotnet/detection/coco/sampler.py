@@ -1,14 +1,13 @@
 """An order of images whose batches hold one shape, so that little of them is padding."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence, Sized
 
 import torch
-from torch.utils.data import Dataset, DistributedSampler
 
-from cotnet.data.samplers import Draw
+from cotnet.data.samplers import DistributedEpochSampler
 
 
-class AspectRatioSampler(DistributedSampler[Draw]):
+class AspectRatioSampler(DistributedEpochSampler):
     """Shuffles images anew every epoch, in batches that hold either landscape or portrait images.
 
     The images left over of both kinds make a mixed batch; what does not fill the last batch of all ranks is dropped.
@@ -31,7 +30,7 @@ class AspectRatioSampler(DistributedSampler[Draw]):
 
     def __init__(
         self,
-        images: Dataset[object],
+        images: Sized,
         aspect_ratios: Sequence[float],
         *,
         batch_size: int,
@@ -42,11 +41,9 @@ class AspectRatioSampler(DistributedSampler[Draw]):
         start: tuple[int, int] = (0, 0),
         fixed: bool = False,
     ) -> None:
-        super().__init__(images, world_size, rank, shuffle=True, seed=seed, drop_last=True)
+        super().__init__(images, seed=seed, world_size=world_size, rank=rank, start=start, fixed=fixed)
         self.portrait = torch.tensor(aspect_ratios) < 1
         self.batch_size = batch_size
-        self.start = start
-        self.fixed = fixed
         self.batches = (epoch_images or len(aspect_ratios)) // (batch_size * world_size)
         if self.batches == 0:
             raise ValueError(
@@ -57,11 +54,6 @@ class AspectRatioSampler(DistributedSampler[Draw]):
     def __len__(self) -> int:
         """Images of this rank."""
         return self.batches * self.batch_size
-
-    def __iter__(self) -> Iterator[Draw]:
-        epoch, skipped = self.start
-        indices = self.indices()[skipped if self.epoch == epoch else 0 :]
-        return (Draw(index, self.seed, self.epoch) for index in indices)
 
     def indices(self) -> list[int]:
         """This rank's images of the whole epoch, in order."""

@@ -3,14 +3,13 @@
 import zipfile
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from cotnet.data.datasets import decode
-from cotnet.data.encoded import suffix_of
-from cotnet.data.module import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule, Labelled
-from cotnet.data.transforms import Augment, Interpolation
+from cotnet.data.module import ImageDataModule, Labelled
+from cotnet.data.readers import EncodedReader
+from cotnet.data.transforms import Augment
 
 Arrays = dict[str, np.ndarray]
 
@@ -28,13 +27,8 @@ class NpzPack(ImageDataModule):
         batch_size: Images per step and device.
         num_workers: Loader processes.
         augment: How training images are changed.
-        auto_augment: A timm RandAugment policy, or None.
-        mean: Mean of each channel.
-        std: Standard deviation of each channel.
-        interpolation: Resampling filter.
         crop_pct: Fraction that the validation crop keeps.
-        in_memory: Decode every image once, before training; see `ImageDataModule`.
-        skip_unreadable: So many images of a split may be unreadable and are skipped; 0 stops at the first one.
+        options: See `ImageDataModule`.
 
     Raises:
         ValueError: A number is outside its range; on use: the file is missing, damaged or inconsistent.
@@ -48,31 +42,21 @@ class NpzPack(ImageDataModule):
         batch_size: int = 128,
         num_workers: int = 2,
         augment: Augment = "pad_crop",
-        auto_augment: str | None = None,
-        mean: tuple[float, float, float] = IMAGENET_MEAN,
-        std: tuple[float, float, float] = IMAGENET_STD,
-        interpolation: Interpolation = "bicubic",
         crop_pct: float = 1.0,
-        in_memory: bool = False,
-        skip_unreadable: int = 0,
+        **options: Any,
     ) -> None:
         super().__init__(
             size=size,
             batch_size=batch_size,
             num_workers=num_workers,
             augment=augment,
-            auto_augment=auto_augment,
-            mean=mean,
-            std=std,
-            interpolation=interpolation,
             crop_pct=crop_pct,
-            in_memory=in_memory,
-            skip_unreadable=skip_unreadable,
+            **options,
         )
         self.path = Path(path)
 
     @property
-    def source(self) -> dict[str, str | int | bool]:
+    def source(self) -> dict[str, Any]:
         return {"path": str(self.path.absolute())}
 
     @cached_property
@@ -88,8 +72,8 @@ class NpzPack(ImageDataModule):
         if twice is None:
             return names
         wnids = self._arrays.get("wnids", ())
-        if len(set(map(str, wnids))) != len(names):  # they tell synsets apart that share a word
-            raise ValueError(f"{str(self.path)!r} has two classes of the name {twice!r}; give each its own")
+        if len(set(map(str, wnids))) != len(names):  # which would tell apart synsets that share a word
+            raise ValueError(f"{str(self.path)!r} has two classes named {twice!r}; rename one of them")
         return [f"{name} ({wnid})" for name, wnid in zip(names, wnids, strict=True)]
 
     @property
@@ -109,7 +93,7 @@ class NpzPack(ImageDataModule):
         try:
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays: Arrays = {key: archive[key] for key in archive.files}
-        # A damaged archive makes NumPy stumble in any way.
+        # NumPy raises errors of many types on damaged archives.
         except Exception as error:
             reason = error if zipfile.is_zipfile(self.path) else "it is truncated, or no .npz file at all"
             raise ValueError(f"cannot read {str(self.path)!r} as an .npz image pack: {reason}") from error
@@ -149,23 +133,12 @@ def _fault(jpeg: np.ndarray, offset: np.ndarray, label: np.ndarray, num_classes:
     return None
 
 
-class _PackReader:
+class _PackReader(EncodedReader):
     def __init__(self, jpeg: np.ndarray, offset: np.ndarray, name: str) -> None:
         self.jpeg, self.offset, self._name = jpeg, offset, name
 
-    def __call__(self, index: int) -> Image.Image:
-        return self._decode(index)
-
-    def check(self, index: int) -> None:
-        self._decode(index, reduced=True)
-
-    def encoded(self, index: int) -> tuple[bytes, str]:
-        content = self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()
-        return content, suffix_of(content)
+    def content(self, index: int) -> bytes:
+        return self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()
 
     def name(self, index: int) -> str:
         return f"{index} of {self._name}"
-
-    def _decode(self, index: int, *, reduced: bool = False) -> Image.Image:
-        content = self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()
-        return decode(content, self.name(index), reduced=reduced)
