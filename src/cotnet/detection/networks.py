@@ -42,23 +42,23 @@ def create_detector(
     """A detector with torchvision's interface: a list of images [3, H, W] in, a dict of losses or detections out.
 
     Args:
-        detector: `"faster_rcnn"`, `"mask_rcnn"`, `"cascade_rcnn"` or `"cascade_mask_rcnn"`.
-        backbone: name of a network in timm's registry, or a module that returns a dict of maps of one width
-            `out_channels`, five of them with strides 4 to 64.
-        num_classes: classes of objects; the background is added to them as class 0.
-        norm: `"batch"`, `"group"` or `"none"`, in pyramid and heads. `torch.nn.SyncBatchNorm` replaces `"batch"` where
-            the trainer is told to synchronise.
-        channels: width of the pyramid and of the heads' convolutions.
-        frozen: first parts of the body that do not train: 1 the stem, 2 the stem and res2.
-        frozen_norm: keep every BatchNorm of the body as it is.
-        min_size: shorter side of an image in pixels; of several, training takes any and evaluation the last.
-        max_size: the most that the longer side may have.
-        anchor_sizes: sides of the anchors in pixels, for each of the five maps.
-        backbone_options: further arguments of the network, such as `pretrained_cfg_overlay`.
-        options: further arguments of torchvision's `FasterRCNN`, such as `box_detections_per_img`.
+        detector: ``"faster_rcnn"``, ``"mask_rcnn"``, ``"cascade_rcnn"`` or ``"cascade_mask_rcnn"``.
+        backbone: Name of a network in timm's registry, or a module that returns a dict of maps of one width
+            ``out_channels``, five of them with strides 4 to 64.
+        num_classes: Number of classes, without the background, which is class 0.
+        norm: Normalisation in pyramid and heads: ``"batch"``, ``"group"`` or ``"none"``. Where the trainer synchronises
+            BatchNorm, `torch.nn.SyncBatchNorm` replaces ``"batch"``.
+        channels: Width of the pyramid and of the heads' convolutions.
+        frozen: The number of first parts of the body that do not train: 0 none, 1 the stem, 2 the stem and res2.
+        frozen_norm: Freeze every BatchNorm of the body.
+        min_size: Shorter side of an image in pixels. Of several, training takes any and evaluation the last.
+        max_size: Maximum of the longer side in pixels.
+        anchor_sizes: Sides of the anchors in pixels, for each of the five maps.
+        backbone_options: Further arguments of the network, such as ``pretrained_cfg_overlay``.
+        options: Further arguments of torchvision's ``FasterRCNN``, such as ``box_detections_per_img``.
 
     Raises:
-        ValueError: an unknown name, or an option out of its range.
+        ValueError: A name is unknown, or an option is outside its range.
     """
     if detector not in DETECTORS:
         raise ValueError(f"unknown detector {detector!r}; use one of {', '.join(DETECTORS)}")
@@ -67,27 +67,22 @@ def create_detector(
     if isinstance(backbone, str):
         body = create_body(backbone, **(backbone_options or {}))
         backbone = PyramidBackbone(body, channels, norm=norm, frozen=frozen, frozen_norm=frozen_norm)
-    anchors = AnchorGenerator(tuple(map(tuple, anchor_sizes)), (ASPECT_RATIOS,) * len(anchor_sizes))
     width: Any = backbone.out_channels
-    classes = num_classes + 1
     model = FasterRCNN(
         backbone,
         min_size=min_size,
         max_size=max_size,
-        rpn_anchor_generator=anchors,
+        rpn_anchor_generator=AnchorGenerator(tuple(map(tuple, anchor_sizes)), (ASPECT_RATIOS,) * len(anchor_sizes)),
         rpn_head=RPNHead(width, len(ASPECT_RATIOS)),
         box_roi_pool=_roi_align(_BOX_SIZE),
         box_head=_box_head(width, norm),
-        box_predictor=FastRCNNPredictor(_HIDDEN, classes),
+        box_predictor=FastRCNNPredictor(_HIDDEN, num_classes + 1),
         **options,
     )
     if detector.startswith("cascade"):
-        model.roi_heads = _cascade(model.roi_heads, width, classes, norm)
+        model.roi_heads = _cascade(model.roi_heads, width, num_classes + 1, norm)
     if "mask" in detector:
-        head = MaskRCNNHeads(width, (width,) * 4, 1, norm_layer=norm_layer(norm))
-        model.roi_heads.mask_roi_pool = _roi_align(_MASK_SIZE)
-        model.roi_heads.mask_head = head
-        model.roi_heads.mask_predictor = MaskRCNNPredictor(width, width, classes)
+        _add_masks(model.roi_heads, width, num_classes + 1, norm)
     return model
 
 
@@ -103,6 +98,12 @@ def _cascade(plain: Any, width: int, classes: int, norm: Norm) -> CascadeRoIHead
         nms_thresh=plain.nms_thresh,
         detections_per_img=plain.detections_per_img,
     )
+
+
+def _add_masks(heads: Any, width: int, classes: int, norm: Norm) -> None:
+    heads.mask_roi_pool = _roi_align(_MASK_SIZE)
+    heads.mask_head = MaskRCNNHeads(width, (width,) * 4, 1, norm_layer=norm_layer(norm))
+    heads.mask_predictor = MaskRCNNPredictor(width, width, classes)
 
 
 def _box_head(width: int, norm: Norm) -> nn.Module:
