@@ -1,7 +1,5 @@
 """The native CPU implementation of the fused CoT layer: arguments checked here, then handed over by address."""
 
-import struct
-
 import torch
 from torch import Tensor
 
@@ -10,8 +8,7 @@ from cotnet.ops.fused_cot import contract, reference
 from cotnet.ops.fused_cot.contract import ContextParameters, Projections, StaticConv
 from cotnet.ops.panels import empty_output
 
-# `FusedProblem` of native/fused.h.
-_PACK = struct.Struct("13q d 22Q").pack
+_PACK = native_library.PROBLEMS["FusedCotProblem"].pack
 _DTYPES = {torch.float32: 0, torch.bfloat16: 2, torch.float16: 3}
 _NO_PROJECTIONS = (None,) * 6
 
@@ -58,9 +55,9 @@ def cot(
     contract.check_cot(x, static, convolutions, tail, kernel_size, dilation, groups)
     library = _library(x)
     if library is None or not makes_projections(x):
-        still = reference.static_context(x, static)
-        attention, value = reference.project(x, still, convolutions, groups)
-        return context(attention, value, still, parameters, eps, kernel_size, dilation, groups)
+        made = reference.static_context(x, static)
+        attention, value = reference.project(x, made, convolutions, groups)
+        return context(attention, value, made, parameters, eps, kernel_size, dilation, groups)
     conv = static if isinstance(static, StaticConv) else None
     maps = (_dense(x), _dense(static) if isinstance(static, Tensor) else None, None, None)
     return _run(library, x, maps, conv, tail, convolutions, eps, kernel_size, dilation, groups)
@@ -102,10 +99,7 @@ def _run(
         eps,
         *(0 if t is None else t.data_ptr() for t in (*maps, out, *tail, *(convolutions or _NO_PROJECTIONS), *made)),
     )
-    status = library.fused_cot(problem)
-    if status == native_library.STATUS_OUT_OF_MEMORY:
-        raise MemoryError(f"no memory for the scratch of a fused CoT layer of {list(like.shape)}")
-    assert status == 0, status
+    native_library.run(library.fused_cot, problem, what="a fused CoT layer", shape=like.shape)
     return out
 
 

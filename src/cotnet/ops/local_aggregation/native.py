@@ -3,11 +3,10 @@
 What a call needs beyond the addresses depends on sizes, strides and types alone. It is worked out and checked once for
 each, on meta tensors, since in a small problem the checks would take longer than the kernel.
 
-Legend: N batch, C channels, G weight maps, T taps = k * k, H x W input size, I x J output size.
+Legend: N batch, C channels, G heads (weight maps), T taps = k * k, H x W input size, I x J output size.
 """
 
 import logging
-import struct
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -17,8 +16,7 @@ from torch import Tensor
 from cotnet.ops import native_library
 from cotnet.ops.local_aggregation import contract, reference
 
-# `Problem` of native/problem.h.
-_PACK = struct.Struct("26q").pack
+_PACK = native_library.PROBLEMS["AggregateProblem"].pack
 _DTYPES = {dtype: number for number, dtype in enumerate(contract.DTYPES)}  # as the kernels number them
 
 # Shape, strides, dtype and device of a tensor.
@@ -26,7 +24,7 @@ _Kind = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]
 
 
 class _Plan(NamedTuple):
-    """The output to make, and the packed `Problem`."""
+    """The output to make, and the packed `AggregateProblem`."""
 
     shape: torch.Size
     strides: tuple[int, ...]
@@ -43,9 +41,9 @@ def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
     return library if isinstance(library, str) else None
 
 
-def aggregate(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> Tensor:
+def aggregate(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, groups: int) -> Tensor:
     """Local aggregation, [N, C, H, W] and [N, G, T, I, J] to [N, C, I, J]."""
-    options = (kernel_size, stride, dilation, blocks)
+    options = (kernel_size, stride, dilation, groups)
     plan = _plan_aggregate(_kind(value), _kind(weight), *options, torch.get_num_threads())
     library = _library()
     if library is None:
@@ -59,12 +57,12 @@ def aggregate_grad_value(
     kernel_size: int,
     stride: int,
     dilation: int,
-    blocks: int,
+    groups: int,
     height: int,
     width: int,
 ) -> Tensor:
     """Gradient of the value, [N, C, I, J] and [N, G, T, I, J] to [N, C, height, width]."""
-    options = (kernel_size, stride, dilation, blocks, height, width)
+    options = (kernel_size, stride, dilation, groups, height, width)
     plan = _plan_grad_value(_kind(grad_out), _kind(weight), *options, torch.get_num_threads())
     library = _library()
     if library is None:
@@ -73,10 +71,10 @@ def aggregate_grad_value(
 
 
 def aggregate_grad_weight(
-    grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, maps: int
+    grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, groups: int, heads: int
 ) -> Tensor:
-    """Gradient of the weight, [N, C, I, J] and [N, C, H, W] to [N, maps, T, I, J]."""
-    options = (kernel_size, stride, dilation, blocks, maps)
+    """Gradient of the weight, [N, C, I, J] and [N, C, H, W] to [N, heads, T, I, J]."""
+    options = (kernel_size, stride, dilation, groups, heads)
     plan = _plan_grad_weight(_kind(grad_out), _kind(value), *options, torch.get_num_threads())
     library = _library()
     if library is None:
@@ -90,12 +88,12 @@ def _kind(x: Tensor) -> _Kind:
 
 @lru_cache(maxsize=512)
 def _plan_aggregate(
-    value_kind: _Kind, weight_kind: _Kind, kernel_size: int, stride: int, dilation: int, blocks: int, threads: int
+    value_kind: _Kind, weight_kind: _Kind, kernel_size: int, stride: int, dilation: int, groups: int, threads: int
 ) -> _Plan:
     value, weight = _metas(value=value_kind, weight=weight_kind)
-    contract.check_aggregate(value, weight, kernel_size, stride, dilation, blocks)
+    contract.check_aggregate(value, weight, kernel_size, stride, dilation, groups)
     out = contract.empty_map(value, (*value.shape[:2], *weight.shape[3:]))
-    return _plan(out, value, out, weight, kernel_size, stride, dilation, blocks, threads)
+    return _plan(out, value, out, weight, kernel_size, stride, dilation, groups, threads)
 
 
 @lru_cache(maxsize=512)
@@ -105,15 +103,15 @@ def _plan_grad_value(
     kernel_size: int,
     stride: int,
     dilation: int,
-    blocks: int,
+    groups: int,
     height: int,
     width: int,
     threads: int,
 ) -> _Plan:
     grad_out, weight = _metas(grad_out=grad_kind, weight=weight_kind)
-    contract.check_grad_value(grad_out, weight, kernel_size, stride, dilation, blocks, height, width)
+    contract.check_grad_value(grad_out, weight, kernel_size, stride, dilation, groups, height, width)
     grad_value = contract.empty_map(grad_out, (*grad_out.shape[:2], height, width))
-    return _plan(grad_value, grad_value, grad_out, weight, kernel_size, stride, dilation, blocks, threads)
+    return _plan(grad_value, grad_value, grad_out, weight, kernel_size, stride, dilation, groups, threads)
 
 
 @lru_cache(maxsize=512)
@@ -123,15 +121,15 @@ def _plan_grad_weight(
     kernel_size: int,
     stride: int,
     dilation: int,
-    blocks: int,
-    maps: int,
+    groups: int,
+    heads: int,
     threads: int,
 ) -> _Plan:
     grad_out, value = _metas(grad_out=grad_kind, value=value_kind)
-    contract.check_grad_weight(grad_out, value, kernel_size, stride, dilation, blocks, maps)
-    shape = (value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:])
+    contract.check_grad_weight(grad_out, value, kernel_size, stride, dilation, groups, heads)
+    shape = (value.shape[0], heads, kernel_size * kernel_size, *grad_out.shape[2:])
     grad_weight = contract.empty_weight(value, shape)
-    return _plan(grad_weight, value, grad_out, grad_weight, kernel_size, stride, dilation, blocks, threads)
+    return _plan(grad_weight, value, grad_out, grad_weight, kernel_size, stride, dilation, groups, threads)
 
 
 def _metas(**kinds: _Kind) -> list[Tensor]:
@@ -150,12 +148,12 @@ def _plan(
     kernel_size: int,
     stride: int,
     dilation: int,
-    blocks: int,
+    groups: int,
     threads: int,
 ) -> _Plan:
     """Besides `output`: the map on the input side, the one on the output side, the weight; one of them is `output`."""
     batch, channels, height, width = value.shape
-    # Beyond the image's size neither step changes the result; bounded, no product of them overflows.
+    # Beyond the image's size neither changes the result; bounded, no product of them overflows.
     size = max(height, width)
     problem = _PACK(
         _DTYPES[value.dtype],
@@ -163,7 +161,7 @@ def _plan(
         kernel_size,
         min(stride, size),
         min(dilation, size),
-        blocks,
+        groups,
         batch,
         channels,
         weight.shape[1],
@@ -195,8 +193,6 @@ def _run(kernel: native_library.Kernel, plan: _Plan, first: Tensor, second: Tens
     output = torch.empty_strided(plan.shape, plan.strides, dtype=first.dtype)
     if output.numel() == 0:
         return output
-    status = kernel(plan.problem, first.data_ptr(), second.data_ptr(), output.data_ptr())
-    if status == native_library.STATUS_OUT_OF_MEMORY:
-        raise MemoryError(f"no memory for the scratch of a local aggregation of {list(first.shape)}")
-    assert status == 0, status
+    addresses = (first.data_ptr(), second.data_ptr(), output.data_ptr())
+    native_library.run(kernel, plan.problem, *addresses, what="a local aggregation", shape=first.shape)
     return output
