@@ -156,7 +156,7 @@ def _heads(network: "nn.Module", text: str | None, layers: list[str]) -> list[in
     from cotnet.viz import short_name
 
     for layer in layers:
-        heads = int(network.get_submodule(layer).attention.maps)  # type: ignore[union-attr, arg-type]
+        heads = int(network.get_submodule(layer).attention.heads)  # type: ignore[union-attr, arg-type]
         if max(map(int, words)) >= heads:
             raise ValueError(f"--heads {text}: {short_name(layer)} has the heads 0 to {heads - 1}")
     return list(dict.fromkeys(map(int, words)))
