@@ -61,7 +61,9 @@ def fields_of(source: Path, class_name: str) -> Fields:
             for part in node.body:
                 if isinstance(part, ast.FunctionDef) and part.name == "__init__":
                     arguments = [*part.args.args[1:], *part.args.kwonlyargs]
-                    return {one.arg: ast.unparse(one.annotation) if one.annotation else "" for one in arguments}
+                    fields = {one.arg: ast.unparse(one.annotation) if one.annotation else "" for one in arguments}
+                    base = Path(__file__).parents[1] / "data" / "module.py"
+                    return fields if part.args.kwarg is None else {**fields_of(base, "ImageDataModule"), **fields}
     return {}
 
 
