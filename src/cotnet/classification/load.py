@@ -11,7 +11,7 @@ from torch import nn
 from cotnet.exporting.runtimes import load_exported
 from cotnet.files.weights import WeightsCard
 from cotnet.models import load_entries
-from cotnet.models.model_names import check_name
+from cotnet.models.family import check_name
 from cotnet.models.weights_file import EXPORTED, WeightsFile, open_weights
 from cotnet.prediction.network import build_network, check_card
 

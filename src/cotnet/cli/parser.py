@@ -2,7 +2,7 @@
 
 import argparse
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cotnet.files.machine import available_cpus
@@ -66,3 +66,35 @@ def check_options(weights: "WeightsFile", args: argparse.Namespace, names: Itera
     given = {name: value for name, value in values.items() if value is not None and value is not False}
     find_task(weights, given, prefix="--")
     return given
+
+
+def comma_separated(name: str, text: str, *, among: Sequence[str] = ()) -> list[str]:
+    """The words of a list with commas between, each once.
+
+    Args:
+        name: The option, without its dashes.
+        text: Its value.
+        among: The words that there are; any word by default.
+
+    Raises:
+        ValueError: There is no word, or a word is not among those.
+    """
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise ValueError(f"--{name} must be a list with commas between, got {text!r}")
+    for word in words:
+        if among and word not in among:
+            raise ValueError(f"--{name} must be of {', '.join(among)}, got {word!r}")
+    return words
+
+
+def whole_numbers(name: str, text: str) -> list[int]:
+    """The numbers of a list with commas between, each once.
+
+    Raises:
+        ValueError: There is no number, or a word is not a whole number.
+    """
+    words = comma_separated(name, text)
+    if not all(word.isdecimal() for word in words):
+        raise ValueError(f"--{name} must be whole numbers with commas between, got {text!r}")
+    return list(dict.fromkeys(map(int, words)))

@@ -5,41 +5,52 @@ from pathlib import Path
 from typing import Any
 
 import cotnet.data as modules
-from cotnet.data.class_folders import ClassFolders
-from cotnet.data.folder import ImageFolder
-from cotnet.data.hugging_face import HuggingFace
+from cotnet.data.folder import ClassFolders, ImageFolder
+from cotnet.data.hugging_face import HuggingFace, is_saved_set
 from cotnet.data.module import ImageDataModule
-from cotnet.data.npz_pack import NpzPack
+from cotnet.data.npz import NpzPack
+from cotnet.data.shards.index import INDEX
 from cotnet.data.shards.module import WebShards
+
+# Names under which a folder may hold a split.
+_SPLITS = {"train", "val", "validation", "test"}
 
 
 def open_data(path: str, *, class_names: Collection[str] = (), **options: Any) -> ImageDataModule:
     """The data module that serves a path.
 
     Args:
-        path: A folder of images, an ``.npz`` pack, a Hugging Face data set on disk, or a folder or URL of tar shards.
+        path: A folder of images with splits or of class folders alone, an ``.npz`` pack, a Hugging Face data set on
+            disk or as ``hub:NAME``, or a folder or URL of tar shards.
         class_names: Classes that are known; a folder with such a name is a class even if it is called ``test``.
         options: See `ImageDataModule`.
 
     Raises:
         ValueError: There is nothing at the path, or an option is wrong.
     """
+    if path.startswith("hub:"):
+        return HuggingFace(path.removeprefix("hub:"), **options)
     folder = Path(path)
-    if "://" in path or (folder / "index.json").is_file():
+    if "://" in path or (folder / INDEX).is_file():
         return WebShards(path, **options)
     if folder.is_file():
         return NpzPack(path, **options)
     if not folder.is_dir():
         raise ValueError(f"data {path!r} does not exist; name a folder of images, an .npz pack, or hub:NAME")
-    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+    if is_saved_set(folder):
         return HuggingFace(path, **options)
-    if any((folder / split).is_dir() for split in {"train", "val", "validation", "test"}.difference(class_names)):
+    splits = [folder / name for name in _SPLITS.difference(class_names) if (folder / name).is_dir()]
+    if any(child.is_dir() for split in splits for child in split.iterdir()):
         return ImageFolder(path, **options)
-    return ClassFolders(path, augment="none", auto_augment=None, **options)
+    if any(folder.rglob("*.parquet")):
+        return HuggingFace(path, **options)
+    return ImageFolder(path, **options) if splits else ClassFolders(path, **options)
 
 
 def open_recorded(record: Mapping[str, Any], **options: Any) -> ImageDataModule:
     """The data module that a run has recorded, where its images are on this machine.
+
+    A record comes from a weights file, which must not decide to download or to run anything.
 
     Args:
         record: ``class_path`` and ``init_args`` of the data module.

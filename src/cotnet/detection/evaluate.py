@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import nn
 
+from cotnet.detection.coco.dataset import Batch
 from cotnet.detection.coco.module import CocoData
 from cotnet.detection.coco.source import open_source
+from cotnet.detection.figures import draw_report
 from cotnet.detection.predict import DetectionModel
-from cotnet.detection.report import draw_report
 from cotnet.detection.scores import Precision, Result, average_precision, gather, to_results
 from cotnet.prediction.formatting import percent, plain
 from cotnet.prediction.processes import processes
 from cotnet.prediction.trainer import quiet_trainer
-
-Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cotnet.data.bundled_patches import installed_images
+from cotnet.data.bundled import installed_images
 from cotnet.prediction.inputs import InputFiles
 
 _MAX_IMAGES = 256

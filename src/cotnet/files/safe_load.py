@@ -161,7 +161,7 @@ _FUNCTIONS = {
     "_codecs.encode": _Function(_encoded),
     "copyreg._reconstructor": _Function(_reconstruct),
 }
-_TYPES = {"collections.OrderedDict": OrderedDict, "builtins.set": set, "builtins.frozenset": frozenset}
+_TYPES: dict[str, Any] = {"collections.OrderedDict": OrderedDict, "builtins.set": set, "builtins.frozenset": frozenset}
 _TYPES |= {"builtins.complex": complex, "builtins.slice": slice}
 _SETTINGS = {"argparse.Namespace", "types.SimpleNamespace", "collections.defaultdict", "collections.Counter"}
 # Of these modules every class that is named is a container of settings, or holds a score, a time or a path.

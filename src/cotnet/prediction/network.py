@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cotnet.files.weights import WeightsCard
 from cotnet.fusing.api import fuse
-from cotnet.models.model_names import check_name
+from cotnet.models.family import check_name
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 # What would make timm open other files on behalf of a weights file, or build a network without its classes.

@@ -8,9 +8,9 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from torch import nn
 
+from cotnet.detection.coco.dataset import Batch
 from cotnet.detection.coco.module import CocoData
 from cotnet.detection.coco.source import open_source
-from cotnet.detection.evaluate import Batch
 from cotnet.prediction.formatting import percent, plain
 from cotnet.prediction.processes import processes
 from cotnet.prediction.trainer import quiet_trainer

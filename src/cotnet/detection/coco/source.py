@@ -1,9 +1,26 @@
 """The record of a COCO set in a weights file: training writes it, validation finds the images by it."""
 
+from typing import Any
+
 from cotnet.detection.coco.module import CocoData
 from cotnet.files.weights import WeightsCard
+from cotnet.training.module import class_path
 
 _ARGUMENTS = ("path", "val", "images", "masks")
+
+
+def describe_source(data: Any) -> dict[str, Any]:
+    """The entry ``data`` of a card for a network that is trained on a COCO set.
+
+    Args:
+        data: The data module, set up.
+
+    Raises:
+        ValueError: It serves images of another kind.
+    """
+    if not isinstance(data, CocoData):
+        raise ValueError(f"detectors and segmenters train on cotnet.detection.CocoData, not on {class_path(data)}")
+    return {"class_path": class_path(data), "init_args": data.source, "category_ids": data.category_ids}
 
 
 def open_source(
