@@ -41,9 +41,11 @@ class Task:
 _COCO_OPTIONS = {"annotations", "images_folder", "plots", "draw"}
 TASKS = {
     "classification": Task(
-        "classifier", "cotnet.classification", frozenset({"topk", "model", "ema", "size", "tolerance"})
+        "classifier", "cotnet.classification", frozenset({"topk", "model", "ema", "class_names", "size", "tolerance"})
     ),
-    "detection": Task("detector", "cotnet.detection", frozenset({"threshold", *_COCO_OPTIONS})),
+    "detection": Task(
+        "detector", "cotnet.detection", frozenset({"threshold", "min_score", "box_detections_per_img", *_COCO_OPTIONS})
+    ),
     "segmentation": Task(
         "segmenter", "cotnet.segmentation", frozenset({"size", "tolerance", "masks", "keep_labels", *_COCO_OPTIONS})
     ),
@@ -86,8 +88,10 @@ def load(
             released ``.pth.tar``.
         fused: Fuse it for speed; the answers are the same but for rounding.
         device: Default an accelerator where there is one, else the CPU.
-        options: Of a classifier's weights: ``model``, the network's name where the file does not say it, and ``ema``,
-            to take a released checkpoint's averaged weights.
+        options: Of a classifier's weights: ``model``, the network's name where the file does not say it; ``ema``, to
+            take the averaged weights of a checkpoint that has both; ``class_names``, a file with one a line or a list.
+            Of a detector's: ``box_detections_per_img``, the largest number of objects in an image, and ``min_score``,
+            where objects of lower scores are wanted than it keeps.
 
     Returns:
         A `cotnet.classification.predict.ClassificationModel`, `cotnet.detection.predict.DetectionModel` or
@@ -142,12 +146,19 @@ def predict(
         ...     print(result.image, result.error or result.class_names[0])
     """
     from cotnet.files.machine import available_cpus
+    from cotnet.models.weights_file import open_weights
     from cotnet.prediction.inputs import InputFiles
     from cotnet.prediction.model import TrainedModel
 
     if isinstance(images, (str, Path)):
         images = InputFiles([str(images)])
-    model = weights if isinstance(weights, TrainedModel) else load(weights, device=device)
+    if isinstance(weights, TrainedModel):
+        model = weights
+    else:
+        limits = {"min_score": options["threshold"]} if "threshold" in options else {}
+        file = open_weights(weights)
+        find_task(file, options)
+        model = load(file, device=device, **limits)
     workers = available_cpus() if num_workers is None else num_workers
     return model.predict(images, batch_size=batch_size, num_workers=workers, **options)
 
@@ -186,7 +197,9 @@ def validate(
     """
     from cotnet.files.machine import available_cpus
     from cotnet.prediction.model import TrainedModel
+    from cotnet.prediction.processes import ignore_stray_ranks
 
+    ignore_stray_ranks()
     model = weights if isinstance(weights, TrainedModel) else load(weights, device=device)
     run = TASKS[model.card.task].function("evaluate", "validate")
     workers = available_cpus() if num_workers is None else num_workers
@@ -215,7 +228,7 @@ def export(
             those that scikit-image has installed.
         tolerance: Largest error of a logit, relative to the largest; default 1e-4.
         size: Side of the images in pixels; default as in training.
-        options: ``model`` and ``ema``, as of `load`.
+        options: ``model``, ``ema`` and ``class_names``, as of `load`.
 
     Returns:
         A report for each format; printed, it says how far the answers are apart.

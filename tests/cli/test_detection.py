@@ -128,7 +128,7 @@ def test_predict_draws_and_writes_coco(finished, folder, tmp_path, cotnet_comman
     with Image.open(tmp_path / "drawn" / "1.png") as image:
         assert image.size == (64, 64)
     status, out, _ = cotnet_command("predict", weights, images / "0.png", "--format", "csv", "--threshold", "0")
-    assert (status, out.splitlines()[0]) == (0, "path,class,score,x,y,width,height")
+    assert (status, out.splitlines()[0]) == (0, "path,class,score,x,y,width,height,error")
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_a_segmenter_writes_maps_and_coloured_images(segmenter, folder, tmp_path
             assert one["area"] == (labels == value).sum() > 0
         assert len(entries) == len(set(labels.flatten().tolist()) - {0})
     status, out, _ = cotnet_command("predict", weights, folder / "images" / "0.png", "--format", "csv")
-    assert (status, out.splitlines()[0]) == (0, "path,class,pixels,share")
+    assert (status, out.splitlines()[0]) == (0, "path,class,pixels,share,error")
     status, _, err = cotnet_command("predict", weights, folder / "images", "--draw", drawn, "--masks", drawn)
     assert status == 2
     assert "--draw and --masks name the same folder" in err

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cotnet.data.datasets import decode
+from cotnet.files.image import open_image
 from cotnet.prediction.inputs import InputFiles
 from cotnet.prediction.stream import read_input
 from cotnet.prediction.transform import input_transform
@@ -87,6 +87,24 @@ def test_a_folder_in_order_without_following_links_back(folder):
     assert names == ["[x].jpg", "a.jpg", "b.jpg", "deep/a.jpg", "deep/er/b.PNG"]
 
 
+def test_linked_folders_are_followed_once_and_the_rest_is_counted(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for name in ("x.jpg", "y.csv", "z.csv"):
+        (elsewhere / name).write_bytes(b"")
+    (folder / "linked").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "once_more").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "up").symlink_to(folder.parent, target_is_directory=True)
+    (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    (folder / "photo.avif").write_bytes(b"")
+    files = InputFiles([str(folder)])
+    for _ in range(2):  # the counts are of one search
+        names = [path.removeprefix(f"{folder}/") for path in files]
+        assert names == ["[x].jpg", "a.jpg", "deep/er/b.PNG", "linked/x.jpg", "photo.avif"]
+        counts = files.skipped.counts
+        assert (counts[".csv"], counts[".txt"], counts[".dat"], counts["broken links"]) == (2, 1, 1, 1)
+        assert str(files.skipped).startswith("8 files skipped: 2 ")
+
+
 def test_the_current_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert list(InputFiles(["."])) == ["[x].jpg", "a.jpg", "deep/er/b.PNG"]
@@ -104,7 +122,7 @@ def test_a_turned_image_is_seen_upright(tmp_path):
         stored = upright if turn is None else upright.transpose(turn)
         stored.save(tmp_path / "turned.png", exif=exif)
         assert torch.equal(_read(str(tmp_path / "turned.png")), expected), orientation
-        assert decode(tmp_path / "turned.png", "turned").tobytes() == upright.tobytes(), orientation
+        assert open_image(tmp_path / "turned.png").tobytes() == upright.tobytes(), orientation
 
 
 def test_damaged_exif_data_do_not_make_a_image_unreadable(tmp_path):

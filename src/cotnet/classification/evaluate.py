@@ -7,14 +7,18 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from timm.data import ImageNetInfo
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from torchmetrics.classification import MulticlassAccuracy
 
+from cotnet.classification.load import placeholder_names
 from cotnet.classification.predict import ClassificationModel
 from cotnet.data.open import open_data, open_recorded
-from cotnet.prediction.formatting import plain
+from cotnet.files.image import UnreadableImageError
+from cotnet.prediction.formatting import distinct, percent, plain
 from cotnet.prediction.trainer import quiet_trainer
+from cotnet.prediction.transform import decoding_options
 
 _NAME_THEM = "name the images: cotnet validate WEIGHTS DATA"
 
@@ -30,6 +34,8 @@ class Scores:
         images: Number of images.
         images_per_s: Images per second, decoding and network together.
         class_names: Names of the classes.
+        unreadable: A sentence for each image that could not be read and is not counted.
+        notes: What else is worth knowing of the data.
     """
 
     top1: float
@@ -38,16 +44,19 @@ class Scores:
     images: int
     images_per_s: float
     class_names: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        per_class = {name: plain(x) for name, x in zip(self.class_names, self.per_class, strict=True)}
-        values = {key: value for key, value in vars(self).items() if key != "class_names"}
+        names = distinct(self.class_names)
+        per_class = {name: plain(x) for name, x in zip(names, self.per_class, strict=True)}
+        values = {key: value for key, value in vars(self).items() if key not in ("class_names", "notes")}
         return {**values, "per_class": per_class}
 
     def __str__(self) -> str:
         width = max(map(len, self.class_names), default=0)
-        rows = [f"{name:{width}}  {x:6.1%}" for name, x in zip(self.class_names, self.per_class, strict=True)]
+        rows = [f"{name:{width}}  {percent(x):>6}" for name, x in zip(self.class_names, self.per_class, strict=True)]
         summary = f"top-1 {self.top1:.2%}  top-5 {self.top5:.2%}  {self.images} images"
         return "\n".join([*rows, "", f"{summary}  {self.images_per_s:.1f} images/s"])
 
@@ -58,20 +67,19 @@ def validate(
     *,
     batch_size: int | None = None,
     num_workers: int = 0,
-    match_by_name: bool = True,
 ) -> Scores:
     """Score a classifier on labelled images, over the processes that torchrun started.
+
+    Images that cannot be read are counted apart.
 
     Args:
         model: The classifier.
         data: What `cotnet.data.open.open_data` takes; by default the images that the weights record.
         batch_size: Images at a time; default 64.
         num_workers: Processes that decode.
-        match_by_name: The classes of weights and data are the same by name; otherwise by number alone, if the names
-            differ.
 
     Raises:
-        ValueError: The data cannot be used, or has other classes.
+        ValueError: The data cannot be used, or has classes that the weights do not know.
     """
     p = model.card.preprocessing
     options: dict[str, Any] = {
@@ -82,6 +90,7 @@ def validate(
         "std": tuple(p["std"]),
         "interpolation": p["interpolation"],
         "crop_pct": p["crop_pct"],
+        **decoding_options(model.card),
     }
     if data is not None:
         module = open_data(data, class_names=model.class_names, **options)
@@ -94,28 +103,56 @@ def validate(
             names = module.class_names
         except ValueError as error:
             raise ValueError(f"{error}; {_NAME_THEM}") from error
-    outputs = match_classes(model.class_names, names, by_name=match_by_name)
-    return evaluate(model.network, module, classes=model.class_names, outputs=outputs)
+    known = model.class_names
+    if model.card.data or known != placeholder_names(len(known)):
+        outputs = match_classes(known, names)
+    else:
+        outputs = match_unnamed(len(known), names)
+    scores = evaluate(model.network, module, classes=known, outputs=outputs)
+    absent = set(range(len(known))) - set(range(len(known)) if outputs is None else outputs)
+    if absent:
+        without = _listed({known[index] for index in absent})
+        scores.notes.append(f"the data has {len(names)} of the weights' {len(known)} classes; without {without}")
+    return scores
 
 
-def match_classes(known: list[str], present: list[str], *, by_name: bool = True) -> list[int] | None:
-    """The weights' output for each class of the data, None where their order is the same.
+def match_classes(known: list[str], present: list[str]) -> list[int] | None:
+    """The weights' output for each class of the data, matched by name; None where all are there in the same order.
 
     Args:
         known: Class names of the weights.
         present: Class names of the data.
-        by_name: They must be the same; otherwise equally many classes are matched by their number.
 
     Raises:
-        ValueError: The classes differ.
+        ValueError: The data has classes that the weights do not know, or names are not unique.
     """
-    if known == present or (not by_name and len(known) == len(present)):
+    if known == present:
         return None
-    if sorted(known) == sorted(present) and len(set(known)) == len(known):
+    if set(present) <= set(known) and len(set(known)) == len(known) and len(set(present)) == len(present):
         return [known.index(name) for name in present]
     only = {"the weights know": set(known) - set(present), "the data has": set(present) - set(known)}
     differences = "".join(f"; only {side} {_listed(names)}" for side, names in only.items() if names)
     raise ValueError(f"the weights have {len(known)} classes, the data {len(present)}{differences}")
+
+
+def match_unnamed(count: int, present: list[str]) -> list[int] | None:
+    """As `match_classes`, for weights without names: by WordNet id for ImageNet's 1,000 classes, else by number.
+
+    Args:
+        count: Number of the weights' classes.
+        present: Class names of the data.
+
+    Raises:
+        ValueError: The numbers differ.
+    """
+    if count == len(present):
+        return None
+    synsets = {synset: index for index, synset in enumerate(ImageNetInfo().label_names())} if count == 1000 else {}
+    if all(name in synsets for name in present):
+        return [synsets[name] for name in present]
+    raise ValueError(
+        f"the weights have {count} classes without names, the data {len(present)}; name them: --class-names FILE"
+    )
 
 
 def _listed(names: set[str]) -> str:
@@ -133,16 +170,22 @@ def evaluate(
     """Score a network on batches of (images [N, 3, H, W], labels [N]), over the processes that torchrun started.
 
     Args:
-        network: [N, 3, H, W] to logits [N, classes].
+        network: From [N, 3, H, W] to logits [N, classes].
         images: A loader that serves every image once, or a data module whose loaders do so over all processes.
         classes: Names of the network's classes.
         outputs: The network's output for each label, where their order differs.
     """
     evaluation = _Evaluation(network, len(classes), range(len(classes)) if outputs is None else outputs)
+    trainer = quiet_trainer()
     start = time.perf_counter()
-    quiet_trainer().validate(evaluation, images, verbose=False)
+    if isinstance(images, LightningDataModule):
+        images.trainer = trainer  # so that it knows the number of processes
+        images = images.val_dataloader()
+    trainer.validate(evaluation, _tolerant(images), verbose=False)
     seconds = time.perf_counter() - start
     seen = int(evaluation.counts.sum())
+    if seen == 0:
+        raise ValueError(f"none of the images can be read: {(evaluation.unreadable or ['there are none'])[0]}")
     per_class = torch.where(evaluation.counts > 0, evaluation.right / evaluation.counts, torch.nan)
     return Scores(
         top1=evaluation.top1.compute().item(),
@@ -151,7 +194,41 @@ def evaluate(
         images=seen,
         images_per_s=seen / seconds,
         class_names=list(classes),
+        unreadable=sorted(evaluation.unreadable),
     )
+
+
+def _tolerant(loader: Any) -> Any:
+    """The loader, but with a sentence in the place of an image that cannot be read, where its images are numbered."""
+    if isinstance(loader.dataset, IterableDataset) or loader.batch_size is None:
+        return loader
+    return DataLoader(
+        _Tolerant(loader.dataset),
+        batch_size=loader.batch_size,
+        sampler=loader.sampler,
+        collate_fn=_collate,
+        num_workers=loader.num_workers,
+        worker_init_fn=loader.worker_init_fn,
+        pin_memory=loader.pin_memory,
+    )
+
+
+class _Tolerant(Dataset[Any]):
+    def __init__(self, images: Dataset[Any]):
+        self.images = images
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.images[index]
+        except UnreadableImageError as error:
+            return str(error)
+
+
+def _collate(items: list[Any]) -> tuple[Any, Any, list[str]]:
+    """Images and labels of those that could be read, and a sentence for each of the others."""
+    read = [item for item in items if not isinstance(item, str)]
+    images, labels = default_collate(read)[:2] if read else ((), ())
+    return images, labels, [item for item in items if isinstance(item, str)]
 
 
 class _Evaluation(LightningModule):
@@ -160,6 +237,7 @@ class _Evaluation(LightningModule):
         self.network = network
         self.top1 = MulticlassAccuracy(classes, average="micro")
         self.top5 = MulticlassAccuracy(classes, average="micro", top_k=min(5, classes))
+        self.unreadable: list[str] = []
         self.counts: Tensor
         self.outputs: Tensor
         self.right: Tensor
@@ -167,7 +245,10 @@ class _Evaluation(LightningModule):
         self.register_buffer("counts", torch.zeros(classes, dtype=torch.int64))
         self.register_buffer("right", torch.zeros(classes, dtype=torch.int64))
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.unreadable += batch[2] if len(batch) > 2 else []
+        if len(batch[0]) == 0:
+            return
         images, labels = batch[0], self.outputs[batch[1]]
         logits = self.network(images)
         self.top1.update(logits, labels)
@@ -180,3 +261,6 @@ class _Evaluation(LightningModule):
             self.counts, self.right = (
                 self.trainer.strategy.reduce(x, reduce_op="sum") for x in (self.counts, self.right)
             )
+            parts: list[list[str]] = [[] for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather_object(parts, self.unreadable)
+            self.unreadable = [sentence for part in parts for sentence in part]

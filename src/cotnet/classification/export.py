@@ -12,7 +12,7 @@ from cotnet.exporting.export import export as export_network
 from cotnet.exporting.formats import export_files
 from cotnet.exporting.images import comparison_images
 from cotnet.prediction.stream import read_input
-from cotnet.prediction.transform import input_transform
+from cotnet.prediction.transform import decoding_options, input_transform
 
 
 def target_files(stem: Path, forms: Sequence[str]) -> list[Path]:
@@ -45,7 +45,7 @@ def export(
     card = model.card
     if size is not None:
         card = replace(card, preprocessing={**card.preprocessing, "input_size": [3, size, size]})
-    read = partial(read_input, transform=input_transform(card))
+    read = partial(read_input, transform=input_transform(card), **decoding_options(card))
     paths, kind = comparison_images(images)
     options: dict[str, Any] = {"images": paths, "image_kind": kind, "tolerance": tolerance or 1e-4}
     return export_network(model.network, card, stem, forms, read=read, **options)

@@ -41,7 +41,9 @@ class Prediction(ImageResult):
     def to_plain(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         pairs = zip(self.class_names, self.probabilities, strict=True)
-        return {"path": self.image, "predictions": [{"class": name, "probability": round(p, 6)} for name, p in pairs]}
+        predictions = [{"class": name, "probability": round(p, 6)} for name, p in pairs]
+        error = {} if self.error is None else {"error": self.error}
+        return {"path": self.image, "predictions": predictions, **error}
 
 
 class ClassificationModel(TrainedModel[Prediction]):

@@ -1,5 +1,6 @@
 """Errors and notes as single lines on standard error."""
 
+import codecs
 import re
 import sys
 
@@ -21,6 +22,25 @@ class UnfinishedError(Exception):
     """The work was done but for a part that has been named already: exit status 2."""
 
 
+def print_anything() -> None:
+    """Let names be printed whatever the terminal's encoding: bytes of file names as they are, the rest escaped."""
+    codecs.register_error("cotnet", _replacement)
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="cotnet")
+
+
+def _replacement(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    character = error.object[error.start]
+    if 0xDC80 <= ord(character) <= 0xDCFF:  # a byte of a file name that is no text
+        return bytes([ord(character) - 0xDC00]), error.start + 1
+    return codecs.backslashreplace_errors(
+        UnicodeEncodeError(error.encoding, error.object, error.start, error.start + 1, "")
+    )
+
+
 def print_error(message: object) -> None:
     """Print one line that says what is wrong."""
     print(f"cotnet: error: {message}", file=sys.stderr, flush=True)
@@ -28,7 +48,7 @@ def print_error(message: object) -> None:
 
 def print_note(message: object) -> None:
     """Print one line that says what else is worth knowing."""
-    print(f"cotnet: {message}", file=sys.stderr, flush=True)
+    print(f"note: {message}", file=sys.stderr, flush=True)
 
 
 def missing_package(error: ModuleNotFoundError) -> str:

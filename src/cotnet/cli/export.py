@@ -55,6 +55,7 @@ def run(arguments: list[str]) -> None:
         size=args.size,
         model=args.model,
         ema=args.ema,
+        class_names=args.class_names,
         prefix="--",
     ):
         print(report, flush=True)

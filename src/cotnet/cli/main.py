@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cotnet.cli.errors import UnfinishedError, missing_package, print_error, sentence
+from cotnet.cli.errors import UnfinishedError, missing_package, print_anything, print_error, sentence
 
 COMMANDS = {
     "train": "train a network by a recipe; without one, on images that are already on this machine",
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupt.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    print_anything()
     try:
         _run(words)
         sys.stdout.flush()
@@ -79,6 +80,9 @@ def _run(words: list[str]) -> None:
 
         print(__version__)
     elif words[0] in COMMANDS:
+        from cotnet.prediction.processes import ignore_stray_ranks
+
+        ignore_stray_ranks()
         importlib.import_module(f"cotnet.cli.{words[0]}").run(words[1:])
     else:
         near = difflib.get_close_matches(words[0], COMMANDS, n=1)

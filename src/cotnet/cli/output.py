@@ -3,12 +3,15 @@
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from cotnet.files.atomic import replacing
+
+_STEM_BYTES = 200  # of a name, which may have 255 with a number and endings
 
 
 def check_output(output: str | None, *, option: str = "output", inputs: Iterable[str] = ()) -> None:
@@ -48,9 +51,6 @@ def open_output(output: str | None) -> Iterator[TextIO]:
     """
     options: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     if output is None:
-        reconfigure = getattr(sys.stdout, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="surrogateescape")
         yield sys.stdout
         sys.stdout.flush()
         return
@@ -63,17 +63,37 @@ def open_output(output: str | None) -> Iterator[TextIO]:
         yield file
 
 
-def check_folder(option: str, folder: str, *, inputs: Iterable[str] = (), names: Iterable[str] = ()) -> None:
-    """Make sure, before any work, that images can be written into a folder and destroy no input.
+def output_format(output: str | None, given: str | None, formats: Sequence[str]) -> str:
+    """The format of a result: the one that is given, else the one that the file's name ends with, else a table.
+
+    Args:
+        output: The path, or None.
+        given: The format that the user has named, or None.
+        formats: Those that there are.
+
+    Raises:
+        ValueError: The name ends with a format that there is not.
+    """
+    ending = os.path.splitext(output or "")[1].lower().removeprefix(".")
+    if given is not None or ending not in ("csv", "json"):
+        return given or "table"
+    if ending not in formats:
+        raise ValueError(
+            f"--output {output}: there is no {ending} here, but {' and '.join(formats)}; name one by --format"
+        )
+    return ending
+
+
+def check_folder(option: str, folder: str, *, inputs: Iterable[str] = ()) -> None:
+    """Make sure, before any work, that PNG images can be written into a folder and destroy no input.
 
     Args:
         option: The option that names it.
         folder: The folder.
-        inputs: Paths that are read.
-        names: Names that are written in the folder.
+        inputs: Paths that are read; looked at only if there are such images in the folder.
 
     Raises:
-        ValueError: An image would take the place of an input.
+        ValueError: One of the inputs is such an image in the folder.
         OSError: It is a file, or cannot be made.
     """
     path = Path(folder)
@@ -84,22 +104,33 @@ def check_folder(option: str, folder: str, *, inputs: Iterable[str] = (), names:
         home = home.absolute().parent
     if not os.access(home, os.W_OK):
         raise PermissionError(f"--{option} {folder} cannot be written: permission denied")
-    taken = {os.path.realpath(one) for one in inputs}
-    for name in names:
-        if os.path.realpath(path / name) in taken:
-            raise ValueError(f"--{option} {folder} would replace the input {path / name}; name another folder")
+    if not path.is_dir() or not any(path.glob("*.[pP][nN][gG]")):
+        return
+    home = path.resolve()
+    for one in inputs:
+        target = Path(os.path.realpath(one))
+        if target.parent == home and target.suffix.lower() == ".png":
+            raise ValueError(f"--{option} {folder} would replace the input {one}; name another folder")
 
 
-def image_names(paths: Iterable[str]) -> list[str]:
-    """A file name for what is drawn of each image, each another one."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for path in paths:
-        stem, number = Path(path).stem, 1
-        name = f"{stem}.png"
-        while name in taken:
-            number += 1
-            name = f"{stem}_{number}.png"
-        taken.add(name)
-        names.append(name)
-    return names
+class OutputNames:
+    """File names for what is drawn of images, each another one, also where a file system tells no case apart."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._counts: dict[str, int] = {}
+
+    def __call__(self, path: str) -> str:
+        """The name for the image at a path: its own with another ending, with a number where that is taken."""
+        stem = os.fsdecode(os.fsencode(Path(path).stem)[:_STEM_BYTES])
+        key = _folded(stem)
+        name = stem
+        while _folded(name) in self._taken:
+            self._counts[key] = self._counts.get(key, 1) + 1
+            name = f"{stem}_{self._counts[key]}"
+        self._taken.add(_folded(name))
+        return f"{name}.png"
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from cotnet.cli.errors import UnfinishedError, print_error, print_note
-from cotnet.files.image import UnreadableImageError
 from cotnet.files.weights import WeightsCard
 
 
@@ -30,22 +29,23 @@ class Report:
 
     def __enter__(self) -> "Report":
         if self.form == "csv":
-            self.rows.writerow(["path", *self.columns])
+            self.rows.writerow(["path", *self.columns, "error"])
         elif self.form == "json":
             self.json.begin()
         return self
 
     def write(self, result: Any) -> None:
-        """Add an image, or name it on standard error where it could not be read."""
+        """Add an image; one that could not be read is named on standard error, too."""
         self.count += 1
         if result.error is not None:
             self.unreadable += 1
-            print_error(UnreadableImageError.named(result.image, result.error))
-        elif self.form == "csv":
-            self.rows.writerows([result.image, *row] for row in result.rows())
+            print_error(result.error)
+        if self.form == "csv":
+            nothing = [[""] * len(self.columns)]
+            self.rows.writerows([result.image, *row, result.error or ""] for row in list(result.rows()) or nothing)
         elif self.form == "json":
             self.json.write(self.count, result)
-        else:
+        elif result.error is None:
             self.file.write(f"{result.image:{self.width}}  {result}\n")
 
     def __exit__(
@@ -80,19 +80,25 @@ class _JsonList:
 
 
 class _CocoFile:
-    """Categories, annotations as they come, and images at the end; these wait in a file."""
+    """Categories, annotations as they come, then images, which wait in a file, and those that could not be read."""
 
     def __init__(self, file: TextIO, card: WeightsCard):
         self.file, self.card, self.count = file, card, 0
         self.images: Any = None
+        self.unreadable: list[dict[str, Any]] = []
 
     def begin(self) -> None:
         ids = zip(self.card.data["category_ids"], self.card.class_names, strict=True)
         categories = [{"id": category, "name": name} for category, name in ids]
-        self.file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": [')
+        # As training takes it: boxes and masks are those of the upright image.
+        self.file.write(f'{{"info": {json.dumps({"image_orientation": "upright"})},\n')
+        self.file.write(f'"categories": {json.dumps(categories)},\n"annotations": [')
         self.images = tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115 (closed by `end`)
 
     def write(self, number: int, result: Any) -> None:
+        if result.error is not None:
+            self.unreadable.append({"file_name": result.image, "error": result.error})
+            return
         for one in result.objects:
             self.file.write(",\n" if self.count else "\n")
             self.count += 1
@@ -107,4 +113,4 @@ class _CocoFile:
         for line in self.images:
             self.file.write(line)
         self.images.close()
-        self.file.write("\n]}\n")
+        self.file.write(f'\n],\n"unreadable": {json.dumps(self.unreadable)}}}\n')

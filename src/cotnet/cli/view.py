@@ -57,11 +57,10 @@ def run(arguments: list[str]) -> None:
     from cotnet import viz
     from cotnet.classification.load import load_network
     from cotnet.cli.errors import UnfinishedError, print_error
-    from cotnet.files.image import UnreadableImageError
     from cotnet.models.weights_file import open_weights
     from cotnet.prediction.inputs import InputFiles
     from cotnet.prediction.stream import read_input
-    from cotnet.prediction.transform import input_transform
+    from cotnet.prediction.transform import decoding_options, input_transform
 
     paths = list(InputFiles(args.images))
     weights = open_weights(args.weights, ema=args.ema)
@@ -73,10 +72,10 @@ def run(arguments: list[str]) -> None:
 
     transform, unreadable = input_transform(card), 0
     for path, folder in zip(paths, _folders(output, paths), strict=True):
-        x = read_input(path, transform)
+        x = read_input(path, transform, **decoding_options(card))
         if isinstance(x, str):
             unreadable += 1
-            print_error(UnreadableImageError.named(path, x))
+            print_error(x)
             continue
         view = viz.view_image(network, card, x, folder, name=Path(path).name, layers=selected, heads=heads, topk=topk)
         _print(path, view, folder)

@@ -13,11 +13,14 @@ from cotnet.detection.coco.dataset import Batch
 from cotnet.detection.coco.module import CocoData
 from cotnet.detection.coco.source import open_source
 from cotnet.detection.figures import draw_report
+from cotnet.detection.networks import detection_limits
 from cotnet.detection.predict import DetectionModel
 from cotnet.detection.scores import Precision, Result, average_precision, gather, to_results
-from cotnet.prediction.formatting import percent, plain
+from cotnet.prediction.formatting import distinct, percent, plain
 from cotnet.prediction.processes import processes
 from cotnet.prediction.trainer import quiet_trainer
+
+_COCO_LIMIT = 100  # detections of an image that average precision counts
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Evaluation:
         images: Number of images.
         images_per_s: Images per second: decoding, network and pasting of masks together.
         class_names: Names of the classes.
+        unreadable: A sentence for each image that could not be read and is not counted.
+        notes: What else is worth knowing of the data.
     """
 
     precision: dict[str, Precision]
@@ -37,6 +42,8 @@ class Evaluation:
     images: int
     images_per_s: float
     class_names: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -44,7 +51,7 @@ class Evaluation:
         for kind, one in self.precision.items():
             entry: dict[str, Any] = {key: plain(value) for key, value in vars(one).items() if isinstance(value, float)}
             for key in ("per_class", "per_class50"):
-                values = zip(self.class_names, getattr(one, key), strict=True)
+                values = zip(distinct(self.class_names), getattr(one, key), strict=True)
                 entry[key] = {name: plain(value) for name, value in values}
             content[kind] = entry
         return content
@@ -101,6 +108,8 @@ def validate(
     )
     network: Any = model.network
     scores = evaluate(network, coco, masks=coco.masks and network.roi_heads.has_mask())
+    if note := _crowded(coco, detection_limits(network)[0]):
+        scores.notes.append(note)
     if plots is not None and processes().is_rank_zero:
         folder = Path(plots)
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,6 +119,19 @@ def validate(
             by_image[one["image_id"]].append(one)
         draw_report(scores.precision, coco.val_set, by_image, folder)
     return scores
+
+
+def _crowded(data: CocoData, limit: int) -> str | None:
+    """A note where images have more objects than the detector gives, or than COCO's precision counts."""
+    assert data.val_set is not None
+    counts = [len(objects) for objects in data.val_set.annotations.objects.values()]
+    above = sum(count > min(limit, _COCO_LIMIT) for count in counts)
+    if not above:
+        return None
+    return (
+        f"{above} of {len(counts)} images have up to {max(counts)} objects, the detector gives {limit} at most, and "
+        f"COCO's average precision counts {_COCO_LIMIT}; --box-detections-per-img changes the first"
+    )
 
 
 def evaluate(network: nn.Module, data: CocoData, *, masks: bool) -> Evaluation:

@@ -23,6 +23,7 @@ from cotnet.files.atomic import replacing
 from cotnet.files.image import UnreadableImageError
 from cotnet.prediction.inputs import InputFiles
 from cotnet.prediction.stream import read_input
+from cotnet.prediction.transform import decoding_options
 
 OPSET = 18
 IMAGE = "image"  # one image and no batch, which `INPUT` is
@@ -71,9 +72,9 @@ def export(
         raise ValueError("name an image of the size to export for, with objects in it: --images FILE")
     card, network = model.card, model.network
     path = next(iter(InputFiles(images)))
-    example = read_input(path, to_tensor)
+    example = read_input(path, to_tensor, **decoding_options(model.card))
     if isinstance(example, str):
-        raise UnreadableImageError.named(path, example)
+        raise UnreadableImageError(example)
     side = -(-card.preprocessing["input_size"][1] // 32) * 32
     target, about, maps = target_files(stem, forms)
     error = export_backbone(network, maps, size=side)

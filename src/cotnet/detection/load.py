@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from cotnet.detection.networks import create_detector
+from cotnet.detection.networks import create_detector, detection_limits, set_detection_limits
 from cotnet.files.weights import WeightsCard
 from cotnet.models import load_entries
 from cotnet.models.weights_file import WeightsFile, open_weights
@@ -17,12 +17,20 @@ from cotnet.prediction.network import build_network, check_card
 TASK = "detection"
 
 
-def load_detector(weights: str | Path | WeightsFile, *, fused: bool = False) -> tuple[GeneralizedRCNN, WeightsCard]:
+def load_detector(
+    weights: str | Path | WeightsFile,
+    *,
+    fused: bool = False,
+    box_detections_per_img: int | None = None,
+    min_score: float | None = None,
+) -> tuple[GeneralizedRCNN, WeightsCard]:
     """Build the detector of a weights file, ready for inference.
 
     Args:
         weights: ``weights.safetensors`` or a ``.ckpt`` of a training run of a detector.
         fused: Fused for inference, which cannot be trained; see `cotnet.fuse`.
+        box_detections_per_img: Largest number of objects in an image; default as in training.
+        min_score: The detector keeps objects of this score, too, where its own limit is higher.
 
     Returns:
         The detector in eval mode, and the card that describes it.
@@ -34,7 +42,11 @@ def load_detector(weights: str | Path | WeightsFile, *, fused: bool = False) -> 
     file = open_weights(weights)
     card = check_coco_card(file, task=TASK)
     create = partial(create_detector, backbone=card.model, num_classes=len(card.class_names))
-    return build_network(file.path, card, file.entries, create, fused=fused), card
+    network = build_network(file.path, card, file.entries, create, fused=fused)
+    set_detection_limits(network, box_detections_per_img=box_detections_per_img)
+    if min_score is not None and min_score < detection_limits(network)[1]:
+        set_detection_limits(network, box_score_thresh=min_score)
+    return network, card
 
 
 def check_coco_card(file: WeightsFile, *, task: str) -> WeightsCard:

@@ -86,6 +86,41 @@ def create_detector(
     return model
 
 
+def detection_limits(network: Any) -> tuple[int, float]:
+    """The most detections in an image, and the minimum score of a detection.
+
+    Args:
+        network: A detector of `create_detector`.
+    """
+    return network.roi_heads.detections_per_img, network.roi_heads.score_thresh
+
+
+def set_detection_limits(
+    network: Any, *, box_detections_per_img: int | None = None, box_score_thresh: float | None = None
+) -> None:
+    """Change the limits of a trained detector.
+
+    Args:
+        network: A detector of `create_detector`.
+        box_detections_per_img: The most detections in an image; None leaves it. The second stage sees no more
+            proposals than the first one gives, so that limit rises with it.
+        box_score_thresh: The minimum score of a detection; None leaves it.
+
+    Raises:
+        ValueError: A number is outside its range.
+    """
+    if box_detections_per_img is not None:
+        if box_detections_per_img < 1:
+            raise ValueError(f"box_detections_per_img must be at least 1, got {box_detections_per_img}")
+        network.roi_heads.detections_per_img = box_detections_per_img
+        for limits in (network.rpn._pre_nms_top_n, network.rpn._post_nms_top_n):
+            limits["testing"] = max(limits["testing"], box_detections_per_img)
+    if box_score_thresh is not None:
+        if not 0 <= box_score_thresh < 1:
+            raise ValueError(f"box_score_thresh must be at least 0 and below 1, got {box_score_thresh}")
+        network.roi_heads.score_thresh = box_score_thresh
+
+
 def _cascade(plain: Any, width: int, classes: int, norm: Norm) -> CascadeRoIHeads:
     stages = range(len(BOX_WEIGHTS))
     return CascadeRoIHeads(

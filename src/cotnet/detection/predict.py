@@ -13,13 +13,15 @@ from torchvision.transforms.functional import to_tensor
 
 from cotnet.detection.drawing import draw_detections
 from cotnet.detection.load import load_detector
+from cotnet.detection.networks import detection_limits
 from cotnet.detection.scores import Result, to_results
 from cotnet.models.weights_file import WeightsFile
 from cotnet.prediction.inputs import read_image
 from cotnet.prediction.model import ImageResult, TrainedModel
+from cotnet.prediction.transform import decoding_options
 
-# Width, height, and entries of COCO's result format.
-Answer = tuple[int, int, list[Result]]
+# Width, height, entries of COCO's result format, and whether there may be more.
+Answer = tuple[int, int, list[Result], int | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +82,13 @@ class Detections(ImageResult):
         width: In pixels, upright; 0 where the image could not be read.
         height: In pixels.
         objects: The surest first.
+        limit: Where there are as many objects as the detector gives, this number; there may be more in the image.
     """
 
     width: int = 0
     height: int = 0
     objects: Sequence[DetectedObject] = ()
+    limit: int | None = None
 
     columns: ClassVar[tuple[str, ...]] = ("class", "score", "x", "y", "width", "height")
 
@@ -95,6 +99,15 @@ class Detections(ImageResult):
             x, y, w, h = one.box
             lines.append(f"  {one.score:6.1%} {one.class_name:{wide}}  {w:.0f} x {h:.0f} at {x:.0f}, {y:.0f}")
         return "\n".join(lines)
+
+    @property
+    def notes(self) -> list[str]:
+        """Whether the detector's limit has been reached."""
+        if self.limit is None:
+            return []
+        return [
+            f"with {self.limit} objects, the most that the detector gives; --box-detections-per-img raises this limit"
+        ]
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """Class, score and box of each object."""
@@ -122,29 +135,36 @@ class DetectionModel(TrainedModel[Detections]):
 
     def answer(self, inputs: list[Tensor], options: dict[str, Any]) -> Sequence[Answer]:
         """Width, height and what is found, as entries of COCO's result format."""
-        ids, answers = self.card.data["category_ids"], []
+        ids, limit = self.card.data["category_ids"], detection_limits(self.network)[0]
+        answers: list[Answer] = []
         for image, found in zip(inputs, self.network(inputs), strict=True):
             sure = found["scores"] >= options["threshold"]
             results = to_results({part: values[sure] for part, values in found.items()}, 0, ids)
-            answers.append((image.shape[-1], image.shape[-2], results))
+            answers.append((image.shape[-1], image.shape[-2], results, limit if len(results) >= limit else None))
         return answers
 
     def result(self, image: str, answer: Answer | None, error: str | None) -> Detections:
         """What is found as `Detections`."""
-        width, height, results = answer or (0, 0, [])
+        width, height, results, limit = answer or (0, 0, [], None)
         objects = to_objects(results, self.card.data["category_ids"], self.class_names)
-        return Detections(image=image, width=width, height=height, objects=objects, error=error)
+        return Detections(image=image, width=width, height=height, objects=objects, limit=limit, error=error)
 
     def check_options(self, options: dict[str, Any]) -> None:
-        """Refuse a ``threshold`` that is no score."""
-        if not 0 <= options["threshold"] <= 1:
-            raise ValueError(f"threshold must be from 0 to 1, got {options['threshold']}")
+        """Refuse a ``threshold`` that is no score, or below those that the detector keeps."""
+        threshold, lowest = options["threshold"], detection_limits(self.network)[1]
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be from 0 to 1, got {threshold}")
+        if threshold < lowest:
+            raise ValueError(
+                f"threshold {threshold} is below {lowest}, the least score that the detector keeps; "
+                f"load it with min_score={threshold}"
+            )
 
     def draw(self, result: Detections) -> Image.Image:
         """The image of a path with boxes, masks, names and scores."""
         names = dict(zip(self.card.data["category_ids"], self.class_names, strict=True))
         found = [one.to_coco() for one in result.objects]
-        return draw_detections(read_image(result.image), found, names, score=0.0)
+        return draw_detections(read_image(result.image, **decoding_options(self.card)), found, names, score=0.0)
 
 
 def load_model(weights: str | Path | WeightsFile, *, device: Any = None, **options: Any) -> DetectionModel:

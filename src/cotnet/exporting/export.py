@@ -73,7 +73,7 @@ def export(
         card: Its class names and preprocessing.
         stem: Path of the files without ending; each format adds its own.
         forms: Any of torch, onnx, openvino.
-        read: From an image's path to the network's input, or to the reason why it cannot be read.
+        read: From an image's path to the network's input, or to a sentence on why it cannot be read.
         images: Paths of images to compare the answers on; without any, `NOISE` images of noise.
         image_kind: What the report calls these.
         tolerance: Largest error of a logit, relative to the largest logit.
@@ -148,7 +148,7 @@ def _batches(paths: Sequence[str], read: Read, count: int) -> Iterator[Tensor]:
         for path in paths[start : start + count]:
             x = read(path)
             if isinstance(x, str):
-                raise UnreadableImageError.named(path, x)
+                raise UnreadableImageError(x)
             batch.append(x)
         yield torch.stack(batch)
 

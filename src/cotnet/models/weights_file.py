@@ -92,11 +92,13 @@ def _with_config(file: WeightsFile) -> WeightsFile:
     cfg = config.get("pretrained_cfg")
     cfg = {**config, **cfg} if isinstance(cfg, dict) else config
     keys = ("input_size", "mean", "std", "interpolation", "crop_pct")
-    names, kwargs = cfg.get("label_names"), config.get("model_args")
+    names, arguments = cfg.get("label_names"), config.get("model_args")
+    # The number of classes is that of the weights.
+    kwargs = {k: v for k, v in arguments.items() if k != "num_classes"} if isinstance(arguments, dict) else {}
     return replace(
         file,
         model=config["architecture"],
-        kwargs=kwargs if isinstance(kwargs, dict) else {},
+        kwargs=kwargs,
         class_names=names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None,
         preprocessing={key: cfg[key] for key in keys} if all(key in cfg for key in keys) else None,
     )

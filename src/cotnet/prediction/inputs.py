@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from cotnet.files.image import SUFFIXES, is_image_name, open_image, to_rgb
+from cotnet.files.listing import SkippedFiles, images_below
 
 
 class InputFiles(Iterable[str]):
@@ -26,6 +27,9 @@ class InputFiles(Iterable[str]):
     Args:
         words: Files, folders, archives and globs.
 
+    Attributes:
+        skipped: Counts what the last iteration has left out.
+
     Raises:
         FileNotFoundError: A word names nothing.
         ValueError: A folder or an archive holds no images.
@@ -33,8 +37,9 @@ class InputFiles(Iterable[str]):
 
     def __init__(self, words: Sequence[str]):
         self.words = words
+        self.skipped = SkippedFiles()
         for word in words:
-            if next(_named_by(word), None) is not None:
+            if next(_named_by(word, SkippedFiles()), None) is not None:
                 continue
             if Path(word).exists():
                 kind = "folder" if Path(word).is_dir() else "archive"
@@ -43,8 +48,9 @@ class InputFiles(Iterable[str]):
 
     def __iter__(self) -> Iterator[str]:
         seen: set[str] = set()
+        self.skipped = SkippedFiles()
         for word in self.words:
-            for path in _named_by(word):
+            for path in _named_by(word, self.skipped):
                 if len(self.words) == 1:  # a word alone names nothing twice
                     yield path
                 elif path not in seen:
@@ -52,28 +58,25 @@ class InputFiles(Iterable[str]):
                     yield path
 
 
-def _named_by(word: str) -> Iterator[str]:
+def _named_by(word: str, skipped: SkippedFiles) -> Iterator[str]:
     path = Path(word)
     if path.is_dir():
-        yield from _images_below(str(path))
+        yield from images_below(str(path), skipped)
     elif path.suffix == ".tar" and path.is_file():
-        yield from (f"{word}/{name}" for name in _members(word) if is_image_name(name))
+        yield from (f"{word}/{name}" for name in _images_among(_members(word), skipped))
     elif path.exists():
         yield word
     else:
         files = sorted({p for p in glob.iglob(word, recursive=True) if os.path.isfile(p)})
-        yield from [p for p in files if is_image_name(p)] or files
+        yield from _images_among(files, skipped) if any(map(is_image_name, files)) else files
 
 
-def _images_below(folder: str) -> Iterator[str]:
-    """The names in a folder in order, those of a folder in it at its place."""
-    for name in sorted(os.listdir(folder)):
-        path = name if folder == "." else os.path.join(folder, name)
-        if os.path.isdir(path):
-            if not os.path.islink(path):  # it may lead back up
-                yield from _images_below(path)
-        elif is_image_name(name) and os.path.isfile(path):
-            yield path
+def _images_among(names: Iterable[str], skipped: SkippedFiles) -> Iterator[str]:
+    for name in names:
+        if is_image_name(name):
+            yield name
+        else:
+            skipped.add_file(name)
 
 
 @cache
@@ -86,23 +89,25 @@ def _members(archive: str) -> dict[str, tuple[int, int]]:
         raise ValueError(f"cannot read the archive {archive}: {error}") from error
 
 
-def read_image(source: Any) -> Image.Image:
+def read_image(source: Any, *, name: str | None = None, **decoding: Any) -> Image.Image:
     """One image in RGB, upright as its EXIF orientation says.
 
     Args:
         source: A path, also of an image in an archive as `InputFiles` names it; encoded bytes; an image of Pillow; an
             array [H, W] or [H, W, 1, 3 or 4]; a tensor [H, W] or [1, 3 or 4, H, W]. Arrays and tensors hold bytes, or
             floats from 0 to 1.
+        name: Name of the image for the error message; default the path.
+        decoding: Further arguments of `cotnet.files.image.open_image`.
 
     Raises:
-        UnreadableImageError: It cannot be decoded; the message is the reason alone.
+        UnreadableImageError: It cannot be decoded; the message is a whole sentence.
         TypeError: It is none of these.
         ValueError: It has another shape or type.
     """
     if isinstance(source, (str, Path)):
-        return open_image(_file(str(source)))
+        return open_image(_file(str(source)), name=name or str(source), **decoding)
     if isinstance(source, bytes):
-        return open_image(source)
+        return open_image(source, name=name or "in memory", **decoding)
     if isinstance(source, Tensor):
         source = source.detach().cpu()
         source = (source.permute(1, 2, 0) if source.ndim == 3 else source).numpy()

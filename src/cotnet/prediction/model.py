@@ -13,6 +13,7 @@ from cotnet.files.image import UnreadableImageError
 from cotnet.files.weights import WeightsCard
 from cotnet.prediction.processes import default_device, processes
 from cotnet.prediction.stream import stream
+from cotnet.prediction.transform import decoding_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +22,18 @@ class ImageResult(ABC):
 
     Attributes:
         image: Its path, or ``image 3`` for the third of those in memory.
-        error: Why the image could not be read, or None.
+        error: A sentence that says why the image could not be read, or None.
     """
 
     image: str
     error: str | None = None
 
     columns: ClassVar[tuple[str, ...]]
+
+    @property
+    def notes(self) -> list[str]:
+        """What else is worth knowing of the image, each as the rest of a sentence about it."""
+        return []
 
     @abstractmethod
     def rows(self) -> Iterator[tuple[object, ...]]:
@@ -120,6 +126,7 @@ class TrainedModel(ABC, Generic[Result]):
             answer=lambda inputs: self.answer([x.to(self.device) for x in inputs], options),
             batch_size=batch_size or self.default_batch_size,
             num_workers=num_workers,
+            decoding=decoding_options(self.card),
         )
         return (self.result(*row) for row in rows)
 
@@ -139,5 +146,5 @@ class TrainedModel(ABC, Generic[Result]):
         results = list(self.predict(images, **options))
         for result in results:
             if result.error is not None:
-                raise UnreadableImageError.named(result.image, result.error)
+                raise UnreadableImageError(result.error)
         return results[0] if single else results

@@ -89,8 +89,15 @@ def _fault(card: WeightsCard) -> str | None:
         return f"crop_pct must be above 0 and at most 1, got {p['crop_pct']}"
     if not all(map(math.isfinite, p["mean"])) or not all(math.isfinite(s) and s > 0 for s in p["std"]):
         return f"mean must be finite and std above 0, got {p['mean']} and {p['std']}"
+    limits = p.get("value_range", [0, 1])
+    if not (_are_finite(limits) and len(limits) == 2 and limits[0] < limits[1]):
+        return f"value_range must be two numbers that rise, got {limits!r:.80}"
     refused = FORBIDDEN & _argument_names(card.kwargs)
     return f"its network's arguments may not include {', '.join(sorted(refused))}" if refused else None
+
+
+def _are_finite(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(x, (int, float)) and math.isfinite(x) for x in values)
 
 
 def _argument_names(kwargs: Mapping[str, Any]) -> set[str]:

@@ -53,10 +53,25 @@ def processes() -> Processes:
 
 
 def _torchrun() -> Processes:
-    words = [os.environ.get(name, "") for name in _TORCHRUN]
-    if not all(word.isdecimal() for word in words) or not all(os.environ.get(name) for name in _ADDRESS):
-        return Processes()
-    return Processes(*map(int, words))
+    return Processes(*(int(os.environ[name]) for name in _TORCHRUN)) if _is_torchrun() else Processes()
+
+
+def _is_torchrun() -> bool:
+    numbers = [os.environ.get(name, "") for name in _TORCHRUN]
+    return all(number.isdecimal() for number in numbers) and all(os.environ.get(name) for name in _ADDRESS)
+
+
+def ignore_stray_ranks() -> None:
+    """Remove variables from this process's environment that Lightning would take for a rank though torchrun set none.
+
+    A ``RANK`` without the rest of torchrun's variables would silence this process, and one that is no number would end
+    it with a traceback.
+    """
+    if "RANK" in os.environ and not _is_torchrun():
+        del os.environ["RANK"]
+    for name in ("LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):
+        if not os.environ.get(name, "0").isdecimal():
+            del os.environ[name]
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Images through a network, batch by batch: an iterator of answers in order, with memory that does not grow."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def stream(
     answer: Callable[[list[Tensor]], Sequence[Any]],
     batch_size: int,
     num_workers: int,
+    decoding: Mapping[str, Any] | None = None,
 ) -> Iterator[Row]:
     """Decode images, put them through a network, and give the answers in order.
 
@@ -37,17 +38,18 @@ def stream(
         answer: From the inputs of a batch to plain answers, one for each.
         batch_size: Images at a time.
         num_workers: Processes that decode, where the images are paths.
+        decoding: Further arguments of `cotnet.files.image.open_image`.
 
     Yields:
         What the image is called (its path, or ``image 3`` for the third of those in memory); its answer, or None; and
-        why the image could not be read, or None.
+        a sentence that says why the image could not be read, or None.
     """
     members = processes()
     rounds = _rounds(_named(images), batch_size, members.rank, members.world_size)
     first = list(itertools.islice(rounds, max(num_workers, 1)))
     on_disk = all(isinstance(image, (str, Path)) for batch in first for _, image in batch)
     loader = DataLoader(
-        _Reader(transform),
+        _Reader(transform, decoding or {}),
         batch_sampler=itertools.chain(first, rounds),
         collate_fn=_as_it_is,
         num_workers=min(num_workers, len(first)) if on_disk and len(first) > 1 else 0,
@@ -62,10 +64,19 @@ def stream(
                 yield from part
 
 
-def read_input(image: Any, transform: Callable[[Image.Image], Tensor]) -> Tensor | str:
-    """What a transform makes of an image, or the reason why the image cannot be read."""
+def read_input(
+    image: Any, transform: Callable[[Image.Image], Tensor], *, name: str | None = None, **decoding: Any
+) -> Tensor | str:
+    """What a transform makes of an image, or a sentence that says why the image cannot be read.
+
+    Args:
+        image: As `read_image` takes it.
+        transform: From an RGB image to a tensor.
+        name: Name of the image for that sentence; default its path.
+        decoding: Further arguments of `cotnet.files.image.open_image`.
+    """
     try:
-        return transform(read_image(image))
+        return transform(read_image(image, name=name, **decoding))
     except UnreadableImageError as error:
         return str(error)
 
@@ -73,12 +84,12 @@ def read_input(image: Any, transform: Callable[[Image.Image], Tensor]) -> Tensor
 class _Reader(Dataset[tuple[str, Tensor | str]]):
     """From an image to its input; its indices are the images themselves, so that only the main process lists them."""
 
-    def __init__(self, transform: Callable[[Image.Image], Tensor]):
-        self.transform = transform
+    def __init__(self, transform: Callable[[Image.Image], Tensor], decoding: Mapping[str, Any]):
+        self.transform, self.decoding = transform, decoding
 
     def __getitem__(self, named: Named) -> tuple[str, Tensor | str]:
         name, image = named
-        return name, read_input(image, self.transform)
+        return name, read_input(image, self.transform, name=name, **self.decoding)
 
 
 def _named(images: Iterable[Any]) -> Iterator[Named]:

@@ -1,6 +1,7 @@
-"""From a card's preprocessing to a transform of images."""
+"""From a card's preprocessing to how images are decoded and become a network's input."""
 
 from collections.abc import Callable
+from typing import Any
 
 from PIL import Image
 from timm.data import create_transform
@@ -20,3 +21,9 @@ def input_transform(card: WeightsCard) -> Callable[[Image.Image], Tensor]:
         std=tuple(p["std"]),
         crop_pct=p["crop_pct"],
     )
+
+
+def decoding_options(card: WeightsCard) -> dict[str, Any]:
+    """How images are decoded for a network: arguments of `cotnet.files.image.open_image`."""
+    value_range = card.preprocessing.get("value_range")
+    return {} if value_range is None else {"value_range": tuple(value_range)}

@@ -11,7 +11,7 @@ from torch import nn
 from cotnet.detection.coco.dataset import Batch
 from cotnet.detection.coco.module import CocoData
 from cotnet.detection.coco.source import open_source
-from cotnet.prediction.formatting import percent, plain
+from cotnet.prediction.formatting import distinct, percent, plain
 from cotnet.prediction.processes import processes
 from cotnet.prediction.trainer import quiet_trainer
 from cotnet.segmentation.labels import BACKGROUND, PixelTally, mean_iou
@@ -31,6 +31,8 @@ class PixelEvaluation:
         images: Number of images.
         images_per_s: Images per second, decoding and network together.
         class_names: The background and the names of the classes.
+        unreadable: A sentence for each image that could not be read and is not counted.
+        notes: What else is worth knowing of the data.
     """
 
     mean_iou: float
@@ -40,15 +42,18 @@ class PixelEvaluation:
     images: int
     images_per_s: float
     class_names: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, for JSON."""
+        names = distinct(self.class_names)
         return {
             "images": self.images,
             "images_per_s": self.images_per_s,
             "mean_iou": plain(self.mean_iou),
             "pixels": self.pixels,
-            "per_class": {name: plain(iou) for name, iou in zip(self.class_names, self.per_class, strict=True)},
+            "per_class": {name: plain(iou) for name, iou in zip(names, self.per_class, strict=True)},
         }
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from cotnet.exporting.export import ExportReport
 from cotnet.exporting.export import export as export_network
 from cotnet.exporting.images import comparison_images
 from cotnet.prediction.stream import read_input
+from cotnet.prediction.transform import decoding_options
 from cotnet.segmentation.labels import BACKGROUND
 from cotnet.segmentation.network import to_batch
 from cotnet.segmentation.predict import SegmentationModel
@@ -37,8 +38,10 @@ def export(
     if size is not None:
         card = replace(card, preprocessing={**card.preprocessing, "input_size": [3, size, size]})
 
+    decoding = decoding_options(card)
+
     def read(path: str) -> Tensor | str:
-        return read_input(path, lambda image: to_batch([to_tensor(image)], shorter_side)[0][0])
+        return read_input(path, lambda image: to_batch([to_tensor(image)], shorter_side)[0][0], **decoding)
 
     paths, kind = comparison_images(images)
     options: dict[str, Any] = {"images": paths, "image_kind": kind, "tolerance": tolerance or 1e-4}

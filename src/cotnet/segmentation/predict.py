@@ -15,6 +15,7 @@ from cotnet.detection.scores import Result
 from cotnet.models.weights_file import WeightsFile
 from cotnet.prediction.inputs import read_image
 from cotnet.prediction.model import ImageResult, TrainedModel
+from cotnet.prediction.transform import decoding_options
 from cotnet.segmentation.labels import describe_classes, index_image, paint, regions
 from cotnet.segmentation.load import load_segmenter
 from cotnet.segmentation.network import segment
@@ -94,7 +95,7 @@ class SegmentationModel(TrainedModel[SegmentedImage]):
     def draw(self, result: SegmentedImage) -> Image.Image:
         """The image of a path with the pixels of each class tinted."""
         assert result.labels is not None
-        return paint(read_image(result.image), result.labels)
+        return paint(read_image(result.image, **decoding_options(self.card)), result.labels)
 
     def draw_mask(self, result: SegmentedImage) -> Image.Image:
         """An image with a palette: the value of each pixel is its class."""
