@@ -105,6 +105,11 @@ class ImageDataModule(LightningDataModule):
         self.overfit = False
 
     @property
+    def note(self) -> str | None:
+        """A sentence that puts a run's score into perspective, or None."""
+        return None
+
+    @property
     @abstractmethod
     def class_names(self) -> list[str]:
         """Names of the classes; their order is the order of the network's outputs."""

@@ -1,6 +1,7 @@
 """One file that holds a trained network and everything needed to use it: safetensors with a card in the metadata."""
 
 import json
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,8 +170,12 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], WeightsCard]:
     return {name[len(prefix) :]: value for name, value in entries.items() if name.startswith(prefix)}, card
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """Load a checkpoint's tensors and plain values and refuse anything else.
+
+    Args:
+        path: The file.
+        mapped: Leave the tensors' content in the file, to be read when it is used.
 
     Raises:
         ValueError: The file is missing, damaged, hostile, or holds no dict.
@@ -180,7 +185,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     check_seal(path)
     check_expansion(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        mmap = mapped and zipfile.is_zipfile(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     # A damaged or hostile pickle can make the loader stumble in any way.
     except Exception as error:
         raise ValueError(f"cannot read checkpoint {str(path)!r}: {why_unreadable(path, error)}") from error

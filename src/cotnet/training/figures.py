@@ -1,4 +1,4 @@
-"""The images of a run: learning curves, confusion matrix, and the pairs of classes that are confused most."""
+"""The figures of a run: learning curves, confusion matrix, range test."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from cotnet.files.atomic import replacing
 from cotnet.training.module import Panel
 
-# Up to this many classes every row of the confusion matrix bears its name, and up to the second its numbers.
+# Up to this many classes every row of the confusion matrix has its name, and up to the second its numbers.
 _NAMED, _NUMBERED = 250, 25
 
 
 def draw_curves(history: Sequence[dict[str, float]], panels: Sequence[Panel], path: Path) -> None:
-    """Metrics and learning rate over the epochs.
+    """Draw metrics and learning rate over the epochs.
 
     Args:
         history: One row per epoch, with the columns of ``metrics.csv``.
@@ -43,7 +43,7 @@ def draw_curves(history: Sequence[dict[str, float]], panels: Sequence[Panel], pa
 
 
 def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path, *, title: str | None = None) -> None:
-    """The confusion matrix, each row in percent of its true class.
+    """Draw the confusion matrix, each row in percent of its true class.
 
     Args:
         counts: Images by true class (rows) and answer (columns), [classes, classes].
@@ -62,7 +62,7 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path, *
     axes.set_ylabel("true class")
     axes.set_title(title or f"validation: {np.trace(counts) / max(counts.sum(), 1):.2%} correct")
     if classes <= _NAMED:
-        names = [_short(name) for name in class_names]
+        names = [shortened(name) for name in class_names]
         size = min(9, 45 * side / classes)  # in points, of the 72 that an inch of the side has
         axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
         axes.set_yticks(range(classes), names, fontsize=size)
@@ -78,7 +78,7 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path, *
 
 
 def draw_range_test(rates: Sequence[float], losses: Sequence[float], suggested: float | None, path: Path) -> None:
-    """The loss over growing learning rates, and the suggested one.
+    """Draw the loss over growing learning rates, and the suggested one.
 
     Args:
         rates: Learning rates, rising.
@@ -101,48 +101,17 @@ def draw_range_test(rates: Sequence[float], losses: Sequence[float], suggested: 
     save(figure, path)
 
 
-def worst_pairs(counts: np.ndarray, most: int = 15) -> list[tuple[int, int, int]]:
-    """The most frequent confusions as (true class, answer, images), the worst first."""
-    wrong = counts * ~np.eye(len(counts), dtype=bool)
-    rows, columns = np.nonzero(wrong)
-    # By share of the true class where the numbers are equal, then by class.
-    order = np.lexsort((columns, rows, -wrong[rows, columns] / counts.sum(1)[rows], -wrong[rows, columns]))[:most]
-    return [(int(rows[i]), int(columns[i]), int(wrong[rows[i], columns[i]])) for i in order]
-
-
-def draw_confused(counts: np.ndarray, class_names: Sequence[str], path: Path) -> None:
-    """The pairs of classes that are confused most, as bars.
-
-    Args:
-        counts: Images by true class (rows) and answer (columns), [classes, classes].
-        class_names: Names of the classes.
-        path: The PNG to write.
-    """
-    pairs = worst_pairs(counts)
-    figure = Figure(figsize=(9, 1.3 + 0.34 * max(len(pairs), 2)), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title("most confused: true class → answer")
-    axes.set_xlabel("images")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    labels = [f"{_short(class_names[true])} → {_short(class_names[answer])}" for true, answer, _ in pairs]
-    values = [number for _, _, number in pairs]
-    bars = axes.barh(range(len(pairs)), values, color="#c44e52")
-    shares = [f" {number} ({number / counts[true].sum():.0%} of the class)" for true, _, number in pairs]
-    axes.bar_label(bars, shares, fontsize=8)
-    axes.set_yticks(range(len(pairs)), labels, fontsize=9)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.35 * max(values, default=1))
-    if not pairs:
-        axes.text(0.5, 0.5, "no image is confused", ha="center", va="center", transform=axes.transAxes)
-    save(figure, path)
-
-
-def _short(name: str) -> str:
+def shortened(name: str) -> str:
+    """A name of at most 24 characters."""
     return name if len(name) <= 24 else name[:23] + "…"
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG; a half-written one never bears the name."""
-    partial = path.with_name(path.name + ".partial")
-    FigureCanvasAgg(figure).print_figure(partial, format="png", dpi=110)
-    partial.replace(path)
+    """Write a figure as PNG, complete or not at all.
+
+    Args:
+        figure: What to write.
+        path: The PNG.
+    """
+    with replacing(path) as partial:
+        FigureCanvasAgg(figure).print_figure(partial, format="png", dpi=110)
