@@ -236,7 +236,7 @@ def test_a_run_without_an_epoch_is_an_error(field, message, tmp_path):
         (["--data", "NpzPack"], "data.path is missing; pass --data.path"),
         (["embedded", "stray"], "unexpected 'stray'; a field is"),
         (["--data.size", "500"], "data.size must be at most 48"),
-        (["--data", "cotnet.data.Foo"], "unknown data class 'cotnet.data.Foo'; use one of CIFAR"),
+        (["--data", "cotnet.data.Foo"], "unknown data class 'cotnet.data.Foo'; use one of BundledImages"),
         (["--model.name", "cotnet19"], "unknown model 'cotnet19'; did you mean cotnet18"),
         (["--trainer.max_epochs", "0"], "max_epochs must be at least 1, got 0"),
         (["--data.size", "2"], "too small"),
