@@ -1,69 +1,62 @@
 """The native CPU implementation of the fused CoT layer: arguments checked here, then handed over by address."""
 
-import struct
-
 import torch
 from torch import Tensor
 
 from cotnet.ops import native_library
-from cotnet.ops.fused_cot import contract, reference
+from cotnet.ops.fused_cot import reference
 from cotnet.ops.fused_cot.contract import ContextParameters, Projections, StaticConv
-from cotnet.ops.panels import empty_output
+from cotnet.ops.library import empty_output
+from cotnet.ops.local_aggregation.contract import Geometry
 
-# `FusedProblem` of native/fused.h.
-_PACK = struct.Struct("13q d 22Q").pack
+_PACK = native_library.PROBLEMS["FusedCotProblem"].pack
 _DTYPES = {torch.float32: 0, torch.bfloat16: 2, torch.float16: 3}
 _NO_PROJECTIONS = (None,) * 6
 
 
-def makes_projections(x: Tensor) -> bool:
-    """Whether the kernel can make the attention and the value of such a map itself."""
-    return x.device.type == "cpu" and x.dtype == torch.float32
+def unavailable(x: Tensor) -> str | None:
+    """Why the kernel cannot make the attention and the value of such a map itself, or None where it can.
+
+    Whether there is a library is left to the op: a compiler that traces this question could not follow it there.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        return f"expected float32 on the cpu, got {x.dtype} on {x.device.type}"
+    return None
 
 
 def context(
     attention: Tensor,
     value: Tensor,
     static_context: Tensor,
-    parameters: list[Tensor],
+    parameters: ContextParameters,
     eps: float,
-    kernel_size: int,
-    dilation: int,
-    groups: int,
+    geometry: Geometry,
 ) -> Tensor:
     """The layer's output, [N, C, H, W], from its attention, value and static context."""
-    tail = ContextParameters(*parameters)
-    contract.check_context(attention, value, static_context, tail, kernel_size, dilation, groups)
     library = _library(value)
     if library is None:
-        return reference.context(attention, value, static_context, tail, eps, kernel_size, dilation, groups)
+        return reference.context(attention, value, static_context, parameters, eps, geometry)
     maps = (None, _dense(static_context), _dense(attention), _dense(value))
-    return _run(library, value, maps, None, tail, None, eps, kernel_size, dilation, groups)
+    return _run(library, value, maps, None, parameters, None, eps, geometry)
 
 
 def cot(
     x: Tensor,
-    static_context: list[Tensor],
-    static_groups: int,
-    projections: list[Tensor],
-    parameters: list[Tensor],
+    static: Tensor | StaticConv,
+    projections: Projections,
+    parameters: ContextParameters,
     eps: float,
-    kernel_size: int,
-    dilation: int,
-    groups: int,
+    geometry: Geometry,
 ) -> Tensor:
     """The layer's output, [N, C, H, W], from its input, and its static context or the convolution of that."""
-    static = contract.static_of(static_context, static_groups)
-    tail, convolutions = ContextParameters(*parameters), Projections(*projections)
-    contract.check_cot(x, static, convolutions, tail, kernel_size, dilation, groups)
     library = _library(x)
-    if library is None or not makes_projections(x):
-        still = reference.static_context(x, static)
-        attention, value = reference.project(x, still, convolutions, groups)
-        return context(attention, value, still, parameters, eps, kernel_size, dilation, groups)
+    if library is None or unavailable(x) is not None:
+        static_context = reference.static_context(x, static)
+        attention, value = reference.project(x, static_context, projections, geometry.groups)
+        return context(attention, value, static_context, parameters, eps, geometry)
     conv = static if isinstance(static, StaticConv) else None
     maps = (_dense(x), _dense(static) if isinstance(static, Tensor) else None, None, None)
-    return _run(library, x, maps, conv, tail, convolutions, eps, kernel_size, dilation, groups)
+    return _run(library, x, maps, conv, parameters, projections, eps, geometry)
 
 
 def _run(
@@ -74,14 +67,13 @@ def _run(
     tail: ContextParameters,
     convolutions: Projections | None,
     eps: float,
-    kernel_size: int,
-    dilation: int,
-    groups: int,
+    geometry: Geometry,
 ) -> Tensor:
     out = empty_output(like)
     if out.numel() == 0:
         return out
     batch, channels, height, width = like.shape
+    kernel_size, _, dilation, groups = geometry.bounded(height, width)
     tail = ContextParameters(*(p.contiguous() for p in tail.tensors()))
     convolutions = convolutions and Projections(*(p.contiguous() for p in convolutions))
     made = (static.transformed.contiguous(), static.bias.contiguous()) if static else (None, None)
@@ -89,11 +81,11 @@ def _run(
         _DTYPES[like.dtype],
         torch.get_num_threads(),
         kernel_size,
-        min(dilation, max(height, width)),  # beyond the image's size it changes nothing
+        dilation,
         groups,
         batch,
         channels,
-        len(tail.norm_weight) // kernel_size**2,
+        len(tail.norm_weight) // geometry.taps,
         height,
         width,
         len(convolutions.reduce_bias) if convolutions else 0,
@@ -102,10 +94,7 @@ def _run(
         eps,
         *(0 if t is None else t.data_ptr() for t in (*maps, out, *tail, *(convolutions or _NO_PROJECTIONS), *made)),
     )
-    status = library.fused_cot(problem)
-    if status == native_library.STATUS_OUT_OF_MEMORY:
-        raise MemoryError(f"no memory for the scratch of a fused CoT layer of {list(like.shape)}")
-    assert status == 0, status
+    native_library.run(library.fused_cot, problem, what="a fused CoT layer", shape=like.shape)
     return out
 
 
