@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cotnet.training.figures import save, shortened
+from cotnet.files.figure import label_of, save_figure
 
 
 def worst_pairs(counts: np.ndarray, limit: int = 15) -> list[tuple[int, int, int]]:
@@ -38,7 +38,7 @@ def draw_confused(counts: np.ndarray, class_names: Sequence[str], path: Path) ->
     axes.set_title("most confused: true class → answer")
     axes.set_xlabel("images")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    labels = [f"{shortened(class_names[true])} → {shortened(class_names[answer])}" for true, answer, _ in pairs]
+    labels = [f"{label_of(class_names[true])} → {label_of(class_names[answer])}" for true, answer, _ in pairs]
     values = [number for _, _, number in pairs]
     bars = axes.barh(range(len(pairs)), values, color="#c44e52")
     shares = [f" {number} ({number / counts[true].sum():.0%} of the class)" for true, _, number in pairs]
@@ -48,4 +48,4 @@ def draw_confused(counts: np.ndarray, class_names: Sequence[str], path: Path) ->
     axes.set_xlim(0, 1.35 * max(values, default=1))
     if not pairs:
         axes.text(0.5, 0.5, "no image is confused", ha="center", va="center", transform=axes.transAxes)
-    save(figure, path)
+    save_figure(figure, path)

@@ -6,8 +6,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cotnet.files.figure import label_of, save_figure
 from cotnet.study.results import Result
-from cotnet.training.figures import save
 
 Point = tuple[str, float | None, float, float]  # label, abscissa, top-1, its standard deviation
 
@@ -49,7 +49,7 @@ def draw_study(title: str, results: list[Result], path: Path, *, data: str) -> N
     # One legend below all panels, where it covers no point.
     handles, names = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 8), frameon=False)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def _ours(result: Result, what: str, *, small: bool) -> float:
@@ -67,7 +67,7 @@ def _scatter(
         if x is None:
             continue
         bars = spread if spread == spread and spread > 0 else None
-        axes.errorbar([x], [y], yerr=bars, fmt="o", capsize=4, color=colours[label], label=label)
+        axes.errorbar([x], [y], yerr=bars, fmt="o", capsize=4, color=colours[label], label=label_of(label))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.3)

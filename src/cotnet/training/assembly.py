@@ -22,7 +22,7 @@ from cotnet.training.protocol import TrainingData
 from cotnet.training.resume import find_start
 from cotnet.training.run import RunResult
 
-_NOISY = ("lightning", "torch", "torchmetrics", "timm", "jsonargparse", "PIL")
+_NOISY = ("lightning", "torch", "torchmetrics", "timm", "jsonargparse", "PIL", "matplotlib")
 
 
 def assemble_and_run(name: str, recipe: Sequence[dict[str, Any]], words: Sequence[str], *, command: str) -> RunResult:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cotnet.files.atomic import replacing
+from cotnet.files.figure import label_of, save_figure
 from cotnet.training.module import Panel
 
 # Up to this many classes every row of the confusion matrix has its name, and up to the second its numbers.
@@ -39,7 +38,7 @@ def draw_curves(history: Sequence[dict[str, float]], panels: Sequence[Panel], pa
         axes.grid(alpha=0.3)
     for axes in every[:-1]:  # below, where they cover no point
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, fontsize=8, frameon=False)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path, *, title: str | None = None) -> None:
@@ -62,7 +61,7 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path, *
     axes.set_ylabel("true class")
     axes.set_title(title or f"validation: {np.trace(counts) / max(counts.sum(), 1):.2%} correct")
     if classes <= _NAMED:
-        names = [shortened(name) for name in class_names]
+        names = [label_of(name) for name in class_names]
         size = min(9, 45 * side / classes)  # in points, of the 72 that an inch of the side has
         axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
         axes.set_yticks(range(classes), names, fontsize=size)
@@ -74,7 +73,7 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path, *
             value = percent[row, column]
             color = "white" if value > 55 else "black"
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=color)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_range_test(rates: Sequence[float], losses: Sequence[float], suggested: float | None, path: Path) -> None:
@@ -98,20 +97,4 @@ def draw_range_test(rates: Sequence[float], losses: Sequence[float], suggested: 
     best, first = min(losses), losses[0]
     axes.set_ylim(best - 0.05 * (first - best) - 0.01, first + 0.5 * (first - best) + 0.05)
     axes.grid(alpha=0.3)
-    save(figure, path)
-
-
-def shortened(name: str) -> str:
-    """A name of at most 24 characters."""
-    return name if len(name) <= 24 else name[:23] + "…"
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, complete or not at all.
-
-    Args:
-        figure: What to write.
-        path: The PNG.
-    """
-    with replacing(path) as partial:
-        FigureCanvasAgg(figure).print_figure(partial, format="png", dpi=110)
+    save_figure(figure, path)
