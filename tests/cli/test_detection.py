@@ -334,10 +334,8 @@ def test_a_detector_and_its_backbone_are_exported(small, tmp_path, cotnet_comman
 
 
 def test_help_lists_the_fields_of_detection(capsys):
-    from cotnet.cli.train_parser import print_fields
-
     for group, kind, field in (("model", "Detector", "precise_norm"), ("data", "CocoData", "epoch_images")):
-        print_fields(group)
+        run(["--help", group])
         out = capsys.readouterr().out
         assert f"--{group} cotnet.detection.{kind}" in out
         assert f"--{group}.{field}" in out

@@ -1,21 +1,44 @@
-"""Recipes: YAML files of the fields of `cotnet train`, each of which may stand on others.
+"""Recipes: YAML files of the fields of a run, each of which may stand on others.
 
-By path, not by import: importing `cotnet.training` would load Lightning, and an editable install with compiled parts
-has two roots.
+Nothing here imports Lightning, so that a recipe that does not exist is reported at once. The recipes lie in the folders
+of the tasks; they are found by path, because an editable install with compiled parts has two roots.
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+DEFAULT = "embedded"
 _PACKAGE = Path(__file__).parents[1]
 _FOLDERS = tuple(_PACKAGE / task / "recipes" for task in ("classification", "detection", "segmentation"))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, except that ``1e-3`` is a number, as in YAML 1.2 and in Python."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a piece of YAML.
+
+    Raises:
+        ValueError: It is no YAML; the message says where.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
 def shipped_recipes() -> dict[str, Path]:
-    """The package's recipes by name; a file that begins with an underscore is a base alone."""
+    """The package's recipes by name; a file that begins with an underscore serves as a base only."""
     files = {path: folder for folder in _FOLDERS for path in sorted(folder.rglob("*.yaml"))}
     return {
         path.relative_to(folder).with_suffix("").as_posix(): path
@@ -25,12 +48,15 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def recipe_name(path: Path) -> str:
-    """The name of a shipped recipe's file, and of another file its name without the suffix."""
+    """The name of a shipped recipe's file; of another file its name without the suffix."""
     return next((name for name, shipped in shipped_recipes().items() if shipped == path), path.stem)
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a shipped recipe, or the file of that path.
+    """The file of a shipped recipe, or the file at that path.
+
+    Args:
+        name: A shipped recipe's name, or a path.
 
     Raises:
         ValueError: There is neither.
@@ -49,7 +75,7 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(path: Path, *, above: tuple[Path, ...] = ()) -> list[dict[str, Any]]:
-    """The fields of a recipe's bases and its own, those that win last.
+    """The fields of a recipe's bases and of the recipe itself, those that win last.
 
     ``base`` names a file or a list of files, relative to the recipe; a shipped recipe is a base by its name, too.
 
@@ -58,14 +84,14 @@ def read_recipe(path: Path, *, above: tuple[Path, ...] = ()) -> list[dict[str, A
         above: The recipes that led here.
 
     Raises:
-        ValueError: A file is missing, no YAML, holds no fields, or stands on itself.
+        ValueError: A file is missing, is no YAML, holds no fields, or stands on itself.
     """
     if path.resolve() in above:
         raise ValueError(f"recipe {str(path)!r} stands on itself; take it out of the list of bases")
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"recipe {str(path)!r} is no YAML: {' '.join(str(error).split())}") from error
+        content = parse_yaml(path.read_text("utf-8"))
+    except ValueError as error:  # that of a wrong encoding is one, too
+        raise ValueError(f"recipe {str(path)!r} is no YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"recipe {str(path)!r} holds no fields; see cotnet train --print_config")
     bases = content.pop("base", [])
