@@ -4,7 +4,7 @@ Legend: N batch, C channels, G heads, T taps = k * k, H x W size.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from cotnet.fusing.batch_norm import TakesNorm, affine, fold_norm, foldable_norm
 from cotnet.fusing.winograd import WinogradConv
 from cotnet.layers import CoTLayer, CoXtLayer
 from cotnet.layers.norm import refuse_training
-from cotnet.ops.dispatch import transformed
 from cotnet.ops.fused_cot import ContextParameters, Projections, StaticConv, fused_cot, pack
 from cotnet.ops.plain import is_plain_module
 
@@ -96,19 +95,16 @@ class FusedCoT(TakesNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""
+        conv = self.static_context
         if has_torch_function_unary(x):  # traced symbolically, or of a derived class
-            return self._fused(x, self.static_context(x), self.excite_bias.dtype)
-        if transformed() or (torch.is_grad_enabled() and x.requires_grad):
-            raise RuntimeError(
-                "a fused CoT layer has no gradients and no transforms; use the network that it was made from"
-            )
+            return self._fused(x, conv(x), self.excite_bias.dtype)
         device = x.device.type
         autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else self.excite_bias.dtype
         x = x.to(dtype).contiguous(memory_format=torch.channels_last)
-        conv = self.static_context
-        inside = is_plain_module(conv, WinogradConv) and conv.gains(x)
-        return self._fused(x, conv.parts() if inside else conv(x), dtype)  # type: ignore[operator]
+        if isinstance(conv, WinogradConv) and is_plain_module(conv, WinogradConv) and conv.gains(x):
+            return self._fused(x, conv.parts(), dtype)
+        return self._fused(x, conv(x), dtype)
 
     def _fused(self, x: Tensor, static: Tensor | StaticConv, dtype: torch.dtype) -> Tensor:
         """Everything after the static context, or together with it, with parameters of a dtype."""
@@ -139,7 +135,9 @@ def obstacle(layer: CoTLayer | CoXtLayer) -> str | None:
     It can where every part is as the constructor makes it, except for its values and for other kinds of BatchNorm.
     """
     if not is_plain_module(layer, CoTLayer, CoXtLayer):
-        return f"it is of a class derived from {_base(layer)}, or has hooks or replaced methods"
+        return "it is of a derived class, or has hooks or replaced methods"
+    if len({parameter.device for parameter in layer.parameters()}) > 1:
+        return "its parts are on several devices"
     original = type(layer)(layer.dim, layer.kernel_size, dilation=layer.dilation, device="meta")
     return next(_differences(layer, original), None)
 
@@ -150,13 +148,13 @@ def _differences(part: nn.Module, original: nn.Module, name: str = "") -> Iterat
     if isinstance(original, nn.BatchNorm2d):
         if not foldable_norm(part):
             yield f"{name} is not a plain BatchNorm with running statistics"
-        elif any(type(behind) is not nn.Identity for behind in part.children()):
+        elif not all(is_plain_module(behind, nn.Identity) for behind in part.children()):
             yield f"{name} has an activation or a dropout"
-        elif part.running_mean.shape != original.running_mean.shape:  # type: ignore[union-attr]
-            yield f"{name} has {part.running_mean.shape[0]} channels"  # type: ignore[union-attr]
+        elif part.get_buffer("running_mean").shape != original.get_buffer("running_mean").shape:
+            yield f"{name} has another number of channels"
     elif not is_plain_module(part, type(original)):
         yield f"{name} is not a plain {type(original).__name__}"
-    elif _options(part) != _options(original):
+    elif not _options(original).items() <= _options(part).items():
         yield f"{name} has other options than in a {type(original).__name__} of such a layer"
     else:
         children = dict(original.named_children())
@@ -167,12 +165,8 @@ def _differences(part: nn.Module, original: nn.Module, name: str = "") -> Iterat
             yield from _differences(getattr(part, child_name), child, prefix + child_name)
 
 
-def _options(module: nn.Module) -> dict[str, object]:
+def _options(module: nn.Module) -> dict[str, Hashable]:
     """What a module computes with besides its values: public attributes and the shapes of its parameters."""
     ignored = {"training", "eps"}
     options = {key: value for key, value in vars(module).items() if not key.startswith("_") and key not in ignored}
     return options | {key: None if p is None else p.shape for key, p in module._parameters.items()}
-
-
-def _base(layer: nn.Module) -> str:
-    return CoXtLayer.__name__ if isinstance(layer, CoXtLayer) else CoTLayer.__name__

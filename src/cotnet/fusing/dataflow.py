@@ -43,7 +43,7 @@ class Dataflow:
                 continue
             for hooks in (module._forward_hooks, module._forward_pre_hooks):
                 hooks.clear()
-            module.forward = partial(call, module)  # type: ignore[method-assign]
+            module.forward = partial(call, module)
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
                 if tensor is not None:
                     weight = tracer.create_proxy("placeholder", "weight", (), {})

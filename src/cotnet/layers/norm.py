@@ -1,6 +1,6 @@
 """BatchNorm with what follows it, BatchNorm of globally pooled maps, and what is left of a folded BatchNorm."""
 
-from typing import Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -46,14 +46,11 @@ def norm_act(norm: nn.Module, x: Tensor, act: Act | None = None, *, residual: Te
 
 def _is_plain_in_training(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
     """Whether calling the module would be BatchNorm's arithmetic by the statistics of the batch, and nothing else."""
-    return (
-        norm.training
-        and is_plain_module(norm, nn.BatchNorm2d)
-        and norm.affine
-        and norm.track_running_stats
-        and norm.momentum is not None
-        and norm.num_batches_tracked is not None
-    )
+    if not norm.training or not is_plain_module(norm, nn.BatchNorm2d):
+        return False
+    assert isinstance(norm, nn.BatchNorm2d)
+    tracked = norm.track_running_stats and norm.num_batches_tracked is not None
+    return norm.affine and tracked and norm.momentum is not None
 
 
 class PooledBatchNorm2d(nn.BatchNorm2d):
@@ -71,7 +68,7 @@ class PooledBatchNorm2d(nn.BatchNorm2d):
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(input)
 
-    def _state(self) -> dict[str, object]:
+    def _state(self) -> dict[str, Any]:
         names = ("running_mean", "running_var", "weight", "bias", "num_batches_tracked", "training", "momentum", "eps")
         return {name: getattr(self, name) for name in names}
 

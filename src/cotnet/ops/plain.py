@@ -6,6 +6,7 @@ everything else calls the modules and PyTorch's operators. ``fuse``, ``convert``
 no dispatcher stands before all ask here.
 """
 
+from collections.abc import Hashable
 from functools import cache
 
 import torch
@@ -44,14 +45,14 @@ def is_plain_module(module: nn.Module, *kinds: type[nn.Module]) -> bool:
         and not (module._forward_hooks or module._forward_pre_hooks)
         and not (module._backward_hooks or module._backward_pre_hooks)
         and not _has_any_global_hook()
-        and _methods(type(module)).isdisjoint(module.__dict__)
+        and _methods(type(module)).isdisjoint(module.__dict__)  # type: ignore[arg-type]
         and _PARAMETERS.issuperset({type(x) for x in module._parameters.values() if x is not None})
         and _PARAMETERS.issuperset({type(x) for x in module._buffers.values() if x is not None})
     )
 
 
 @cache
-def _methods(kind: type[nn.Module]) -> frozenset[str]:
+def _methods(kind: Hashable) -> frozenset[str]:
     """Names that an instance must not redefine: those of methods, and of a compiled call in the place of the call.
 
     ``train`` is left out, which takes no part in a call.

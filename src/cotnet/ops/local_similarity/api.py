@@ -10,6 +10,7 @@ positions, which is what a matrix product is made for.
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,7 +65,13 @@ def local_similarity(
         Steps 1 and 2 of the local self-attention in section 3.1 of arXiv 2107.12292.
     """
     if has_torch_function((query, key)):
-        options = {"heads": heads, "position": position, "stride": stride, "dilation": dilation, "impl": impl}
+        options: dict[str, Any] = {
+            "heads": heads,
+            "position": position,
+            "stride": stride,
+            "dilation": dilation,
+            "impl": impl,
+        }
         return handle_torch_function(local_similarity, (query, key), query, key, kernel_size, **options)
     contract.check_options(kernel_size, stride=stride, dilation=dilation, heads=heads)
     query, key = autocast(query, key)
