@@ -90,11 +90,11 @@ def test_overrides_of_python_are_words():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--model.base_lrr", "1"), "unknown field model.base_lrr; did you mean --model.base_lr?"),
-        (("--trainer.max_epoch=1",), "unknown field trainer.max_epoch; did you mean --trainer.max_epochs?"),
-        (("--data.batchsize", "1"), "unknown field data.batchsize; did you mean --data.batch_size?"),
-        (("--data.root", "x"), "unknown field data.root"),  # ImageFolder's, and the recipe's data is another
-        (("--model.batch_size", "1"), "did you mean --data.batch_size?"),
+        (("--model.base_lrr", "1"), "unknown field model.base_lrr; did you mean --model.base_lr 1?"),
+        (("--trainer.max_epoch=1",), "unknown field trainer.max_epoch; did you mean --trainer.max_epochs 1?"),
+        (("--data.batchsize", "1"), "unknown field data.batchsize; did you mean --data.batch_size 1?"),
+        (("--data.root", "x"), "BundledImages brings its images; did you mean cotnet train finetune --data.root x?"),
+        (("--model.batch_size", "1"), "did you mean --data.batch_size 1?"),
         (("--model.zzz", "1"), "cotnet train --help model lists the fields"),
         (("--model.num_classes", "3"), "follows from the data"),
         (("--model.base_lr", "fast"), "model.base_lr must be float, got 'fast'"),

@@ -93,7 +93,7 @@ def _find_lr(model: TrainingModule, data: TrainingData, trainer: Trainer, image:
             f"for {found.global_batch} images a step"
         )
     rank_zero_print(f"{advice}\nthe loss over the rates is in {image}")
-    return RunResult(folder=None, score=None, weights=None, status=advice, base_lr=found.base_lr)
+    return RunResult(folder=None, score=None, weights=None, status=advice, range_test=found)
 
 
 @contextmanager

@@ -4,41 +4,27 @@ The fields of a group are the arguments of its class: ``model.base_lr`` is an ar
 of ``ImageFolder``, ``trainer.max_epochs`` of Lightning's ``Trainer``. There is no other list of them.
 """
 
-import importlib
 import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_origin
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cotnet.training.field_types import alternatives, check_value, described, nearest
+from cotnet.training.groups import CLASSES, Group
 from cotnet.training.module import TrainingModule, class_path
 from cotnet.training.options import GROUPS, OPTIONS, Assignment, assignments
 from cotnet.training.protocol import TrainingData
 from cotnet.training.recipe import parse_yaml, read_recipe
+from cotnet.training.spelling import spelling
 
-# The package's own classes by the names that serve in the place of their paths; the first model is the default.
-CLASSES: dict[str, dict[str, str]] = {
-    "model": {
-        "Classifier": "cotnet.classification",
-        "Detector": "cotnet.detection",
-        "Segmenter": "cotnet.segmentation",
-    },
-    "data": {
-        **dict.fromkeys(
-            ("BundledImages", "CIFAR", "HuggingFace", "ImageFolder", "NpzPack", "WebShards"), "cotnet.data"
-        ),
-        "CocoData": "cotnet.detection",
-    },
-}
-_BASES: dict[str, type] = {"model": TrainingModule, "data": LightningDataModule}
 _SKIPPED = {"model": {"num_classes"}}  # follows from the data
 # A run brings its own logger, checkpoints and progress; see `cotnet.training.fit`.
 _TRAINER_DEFAULTS: dict[str, Any] = {
@@ -48,72 +34,6 @@ _TRAINER_DEFAULTS: dict[str, Any] = {
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
 }
-
-
-@dataclass
-class _Group:
-    """The fields of a group so far, and the class that takes them.
-
-    Attributes:
-        name: Of the group.
-        class_path: Of the class, or its short name; None before one is named.
-        values: Field to value.
-        inherited: Fields that were given for another class than the present one, which may not have them.
-    """
-
-    name: str
-    class_path: str | None = None
-    values: dict[str, Any] = field(default_factory=dict)
-    inherited: set[str] = field(default_factory=set)
-
-    def add(self, part: Any) -> None:
-        """Put the group of another recipe over this one; a text names the class alone."""
-        if isinstance(part, str):
-            part = parse_yaml(part) if part.startswith("{") else {"class_path": part}
-        if not isinstance(part, dict):
-            raise ValueError(f"{self.name} must hold fields, got {part!r}")
-        part = dict(part)
-        class_path, given = part.pop("class_path", None), part
-        if class_path is not None and self.name not in CLASSES:
-            raise ValueError(f"unknown field {self.name}.class_path")
-        if class_path is not None or part.keys() == {"init_args"}:
-            given = part.pop("init_args", None) or {}
-            if part:
-                raise ValueError(
-                    f"{self.name} holds fields beside class_path; a class's own fields stand under init_args"
-                )
-        if class_path is not None and class_path != self.class_path:
-            self.class_path = class_path
-            self.inherited |= self.values.keys()
-        for name, value in given.items():
-            self.set(name, value)
-
-    def set(self, name: str, value: Any) -> None:
-        """Set a field; a mapping is put over the one that is there, None takes it away."""
-        before = self.values.get(name)
-        self.values[name] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
-        self.inherited.discard(name)
-
-    def kind(self) -> type:
-        """The class that takes the fields.
-
-        Raises:
-            ValueError: There is no such class, or it is none for this group.
-        """
-        if self.name == "trainer":
-            return Trainer
-        known = CLASSES[self.name]
-        path = self.class_path or (next(iter(known)) if self.name == "model" else None)
-        if path is None:
-            raise ValueError("data.class_path is missing; pass --data CLASS, such as cotnet.data.ImageFolder")
-        module, _, name = path.rpartition(".")
-        if name in known and module in ("", known[name]):
-            module = known[name]
-        elif not module or module.startswith("cotnet."):
-            near = nearest(name, known)
-            hint = f"did you mean {near}?" if near else f"use one of {', '.join(known)}"
-            raise ValueError(f"unknown {self.name} class {path!r}; {hint}")
-        return _import_class(self.name, module, name)
 
 
 @dataclass(frozen=True)
@@ -169,7 +89,7 @@ def read_config(recipe: Sequence[dict[str, Any]], words: Sequence[str]) -> Confi
         ValueError: A field or a class is unknown, a value is of the wrong type, or a required one is missing.
     """
     given = [_shortened(one) for one in assignments(words)]
-    groups = {name: _Group(name) for name in GROUPS}
+    groups = {name: Group(name) for name in GROUPS}
     groups["trainer"].values.update(_TRAINER_DEFAULTS)
     options: dict[str, Any] = {option.name: option.default for option in OPTIONS}
     parts = [*recipe, *(part for name, value in given if name == "config" for part in read_recipe(Path(value or "")))]
@@ -194,7 +114,9 @@ def read_config(recipe: Sequence[dict[str, Any]], words: Sequence[str]) -> Confi
             key: value for key, value in group.values.items() if key not in group.inherited or f"{name}.{key}" in types
         }
         for key in group.values:
-            _check_name(f"{name}.{key}", types)
+            _check_name(f"{name}.{key}", types, kinds)
+    for name, text in given:
+        _check_name(name.rstrip("+"), types, kinds, text)
     native = _fold(given, groups, options, types, _built(parser))
     values = {f"{name}.{key}": value for name, group in groups.items() for key, value in group.values.items()}
     parser.set_defaults({name: check_value(name, value, types[name]) for name, value in (values | options).items()})
@@ -213,7 +135,7 @@ def field_help(group: str) -> str:
     texts = []
     for path in paths or [""]:
         try:
-            kind = _Group(group, path or None).kind()
+            kind = Group(group, path or None).kind()
         except ModuleNotFoundError:  # its extra is not installed
             continue
         parser = ArgumentParser()
@@ -263,24 +185,36 @@ def _built(parser: ArgumentParser) -> set[str]:
     return {name.removesuffix(".help") for name in named if name.endswith(".help")}
 
 
-def _check_name(name: str, types: dict[str, Any]) -> None:
-    if name in types:
+def _check_name(name: str, types: dict[str, Any], kinds: dict[str, type], value: str | None = None) -> None:
+    """Refuse a field that the classes do not have, and name the one that was probably meant."""
+    group, _, path = name.partition(".")
+    key = path.partition(".")[0]
+    if name in types or f"{group}.{key}" in types or name in (*CLASSES, "config", "print_config"):
         return
-    if name == "model.num_classes":
+    if (key or name).replace("-", "_") == "num_classes":
         raise ValueError("model.num_classes follows from the data and cannot be set")
-    group, _, key = name.partition(".")
+    if name in GROUPS:
+        raise ValueError(f"unexpected --{name}; a field is --{name}.FIELD VALUE, see cotnet train --help {name}")
+    elsewhere = [f"--{other}.{key or name}" for other in GROUPS if f"{other}.{key or name}" in types]
     near = nearest(key, [one.removeprefix(f"{group}.") for one in types if one.startswith(f"{group}.")])
-    elsewhere = [f"{other}.{key}" for other in GROUPS if f"{other}.{key}" in types]
-    hint = f"{group}.{near}" if near else next(iter(elsewhere), None)
+    hint = f"--{group}.{near}" if near else next(iter(elsewhere), None)
+    hint = spelling(name, types, value=value) or (hint if hint is None or value is None else f"{hint} {value}")
+    if hint is not None:
+        raise ValueError(f"unknown field {name}; did you mean {hint}?")
+    if name in ("data.root", "data.path"):
+        meant = f"cotnet train finetune --data.root {value or 'FOLDER'}"
+        raise ValueError(f"unknown field {name}: {kinds['data'].__name__} brings its images; did you mean {meant}?")
+    if group not in GROUPS:
+        raise ValueError(f"unknown field --{name}; fields begin with --model., --data. or --trainer.")
     raise ValueError(
-        f"unknown field {name}; "
-        + (f"did you mean --{hint}?" if hint else f"cotnet train --help {group} lists the fields")
+        f"unknown field {name}: {kinds[group].__name__} has none of this name; "
+        f"cotnet train --help {group} lists the fields of every class"
     )
 
 
 def _fold(
     given: Sequence[Assignment],
-    groups: dict[str, _Group],
+    groups: dict[str, Group],
     options: dict[str, Any],
     types: dict[str, Any],
     built: set[str],
@@ -294,14 +228,9 @@ def _fold(
         value = _needed(name, text)
         group, _, path = name.partition(".")
         if not path:
-            if group not in options:
-                raise ValueError(
-                    f"unexpected --{name}; a field is --{name}.FIELD VALUE, see cotnet train --help {name}"
-                )
             options[name] = value
             continue
         key, _, inner = path.partition(".")
-        _check_name(f"{group}.{key}", types)
         kinds = alternatives(types[f"{group}.{key}"])
         if f"{group}.{key}" in built:
             native += [f"--{full}", value]
@@ -346,19 +275,6 @@ def _check_options(parser: ArgumentParser) -> None:
         value = parser.get_default(name)
         if value is not None and value <= 0:
             raise ValueError(f"{name} must be above 0, got {value}; null means none")
-
-
-def _import_class(group: str, module: str, name: str) -> type:
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        if module.startswith("cotnet."):
-            raise
-        raise ValueError(f"{group} cannot be '{module}.{name}': {error}") from error
-    base = _BASES[group]
-    if not (isinstance(kind, type) and issubclass(kind, base)):
-        raise ValueError(f"{group} cannot be '{module}.{name}': it does not derive from {base.__name__}")
-    return kind
 
 
 def _reason(error: BaseException) -> str:

@@ -8,6 +8,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from cotnet.training.spelling import precision
+
 
 def check_value(name: str, value: Any, kind: Any) -> Any:
     """A field's value as its type; text is read as on a command line.
@@ -31,7 +33,7 @@ def check_value(name: str, value: Any, kind: Any) -> Any:
             raise ValueError
         return parser.parse_object({"value": value}).value
     except (ArgumentError, TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be {described(kind)}, got {value!r}") from error
+        raise ValueError(f"{name} must be {described(kind)}, got {value!r}{_suggestion(value, options)}") from error
 
 
 def alternatives(kind: Any) -> list[Any]:
@@ -54,6 +56,13 @@ def described(kind: Any) -> str:
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that looks most like this one, if any does."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def _suggestion(value: Any, options: list[Any]) -> str:
+    choices = [str(one) for option in options if get_origin(option) is Literal for one in get_args(option)]
+    meant = precision(str(value)) if "16-mixed" in choices else None
+    meant = meant or nearest(str(value), choices)
+    return f"; did you mean {meant}?" if meant else ""
 
 
 def _check_structure(name: str, value: dict[str, Any], structure: Any) -> dict[str, Any]:

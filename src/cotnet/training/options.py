@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cotnet.training.spelling import spelling, stray
+
 
 class Option(NamedTuple):
     """An option of a run.
@@ -60,22 +62,20 @@ def assignments(words: Sequence[str]) -> list[Assignment]:
     """Name and value of each field, None where no value follows.
 
     Raises:
-        ValueError: A word belongs to no field, or a field to no group.
+        ValueError: A word belongs to no field, or a field is known by another name; the message gives the right one.
     """
     found: list[Assignment] = []
     pending = list(words)
     while pending:
         word = pending.pop(0)
         if not word.startswith("--"):
-            raise ValueError(f"unexpected {word!r}; a field is --GROUP.FIELD VALUE, see cotnet train --help")
-        name, equals, value = word[2:].partition("=")
-        _check_head(name)
-        if equals:
-            found.append((name, value))
-        elif name != "print_config" and pending and not pending[0].startswith("--"):
-            found.append((name, pending.pop(0)))
-        else:
-            found.append((name, None))
+            raise ValueError(f"unexpected {word!r}; {stray(word, next(iter(pending), None))}")
+        name, equals, text = word[2:].partition("=")
+        value: str | None = text if equals else None
+        if not equals and name != "print_config" and pending and not pending[0].startswith("--"):
+            value = pending.pop(0)
+        _check_head(name, value)
+        found.append((name, value))
     return found
 
 
@@ -103,9 +103,14 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value) if isinstance(value, Path) else json.dumps(value)
 
 
-def _check_head(name: str) -> None:
+def _check_head(name: str, value: str | None) -> None:
     head = name.split(".")[0].rstrip("+")
-    if head not in _HEADS:
-        near = difflib.get_close_matches(head, _HEADS, n=1)
-        hint = f"did you mean --{near[0]}?" if near else "fields begin with --model., --data. or --trainer."
-        raise ValueError(f"unknown field --{name}; {hint} See cotnet train --help")
+    if head in _HEADS:
+        return
+    spelt = spelling(name, value=value)
+    near = difflib.get_close_matches(head, _HEADS, n=1)
+    hint = spelt or (f"--{near[0]}" if near else None)
+    if hint is not None:
+        raise ValueError(f"unknown field --{name}; did you mean {hint}? See cotnet train --help")
+    if "." in name:
+        raise ValueError(f"unknown field --{name}; fields begin with --model., --data. or --trainer.")

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from timm import is_model
+
+from cotnet.training.spelling import stray
 
 DEFAULT = "embedded"
 _PACKAGE = Path(__file__).parents[1]
@@ -65,6 +68,11 @@ def find_recipe(name: str) -> Path:
     if name in shipped:
         return shipped[name]
     path = Path(name)
+    if "=" in name and not path.exists():
+        raise ValueError(f"{name!r} is no recipe; {stray(name)}")
+    command = _meant(path)
+    if command is not None:
+        raise ValueError(f"{name!r} is no recipe; did you mean cotnet train {command}?")
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml"):
@@ -72,6 +80,23 @@ def find_recipe(name: str) -> Path:
     near = difflib.get_close_matches(name, shipped, n=1)
     hint = f"did you mean {near[0]}?" if near else "`cotnet train --help` lists them"
     raise ValueError(f"unknown recipe {name!r}; {hint}, or give the path of a YAML file")
+
+
+def _meant(path: Path) -> str | None:
+    """The words of `cotnet train` for a folder, a network or another thing in the place of a recipe, None for none."""
+    name, suffix = str(path), path.suffix
+    if path.is_dir():
+        coco = any(path.glob("*.json")) or any(path.glob("*/*.json"))
+        return f"detect_small --data.path {name}" if coco else f"finetune --data.root {name}"
+    if suffix in (".ckpt", ".safetensors", ".pth", ".pt", ".tar", ".npz", ".zip"):
+        return {
+            ".ckpt": f"RECIPE --ckpt_path {name}",
+            ".npz": f"finetune --data NpzPack --data.path {name}",
+            ".zip": f"detect_small --data.path {name}",
+        }.get(suffix, f"finetune --model.init_from {name}")
+    if name == "resume":
+        return "RECIPE --ckpt_path last"
+    return f"finetune --model.name {name}" if not path.exists() and is_model(name) else None
 
 
 def read_recipe(path: Path, *, above: tuple[Path, ...] = ()) -> list[dict[str, Any]]:

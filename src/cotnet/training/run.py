@@ -4,10 +4,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cotnet.training.options import assignments, check_files, to_words
 from cotnet.training.recipe import DEFAULT, find_recipe, read_recipe, recipe_name
+
+if TYPE_CHECKING:
+    from cotnet.training.lr_finder import RangeTest
 
 
 @dataclass(frozen=True)
@@ -19,14 +22,14 @@ class RunResult:
         score: The monitored metric of the best epoch, as a fraction of 1; None without a validated epoch.
         weights: The trained network, or None where no epoch is complete, and in all processes but the first.
         status: How it ended, as a sentence.
-        base_lr: What a range test suggests for ``model.base_lr``, or None.
+        range_test: What a learning-rate range test has found, or None after training.
     """
 
     folder: Path | None
     score: float | None
     weights: Path | None
     status: str
-    base_lr: float | None = None
+    range_test: "RangeTest | None" = None
 
 
 def run_recipe(
