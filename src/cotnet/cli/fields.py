@@ -90,7 +90,7 @@ def _groups(model: str | None, data: str | None) -> dict[str, Fields]:
             groups["trainer"] = fields_of(trainer, "Trainer")
     for group, name, kinds in (
         ("model", model or "cotnet.classification.Classifier", _kinds("TrainingModule", *TASKS)),
-        ("data", data, _kinds("ImageDataModule", "data") | _kinds("LightningDataModule", "detection")),
+        ("data", data, _kinds("ImageDataModule", "data") | _kinds("BaseDataModule", "detection")),
     ):
         _, _, kind = (name or "").rpartition(".")
         if kind in kinds and name in (kind, kinds[kind][0]):
