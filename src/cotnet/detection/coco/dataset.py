@@ -12,7 +12,8 @@ from torchvision.transforms.v2.functional import to_dtype, to_image
 
 from cotnet.data.samplers import Draw, random_numbers
 from cotnet.detection.coco.annotations import CocoAnnotations
-from cotnet.detection.coco.archive import Files, join_inside
+from cotnet.detection.coco.archive import Files
+from cotnet.detection.coco.header import read_header
 from cotnet.detection.coco.masks import decode_mask
 from cotnet.files.image import UnreadableImageError, open_image
 
@@ -91,33 +92,36 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def name(self, index: int) -> str:
         """The path of an image, in the folder or the archive."""
-        return f"{self.files.root}/{self._path(index)}"
-
-    def _path(self, index: int) -> str:
-        path = join_inside(self.annotations.folder, self.annotations.images[index]["file_name"])
-        assert path is not None, "annotations name images inside their folder alone"
-        return path
+        return self.files.path(self.annotations.images[index]["path"])
 
     def open(self, index: int) -> Image.Image:
-        """Decode an image as it is stored, which annotations refer to, whatever its EXIF orientation says.
+        """Decode an image, as it is stored or upright, whichever its annotations refer to.
 
         Raises:
             ValueError: It cannot be read, or has another size than its annotation says; the message names it.
         """
+        return self.check(index)[0]
+
+    def check(self, index: int) -> tuple[Image.Image, bool]:
+        """An image as `open` decodes it, and whether its EXIF orientation would turn it; errors as of `open`."""
         entry, name = self.annotations.images[index], self.name(index)
         try:
-            image = open_image(self.files.read(self._path(index)), apply_orientation=False)
+            content = self.files.read(entry["path"])
+            image = open_image(content, apply_orientation=self.annotations.upright)
+            turned = read_header(content).orientation != 1
         except (UnreadableImageError, OSError) as error:
             raise ValueError(f"image {name} cannot be read: {error}") from error
         if image.size != (entry["width"], entry["height"]):
             width, height = image.size
-            turned = image.size == (entry["height"], entry["width"])
+            advice = ""
+            if turned and image.size == (entry["height"], entry["width"]):
+                other = "false" if self.annotations.upright else "true"
+                advice = f"; its EXIF orientation turns it: pass --data.apply_orientation {other}"
             raise ValueError(
                 f"image {name} has {width} x {height} pixels, {self.annotations.source} says "
-                f"{entry['width']} x {entry['height']}"
-                + ("; an EXIF orientation does not count in a COCO set" if turned else "")
+                f"{entry['width']} x {entry['height']}{advice}"
             )
-        return image
+        return image, turned
 
 
 def collate(items: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
