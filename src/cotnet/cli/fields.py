@@ -49,7 +49,7 @@ def check_fields(words: list[str], recipe: Sequence[dict[str, Any]]) -> None:
         raise ValueError(f"seed_everything must be an integer from 0 to {2**32 - 1}, got {seed!r}")
     model = next((value for name, value in reversed(given) if name == "model.name"), None)
     if model is not None:
-        from cotnet.models.model_names import check_name
+        from cotnet.models.family import check_name
 
         check_name(model)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from cotnet.models.model_names import check_name
+from cotnet.models.family import check_name
 
 Norm = Literal["batch", "group", "none"]
 STRIDES = (4, 8, 16, 32)

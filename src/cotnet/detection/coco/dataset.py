@@ -100,28 +100,36 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         Raises:
             ValueError: It cannot be read, or has another size than its annotation says; the message names it.
         """
-        return self.check(index)[0]
+        return self._decode(index, self._read(index))
 
-    def check(self, index: int) -> tuple[Image.Image, bool]:
-        """An image as `open` decodes it, and whether its EXIF orientation would turn it; errors as of `open`."""
+    def check(self, index: int) -> bool:
+        """Decode an image and say whether it has an EXIF orientation that turns it; errors as of `open`."""
+        content = self._read(index)
+        self._decode(index, content)
+        return read_header(content).orientation != 1
+
+    def _read(self, index: int) -> bytes:
+        try:
+            return self.files.read(self.annotations.images[index]["path"])
+        except OSError as error:
+            raise ValueError(f"image {self.name(index)} cannot be read: {error}") from error
+
+    def _decode(self, index: int, content: bytes) -> Image.Image:
         entry, name = self.annotations.images[index], self.name(index)
         try:
-            content = self.files.read(entry["path"])
             image = open_image(content, apply_orientation=self.annotations.upright)
-            turned = read_header(content).orientation != 1
-        except (UnreadableImageError, OSError) as error:
+        except UnreadableImageError as error:
             raise ValueError(f"image {name} cannot be read: {error}") from error
-        if image.size != (entry["width"], entry["height"]):
-            width, height = image.size
-            advice = ""
-            if turned and image.size == (entry["height"], entry["width"]):
-                other = "false" if self.annotations.upright else "true"
-                advice = f"; its EXIF orientation turns it: pass --data.apply_orientation {other}"
-            raise ValueError(
-                f"image {name} has {width} x {height} pixels, {self.annotations.source} says "
-                f"{entry['width']} x {entry['height']}{advice}"
-            )
-        return image, turned
+        if image.size == (entry["width"], entry["height"]):
+            return image
+        advice = ""
+        if image.size == (entry["height"], entry["width"]) and read_header(content).orientation >= 5:
+            other = "false" if self.annotations.upright else "true"
+            advice = f"; its EXIF orientation turns it: pass --data.apply_orientation {other}"
+        raise ValueError(
+            f"image {name} has {image.width} x {image.height} pixels, {self.annotations.source} says "
+            f"{entry['width']} x {entry['height']}{advice}"
+        )
 
 
 def collate(items: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
