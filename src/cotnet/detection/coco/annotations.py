@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
@@ -23,7 +22,7 @@ class CocoAnnotations:
     """The usable content of an annotation file.
 
     Attributes:
-        images: Entries of ``images``, each with ``id``, ``file_name``, ``height``, ``width``, and its ``path`` in the set.
+        images: Entries of ``images``, with ``id``, ``file_name``, ``height``, ``width``, and the ``path`` in the set.
         objects: Usable annotations by the image's id, each box ``[x, y, width, height]`` inside its image.
         category_ids: The file's ids of the categories, in order; label k, from 1, is ``category_ids[k - 1]``.
         class_names: Their names.
@@ -85,7 +84,8 @@ class CocoAnnotations:
         order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed)).tolist()
         count = min(max(1, round(fraction * len(ids))), len(ids) - 1)
         second = {ids[index] for index in order[:count]}
-        return self.only(set(ids) - second), self.only(second)
+        parts = self.only(set(ids) - second), self.only(second)
+        return replace(parts[0], problems={}, hints=[]), replace(parts[1], problems={}, hints=[])
 
     def with_classes(self, class_names: Sequence[str], category_ids: Sequence[int]) -> "CocoAnnotations":
         """The same annotations with the classes of a training set or a network, matched by name.
@@ -95,40 +95,31 @@ class CocoAnnotations:
             category_ids: The id of each class; the annotations get these.
 
         Raises:
-            ValueError: No class is known, or there are objects of unknown classes and no others.
+            ValueError: There are objects of other classes.
         """
         if (self.class_names, self.category_ids) == (list(class_names), list(category_ids)):
             return self
         ids = dict(zip(class_names, category_ids, strict=True))
-        new = {old: ids.get(name) for old, name in zip(self.category_ids, self.class_names, strict=True)}
-        problems, hints = dict(self.problems), list(self.hints)
-        unknown = [f"annotation {one.get('id', '?')}" for one in self._all() if new[one["category_id"]] is None]
-        if not any(identity is not None for identity in new.values()) or len(unknown) == len(self._all()):
-            raise ValueError(
-                f"{self.source} has objects of the classes {listed(self.class_names)}; "
-                f"none of them is among {listed(list(class_names))}"
-            )
+        names = dict(zip(self.category_ids, self.class_names, strict=True))
+        present = {one["category_id"] for entries in self.objects.values() for one in entries}
+        unknown = [name for identity, name in names.items() if name not in ids and identity in present]
         if unknown:
-            names = [name for name, old in zip(self.class_names, self.category_ids, strict=True) if new[old] is None]
-            problems[f"annotations of classes without training left out ({listed(names)})"] = unknown
+            raise ValueError(
+                f"categories differ: {self.source} has objects of {listed(unknown)}, the classes of the network are "
+                f"{listed(list(class_names))}; rename or remove them"
+            )
         absent = [name for name in class_names if name not in self.class_names]
-        if absent:
-            hints.append(f"{len(absent)} classes are not in it and have no score: {listed(absent)}")
-        objects = {
-            image: [{**one, "category_id": new[one["category_id"]]} for one in entries if new[one["category_id"]] is not None]
-            for image, entries in self.objects.items()
-        }
+        hint = f"{len(absent)} of {len(ids)} classes are not in it and get no score: {listed(absent)}"
         return replace(
             self,
-            objects=objects,
+            objects={
+                image: [{**one, "category_id": ids[names[one["category_id"]]]} for one in entries]
+                for image, entries in self.objects.items()
+            },
             class_names=list(class_names),
             category_ids=list(category_ids),
-            problems=problems,
-            hints=hints,
+            hints=[*self.hints, hint] if absent else self.hints,
         )
-
-    def _all(self) -> list[Entry]:
-        return [one for entries in self.objects.values() for one in entries]
 
 
 def read_coco(
@@ -146,8 +137,8 @@ def read_coco(
 
     Args:
         files: The files of the set.
-        annotations: Name of the JSON with ``images``, ``annotations``, ``categories``; or a folder of images with YOLO's
-            labels, a folder of Pascal VOC's XML files, or a list of ``ImageSets/Main``.
+        annotations: Name of the JSON with ``images``, ``annotations``, ``categories``; or a folder of images with labels
+            in YOLO's format, a folder of Pascal VOC's XML files, or a list of ``ImageSets/Main``.
         folder: The folder that each ``file_name`` is relative to; None to find it.
         masks: Every object needs a polygon or run lengths of its image's size.
         apply_orientation: Annotations refer to images turned upright by their EXIF orientation; None for what the file

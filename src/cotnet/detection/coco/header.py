@@ -33,7 +33,8 @@ def read_header(content: bytes) -> Header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's advice on odd files
             with Image.open(io.BytesIO(content)) as image:
-                return Header(*image.size, _orientation(image))
+                width, height = image.size
+                return Header(width, height, _orientation(image))
     # Decoders raise errors of many types on damaged files.
     except Exception as error:
         reason = "it is not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)

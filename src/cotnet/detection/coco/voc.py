@@ -18,7 +18,9 @@ def find_folders(files: Files) -> list[str]:
     folders = {posixpath.dirname(name) or "." for name in files.names if name.endswith(".xml")}
     if len(folders) == 1 and any(map(files.exists, lists[:2])):
         return [name for name in lists if files.exists(name)]
-    return sorted(folder for folder in folders if _read_xml(files, _xml_files(files, folder)[0], strict=False) is not None)
+    return sorted(
+        folder for folder in folders if _read_xml(files, _xml_files(files, folder)[0], strict=False) is not None
+    )
 
 
 def load_voc(files: Files, name: str) -> dict[str, Any]:
@@ -35,7 +37,9 @@ def load_voc(files: Files, name: str) -> dict[str, Any]:
     """
     paths = _xml_files(files, name)
     if name.endswith(".txt"):
-        stems = {line.split()[0] for line in files.read(name).decode("utf-8-sig", "replace").splitlines() if line.split()}
+        stems = {
+            line.split()[0] for line in files.read(name).decode("utf-8-sig", "replace").splitlines() if line.split()
+        }
         paths = [path for path in _xml_files(files, None) if posixpath.basename(path)[:-4] in stems]
     by_stem: defaultdict[str, list[str]] = defaultdict(list)
     for image in filter(is_image_name, files.names):
