@@ -137,8 +137,8 @@ def read_coco(
 
     Args:
         files: The files of the set.
-        annotations: Name of the JSON with ``images``, ``annotations``, ``categories``; or a folder of images with labels
-            in YOLO's format, a folder of Pascal VOC's XML files, or a list of ``ImageSets/Main``.
+        annotations: Name of the JSON with ``images``, ``annotations``, ``categories``; or a folder of images with
+            labels in YOLO's format, a folder of Pascal VOC's XML files, or a list of ``ImageSets/Main``.
         folder: The folder that each ``file_name`` is relative to; None to find it.
         masks: Every object needs a polygon or run lengths of its image's size.
         apply_orientation: Annotations refer to images turned upright by their EXIF orientation; None for what the file
