@@ -126,8 +126,9 @@ class ImageFinder:
             for start in range(len(tail)):
                 for base in (self.folder, *self.bases):
                     key = _folded(posixpath.normpath(posixpath.join(base, *tail[start:])))
-                    if key in self._by_folded:
-                        return self._by_folded[key]
+                    path = self._by_folded.get(key)
+                    if path is not None and self.files.exists(path):
+                        return path
         return None
 
     @cached_property

@@ -10,6 +10,7 @@ from cotnet.detection.coco.format import Entry, as_number, as_whole
 from cotnet.files.image import is_image_name
 
 _LISTS = "ImageSets/Main"
+_TRIED = 5  # XML files of a folder, to see whether they are of this format
 
 
 def find_folders(files: Files) -> list[str]:
@@ -19,7 +20,9 @@ def find_folders(files: Files) -> list[str]:
     if len(folders) == 1 and any(map(files.exists, lists[:2])):
         return [name for name in lists if files.exists(name)]
     return sorted(
-        folder for folder in folders if _read_xml(files, _xml_files(files, folder)[0], strict=False) is not None
+        folder
+        for folder in folders
+        if any(_read_xml(files, path, strict=False) is not None for path in _xml_files(files, folder)[:_TRIED])
     )
 
 
@@ -52,9 +55,11 @@ def load_voc(files: Files, name: str) -> dict[str, Any]:
         size = {side: as_whole(root.findtext(f"size/{side}")) or None for side in ("width", "height")}
         if None in size.values():
             size = {"width": None, "height": None}
-        stem = posixpath.basename(path)[:-4]
         # The name inside is that of another machine as often as not.
-        [file_name] = by_stem[stem] if len(by_stem[stem]) == 1 else [root.findtext("filename") or f"{stem}.jpg"]
+        stem = posixpath.basename(path)[:-4]
+        beside = [image for image in by_stem[stem] if posixpath.dirname(image) == posixpath.dirname(path)]
+        candidates = beside or by_stem[stem]
+        file_name = candidates[0] if len(candidates) == 1 else root.findtext("filename") or f"{stem}.jpg"
         images.append({"id": number, "file_name": file_name, **size})
         for one in root.iter("object"):
             edges = [as_number(one.findtext(f"bndbox/{edge}")) for edge in ("xmin", "ymin", "xmax", "ymax")]
