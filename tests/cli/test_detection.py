@@ -16,7 +16,7 @@ pytest.importorskip("faster_coco_eval")
 from cotnet.cli.train import run
 from cotnet.detection import create_detector
 from cotnet.files.weights import WeightsCard, load_checkpoint, read_weights, write_weights
-from tests.cli.conftest import CARD
+from tests.cards import CARD
 
 KWARGS = '{"channels": 32, "anchor_sizes": [[8], [16], [32], [64], [128]], "box_batch_size_per_image": 16,'
 KWARGS += ' "box_score_thresh": 0.0, "box_detections_per_img": 10}'

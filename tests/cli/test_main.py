@@ -73,9 +73,10 @@ def test_models(cotnet_command):
 def test_a_missing_package_is_named(cotnet_command, monkeypatch, weights, images):
     monkeypatch.setitem(sys.modules, "lightning", None)
     monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
-    for name in [name for name in sys.modules if name.startswith("cotnet.inference")]:
+    for name in [name for name in sys.modules if name.startswith(("cotnet.prediction", "cotnet.classification"))]:
         monkeypatch.delitem(sys.modules, name)
-    status, out, err = cotnet_command("predict", weights, images)
+    assert cotnet_command("predict", weights, images, "--num-workers", "0")[0] == 0
+    status, out, err = cotnet_command("validate", weights, images)
     assert (status, out) == (2, "")
     assert "pip install 'cotnet[train]'" in err
     assert "lightning" in err

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from cotnet.prediction.stream import Prediction
+from cotnet.classification.predict import ClassificationModel, Prediction
 
 
 def cotnet_process(*words):
@@ -111,11 +111,11 @@ def test_an_earlier_output_survives_an_error(cotnet_command, weights, images, tm
     target = tmp_path / "answers.csv"
     target.write_text("earlier")
 
-    def fail(*args, **kwargs):
-        args[3](Prediction("a", ["cat"], [1.0]))
+    def fail(self, *args, **kwargs):
+        yield Prediction(image="a", class_names=["cat"], probabilities=[1.0])
         raise RuntimeError("out of\nmemory")
 
-    monkeypatch.setattr(sys.modules[Prediction.__module__], "predict", fail)
+    monkeypatch.setattr(ClassificationModel, "predict", fail)
     status, _, err = cotnet_command("predict", weights, images, "--output", target)
     assert (status, err) == (2, "cotnet: error: out of memory\n")
     assert target.read_text() == "earlier"
@@ -141,12 +141,12 @@ def test_interrupt(weights, images, tmp_path):
     code = """
 import os, signal, sys
 from cotnet.cli import main
-import cotnet.prediction.inputs as images
+import cotnet.prediction.stream as stream
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-def interrupted(self, path):
+def interrupted(image, transform):
     os.kill(os.getpid(), signal.SIGINT)
     return "x"
-images.ImageReader.__call__ = interrupted
+stream.read_input = interrupted
 sys.exit(main(sys.argv[1:]))
 """
     words = ["predict", str(weights), str(images), "--num-workers", "0", "--output", str(tmp_path / "x")]

@@ -10,8 +10,10 @@ import torch
 
 from cotnet.classification.load import load_network
 from cotnet.files.weights import write_weights
-from cotnet.prediction.inputs import ImageReader, InputFiles
-from tests.cli.conftest import CARD
+from cotnet.prediction.inputs import InputFiles
+from cotnet.prediction.stream import read_input
+from cotnet.prediction.transform import input_transform
+from tests.cards import CARD
 
 
 def test_scores_equal_a_plain_count(cotnet_command, weights, images):
@@ -20,10 +22,9 @@ def test_scores_equal_a_plain_count(cotnet_command, weights, images):
     scores = json.loads(out)
     network, card = load_network(weights)
     right = {name: [] for name in CARD.class_names}
-    read = ImageReader(card)
     for path in InputFiles([str(images)]):
         with torch.no_grad():
-            named = card.class_names[network(read(path)[None]).argmax()]
+            named = card.class_names[network(read_input(path, input_transform(card))[None]).argmax()]
         right[path.split("/")[-2]].append(path.split("/")[-2] == named)
     assert scores["per_class"] == {name: pytest.approx(sum(r) / len(r)) for name, r in right.items()}
     assert scores["top1"] == pytest.approx(sum(sum(r) for r in right.values()) / 6)

@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cotnet.exporting.exporters import Exporter, output_shape
-from cotnet.exporting.parity import relative_error
+from cotnet.exporting.comparison import relative_error
+from cotnet.exporting.program import Exporter, output_shape
 from cotnet.segmentation.network import create_segmenter, segment, to_batch
 
 

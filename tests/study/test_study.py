@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cotnet.cli.main import UnfinishedError
+from cotnet.cli.errors import UnfinishedError
 from cotnet.cli.study import run
 from cotnet.models import count_parameters
 from cotnet.study import Case, Result, Study, compare, load_study, study_names

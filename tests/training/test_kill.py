@@ -35,12 +35,12 @@ StepSeeds.on_train_batch_start = fault
 """
 IN_WRITE = """
 import cotnet.training.checkpoint_io as io
-calls, write = [], io.write_sealed
+calls, write = [], io.write_with_checksum
 def fault(file, content):
     calls.append(0)
     if len(calls) < {count}: return write(file, content)
     file.write(content[: len(content) // 2]), file.flush(), {kill}
-io.write_sealed = fault
+io.write_with_checksum = fault
 """
 IN_RENAME = """
 import cotnet.training.checkpoint_io as io

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -10,19 +11,25 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
+from cotnet.classification.predict import ClassificationModel
+from cotnet.data.open import open_data, open_recorded
+from cotnet.prediction.formatting import plain
 from cotnet.prediction.trainer import quiet_trainer
+
+_NAME_THEM = "name the images: cotnet validate WEIGHTS DATA"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Accuracies as fractions of 1.
+    """Accuracies as fractions of 1; as text, they are the table of `cotnet validate`.
 
     Attributes:
-        top1: the likeliest class is right.
-        top5: the right class is among the five likeliest.
-        per_class: top-1 of each class's own images; NaN where a class has none.
-        images: number of images.
-        images_per_s: decoding and network together.
+        top1: Share of the images whose likeliest class is right.
+        top5: Share of the images whose class is among the five likeliest.
+        per_class: Top-1 accuracy over the images of each class; NaN where a class has none.
+        images: Number of images.
+        images_per_s: Images per second, decoding and network together.
+        class_names: Names of the classes.
     """
 
     top1: float
@@ -30,35 +37,120 @@ class Scores:
     per_class: list[float]
     images: int
     images_per_s: float
+    class_names: list[str] = field(default_factory=list)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        per_class = {name: plain(x) for name, x in zip(self.class_names, self.per_class, strict=True)}
+        values = {key: value for key, value in vars(self).items() if key != "class_names"}
+        return {**values, "per_class": per_class}
+
+    def __str__(self) -> str:
+        width = max(map(len, self.class_names), default=0)
+        rows = [f"{name:{width}}  {x:6.1%}" for name, x in zip(self.class_names, self.per_class, strict=True)]
+        summary = f"top-1 {self.top1:.2%}  top-5 {self.top5:.2%}  {self.images} images"
+        return "\n".join([*rows, "", f"{summary}  {self.images_per_s:.1f} images/s"])
+
+
+def validate(
+    model: ClassificationModel,
+    data: str | None = None,
+    *,
+    batch_size: int | None = None,
+    num_workers: int = 0,
+    match_by_name: bool = True,
+) -> Scores:
+    """Score a classifier on labelled images, over the processes that torchrun started.
+
+    Args:
+        model: The classifier.
+        data: What `cotnet.data.open.open_data` takes; by default the images that the weights record.
+        batch_size: Images at a time; default 64.
+        num_workers: Processes that decode.
+        match_by_name: The classes of weights and data are the same by name; otherwise by number alone, if the names
+            differ.
+
+    Raises:
+        ValueError: The data cannot be used, or has other classes.
+    """
+    p = model.card.preprocessing
+    options: dict[str, Any] = {
+        "size": p["input_size"][-1],
+        "batch_size": batch_size or 64,
+        "num_workers": num_workers,
+        "mean": tuple(p["mean"]),
+        "std": tuple(p["std"]),
+        "interpolation": p["interpolation"],
+        "crop_pct": p["crop_pct"],
+    }
+    if data is not None:
+        module = open_data(data, class_names=model.class_names, **options)
+        module.setup("validate")
+        names = module.class_names
+    else:
+        try:
+            module = open_recorded(model.card.data, **options)
+            module.setup("validate")
+            names = module.class_names
+        except ValueError as error:
+            raise ValueError(f"{error}; {_NAME_THEM}") from error
+    outputs = match_classes(model.class_names, names, by_name=match_by_name)
+    return evaluate(model.network, module, classes=model.class_names, outputs=outputs)
+
+
+def match_classes(known: list[str], present: list[str], *, by_name: bool = True) -> list[int] | None:
+    """The weights' output for each class of the data, None where their order is the same.
+
+    Args:
+        known: Class names of the weights.
+        present: Class names of the data.
+        by_name: They must be the same; otherwise equally many classes are matched by their number.
+
+    Raises:
+        ValueError: The classes differ.
+    """
+    if known == present or (not by_name and len(known) == len(present)):
+        return None
+    if sorted(known) == sorted(present) and len(set(known)) == len(known):
+        return [known.index(name) for name in present]
+    only = {"the weights know": set(known) - set(present), "the data has": set(present) - set(known)}
+    differences = "".join(f"; only {side} {_listed(names)}" for side, names in only.items() if names)
+    raise ValueError(f"the weights have {len(known)} classes, the data {len(present)}{differences}")
+
+
+def _listed(names: set[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
 def evaluate(
     network: nn.Module,
     images: DataLoader[tuple[Tensor, Tensor]] | LightningDataModule,
     *,
-    classes: int,
+    classes: Sequence[str],
     outputs: Sequence[int] | None = None,
 ) -> Scores:
-    """Validate a network on batches of (images [N, 3, H, W], labels [N]), over the processes that torchrun started.
+    """Score a network on batches of (images [N, 3, H, W], labels [N]), over the processes that torchrun started.
 
     Args:
         network: [N, 3, H, W] to logits [N, classes].
-        images: a loader that serves every image once, or a data module whose loaders do so over all processes.
-        classes: number of classes.
-        outputs: the network's output for each label, where their order differs.
+        images: A loader that serves every image once, or a data module whose loaders do so over all processes.
+        classes: Names of the network's classes.
+        outputs: The network's output for each label, where their order differs.
     """
-    evaluation = _Evaluation(network, classes, range(classes) if outputs is None else outputs)
+    evaluation = _Evaluation(network, len(classes), range(len(classes)) if outputs is None else outputs)
     start = time.perf_counter()
     quiet_trainer().validate(evaluation, images, verbose=False)
     seconds = time.perf_counter() - start
     seen = int(evaluation.counts.sum())
     per_class = torch.where(evaluation.counts > 0, evaluation.right / evaluation.counts, torch.nan)
     return Scores(
-        evaluation.top1.compute().item(),
-        evaluation.top5.compute().item(),
-        per_class.tolist(),
-        seen,
-        seen / seconds,
+        top1=evaluation.top1.compute().item(),
+        top5=evaluation.top5.compute().item(),
+        per_class=per_class.tolist(),
+        images=seen,
+        images_per_s=seen / seconds,
+        class_names=list(classes),
     )
 
 

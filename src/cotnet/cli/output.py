@@ -4,22 +4,24 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+from cotnet.files.atomic import replacing
 
 
 def check_output(output: str | None, *, option: str = "output", inputs: Iterable[str] = ()) -> None:
     """Make sure, before any work, that a result can be written and destroys no input.
 
     Args:
-        output: the path, or `None`.
-        option: what the user named it by.
-        inputs: paths that are read.
+        output: The path, or None.
+        option: The option that names it.
+        inputs: Paths that are read; looked at only if the output exists.
 
     Raises:
-        ValueError: the path is one of the inputs.
-        OSError: it is a folder, or its folder is missing or not writable.
+        ValueError: The path is one of the inputs.
+        OSError: It is a folder, or its folder is missing or not writable.
     """
     if output is None:
         return
@@ -37,13 +39,14 @@ def check_output(output: str | None, *, option: str = "output", inputs: Iterable
 
 @contextmanager
 def open_output(output: str | None) -> Iterator[TextIO]:
-    """Open standard output, or a file beside the final one that takes its place at the end, and not after an error.
+    """Open standard output, or a file that takes the place of an earlier one at the end, and not after an error.
 
     Names of files that are no valid UTF-8 are written as the bytes that they are.
 
     Args:
-        output: the path, or `None`.
+        output: The path, or None.
     """
+    options: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     if output is None:
         reconfigure = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
@@ -53,48 +56,25 @@ def open_output(output: str | None) -> Iterator[TextIO]:
         return
     target = os.path.realpath(output)
     if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):  # a pipe or a device is not replaced
-        with open(target, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with open(target, "w", **options) as file:
             yield file
         return
-    partial = f"{target}.partial"
-    try:
-        with open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield file
-        os.replace(partial, target)
-    finally:
-        with suppress(OSError):
-            os.remove(partial)
-
-
-def check_targets(targets: list[Path], *, overwrite: bool) -> None:
-    """Make sure, before any work, that files in one folder can be written.
-
-    Raises:
-        OSError: the folder is missing or not writable, or a file exists and is not to be replaced.
-    """
-    folder = targets[0].parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"--output: folder {folder} does not exist; make it first")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"--output: folder {folder} cannot be written: permission denied")
-    for path in targets:
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder; name other files by --output")
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists; --overwrite replaces it, --output names other files")
-
-
-def is_rank_zero() -> bool:
-    """Whether this is the process that writes, of those that torchrun has started."""
-    return int(os.environ.get("RANK", "0")) == 0
+    with replacing(target) as partial, open(partial, "w", **options) as file:
+        yield file
 
 
 def check_folder(option: str, folder: str, *, inputs: Iterable[str] = (), names: Iterable[str] = ()) -> None:
     """Make sure, before any work, that images can be written into a folder and destroy no input.
 
+    Args:
+        option: The option that names it.
+        folder: The folder.
+        inputs: Paths that are read.
+        names: Names that are written in the folder.
+
     Raises:
-        ValueError: an image would take the place of an input.
-        OSError: it is a file, or cannot be made.
+        ValueError: An image would take the place of an input.
+        OSError: It is a file, or cannot be made.
     """
     path = Path(folder)
     if path.exists() and not path.is_dir():
@@ -123,13 +103,3 @@ def image_names(paths: Iterable[str]) -> list[str]:
         taken.add(name)
         names.append(name)
     return names
-
-
-def percent(value: float) -> str:
-    """A fraction in percent; dashes where it is not a number."""
-    return "--" if value != value else f"{value:.1%}"
-
-
-def plain(value: float) -> float | None:
-    """A number as JSON takes it."""
-    return None if value != value else value

@@ -72,7 +72,7 @@ def run(arguments: list[str]) -> None:
 def _run(study: "Study", fields: list[str], output: Path, *, jobs: int | None, train: bool) -> None:
     import torch
 
-    from cotnet.cli.main import UnfinishedError
+    from cotnet.cli.errors import UnfinishedError
     from cotnet.study.cells import cells_of, run_cells
     from cotnet.study.figure import draw_study
     from cotnet.study.results import summarise, write_tables

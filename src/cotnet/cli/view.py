@@ -1,7 +1,6 @@
 """`cotnet view WEIGHTS IMAGE ...`."""
 
 import importlib.util
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,25 +56,27 @@ def run(arguments: list[str]) -> None:
 
     from cotnet import viz
     from cotnet.classification.load import load_network
-    from cotnet.cli.main import UnfinishedError
-    from cotnet.files.weights import read_card
-    from cotnet.prediction.inputs import ImageReader, InputFiles
+    from cotnet.cli.errors import UnfinishedError, print_error
+    from cotnet.files.image import UnreadableImageError
+    from cotnet.models.weights_file import open_weights
+    from cotnet.prediction.inputs import InputFiles
+    from cotnet.prediction.stream import read_input
+    from cotnet.prediction.transform import input_transform
 
     paths = list(InputFiles(args.images))
-    weights = Path(args.weights)
-    described = read_card(weights) if weights.is_file() else None
-    if described is not None and described.task != "classification":
-        raise ValueError(f"{weights} is for {described.task}; cotnet view shows classifiers")
+    weights = open_weights(args.weights, ema=args.ema)
+    if weights.card is not None and weights.card.task != "classification":
+        raise ValueError(f"{weights.path} is for {weights.card.task}; cotnet view shows classifiers")
     network, card = load_network(weights, model=args.model, ema=args.ema)
     selected = _layers(network, card.model, stages, layers)
     topk = args.topk if _has_captum(needed=not selected) else 0
 
-    read, unreadable = ImageReader(card), 0
+    transform, unreadable = input_transform(card), 0
     for path, folder in zip(paths, _folders(output, paths), strict=True):
-        x = read(path)
+        x = read_input(path, transform)
         if isinstance(x, str):
             unreadable += 1
-            print(f"cotnet: error: cannot read the image {path}: {x}; repair or remove it", file=sys.stderr)
+            print_error(UnreadableImageError.named(path, x))
             continue
         view = viz.view_image(network, card, x, folder, name=Path(path).name, layers=selected, heads=heads, topk=topk)
         _print(path, view, folder)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from cotnet.files.checksum import write_sealed
+from cotnet.files.checksum import write_with_checksum
 from cotnet.files.weights import load_checkpoint
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -34,7 +34,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         partial = path.with_name(f"{path.name}.partial")
         try:
             with partial.open("wb") as file:
-                write_sealed(file, content.getbuffer())
+                write_with_checksum(file, content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

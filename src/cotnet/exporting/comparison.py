@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +14,15 @@ Case = tuple[int, int, int]  # batch, height, width
 
 
 @dataclass(frozen=True)
-class Parity:
-    """What a comparison found.
+class Comparison:
+    """How far the answers of an exported network are from the original's.
 
     Attributes:
-        errors: by batch, height and width: the largest difference of a logit, relative to the largest logit.
-        image_error: the same over the images.
-        images: how many were compared.
-        agreeing: how many of them have the same likeliest class; of a segmenter, in 999 of 1,000 pixels.
-        tolerance: what `errors` may reach.
+        errors: By batch, height and width: the largest difference of a logit, relative to the largest logit.
+        image_error: The same over the images.
+        images: Number of images that were compared.
+        agreeing: Number of them with the same likeliest class; of a segmenter, in 999 of 1,000 pixels.
+        tolerance: Largest error that is accepted.
     """
 
     errors: dict[Case, float]
@@ -44,6 +45,17 @@ class Parity:
             return f"it names another class for {self.images - self.agreeing} of {self.images} images"
         return None
 
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        errors = {f"{batch}x3x{height}x{width}": error for (batch, height, width), error in self.errors.items()}
+        return {
+            "relative_errors": errors,
+            "tolerance": self.tolerance,
+            "images": self.images,
+            "image_error": self.image_error,
+            "top1_agreement": self.agreeing / self.images,
+        }
+
 
 @torch.no_grad()
 def compare(
@@ -53,15 +65,15 @@ def compare(
     images: Iterable[Tensor],
     *,
     tolerance: float,
-) -> Parity:
-    """Compare `other` with `network` on noise of every size in two batch sizes, and on images.
+) -> Comparison:
+    """Compare an exported network with the original on noise of every size in two batch sizes, and on images.
 
     Args:
-        network: in eval mode, [N, 3, H, W] to [N, classes], perhaps [N, classes, H, W].
-        other: to be compared.
-        sizes: heights and widths in pixels.
-        images: batches of network input, [N, 3, H, W].
-        tolerance: largest error, relative to the largest logit.
+        network: In eval mode, [N, 3, H, W] to [N, classes] or [N, classes, H, W].
+        other: The exported network.
+        sizes: Heights and widths in pixels.
+        images: Batches of network input, [N, 3, H, W].
+        tolerance: Largest error that is accepted, relative to the largest logit.
     """
     generator = torch.Generator().manual_seed(0)
     errors = {}
@@ -77,7 +89,7 @@ def compare(
         count += len(x)
         same = (actual.argmax(1) == expected.argmax(1)).reshape(len(x), -1).double().mean(1)
         agreeing += int((same >= _SAME).sum())
-    return Parity(errors, image_error, count, agreeing, tolerance)
+    return Comparison(errors, image_error, count, agreeing, tolerance)
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:

@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cotnet.exporting.exporters import KEY
 from cotnet.exporting.formats import ENDINGS
+from cotnet.exporting.program import KEY
 from cotnet.files.weights import WeightsCard
 
 
-class ArtefactNetwork(nn.Module):
+class ExportedNetwork(nn.Module):
     """An exported network in its own runtime on the CPU: [N, 3, H, W] to [N, classes].
 
     Args:
-        run: from a contiguous float32 array to an array.
-        description: what the artefact says about itself.
+        run: From a contiguous float32 array to an array.
+        description: What the file says about itself.
     """
 
     def __init__(self, run: Any, description: Any):
@@ -29,7 +29,7 @@ class ArtefactNetwork(nn.Module):
         """[N, 3, H, W] to [N, classes].
 
         Raises:
-            RuntimeError: the runtime refuses the input, e.g. for its size.
+            RuntimeError: The runtime refuses the input, e.g. for its size.
         """
         try:
             return torch.as_tensor(self.run(x.cpu().contiguous().numpy())).to(x.device)
@@ -39,15 +39,15 @@ class ArtefactNetwork(nn.Module):
             raise RuntimeError(f"an exported network cannot be run on an input of {list(x.shape)}: {reason}") from error
 
 
-def open_onnx(path: Path, *, threads: int | None = None) -> ArtefactNetwork:
+def open_onnx(path: Path, *, threads: int | None = None) -> ExportedNetwork:
     """Open an ONNX file with onnxruntime.
 
     Args:
-        path: the `.onnx`.
-        threads: as many as torch has by default.
+        path: The ``.onnx`` file.
+        threads: Number of threads; default as many as torch has.
 
     Raises:
-        ValueError: the file is damaged or no network.
+        ValueError: The file is damaged or no network.
     """
     import onnxruntime
 
@@ -61,19 +61,19 @@ def open_onnx(path: Path, *, threads: int | None = None) -> ArtefactNetwork:
         raise ValueError(f"{path} is damaged or no ONNX network: {' '.join(str(error).split())}") from error
     name = session.get_inputs()[0].name
     text = session.get_modelmeta().custom_metadata_map.get(KEY, "null")
-    return ArtefactNetwork(lambda x: session.run(None, {name: x})[0], _plain(text))
+    return ExportedNetwork(lambda x: session.run(None, {name: x})[0], _plain(text))
 
 
-def open_openvino(path: Path, *, threads: int | None = None, precision: str = "f32") -> ArtefactNetwork:
+def open_openvino(path: Path, *, threads: int | None = None, precision: str = "f32") -> ExportedNetwork:
     """Open OpenVINO's `.xml` with the `.bin` beside it.
 
     Args:
-        path: the `.xml`.
-        threads: as many as torch has by default.
-        precision: `"f32"`, or `"bf16"`; left to itself OpenVINO takes the shorter where the processor has it.
+        path: The ``.xml`` file.
+        threads: Number of threads; default as many as torch has.
+        precision: ``"f32"`` or ``"bf16"``; by default OpenVINO would take the shorter where the processor has it.
 
     Raises:
-        ValueError: the files are damaged or no network.
+        ValueError: The files are damaged or no network.
     """
     import openvino
 
@@ -88,10 +88,10 @@ def open_openvino(path: Path, *, threads: int | None = None, precision: str = "f
         compiled = openvino.Core().compile_model(model, "CPU", config)
     except RuntimeError as error:
         raise ValueError(f"{path} is damaged or no OpenVINO network: {' '.join(str(error).split())}") from error
-    return ArtefactNetwork(lambda x: compiled(x)[0], _plain(text))
+    return ExportedNetwork(lambda x: compiled(x)[0], _plain(text))
 
 
-def open_torch(path: Path) -> ArtefactNetwork:
+def open_torch(path: Path) -> ExportedNetwork:
     """Open a `.pt2` that this process has written; the loader of torch is not made for files of unknown origin."""
     extra = {KEY: ""}
     module = torch.export.load(path, extra_files=extra).module()
@@ -100,22 +100,22 @@ def open_torch(path: Path) -> ArtefactNetwork:
     def run(x: Any) -> Tensor:
         return module(torch.from_numpy(x))
 
-    return ArtefactNetwork(run, _plain(extra[KEY]))
+    return ExportedNetwork(run, _plain(extra[KEY]))
 
 
-def load_artefact(path: Path) -> tuple[nn.Module, WeightsCard]:
+def load_exported(path: Path) -> tuple[nn.Module, WeightsCard]:
     """The network of an exported `.onnx` or `.xml`, of unknown origin, and the card that describes it.
 
     Raises:
-        ValueError: a file that is damaged, or was not written by `cotnet export`.
+        ValueError: A file that is damaged, or was not written by `cotnet export`.
     """
     network = open_onnx(path) if path.suffix == ENDINGS["onnx"] else open_openvino(path)
-    said = network.description if isinstance(network.description, dict) else {}
-    if said.get("task", "classification") != "classification":
-        raise ValueError(f"{path} is for {said['task']}; this command takes weights.safetensors of such networks")
-    if not {"model", "class_names", "preprocessing"} <= said.keys():
+    described = network.description if isinstance(network.description, dict) else {}
+    if described.get("task", "classification") != "classification":
+        raise ValueError(f"{path} is for {described['task']}; this command takes weights.safetensors of such networks")
+    if not {"model", "class_names", "preprocessing"} <= described.keys():
         raise ValueError(f"{path} does not say its classes and preprocessing; use a file that `cotnet export` wrote")
-    known = {key: said[key] for key in ("model", "class_names", "preprocessing")}
+    known = {key: described[key] for key in ("model", "class_names", "preprocessing")}
     card = WeightsCard.from_plain({**known, "kwargs": {}, "data": {}, "scores": {}}, name=os.fspath(path))
     return network.eval(), card
 

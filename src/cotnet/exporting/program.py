@@ -19,7 +19,7 @@ from cotnet.fusing.batch_norm import fold_batchnorms
 from cotnet.layers import CoTLayer, CoXtLayer
 
 INPUT, OUTPUT = "images", "logits"
-KEY = "cotnet"  # of the description inside an artefact
+KEY = "cotnet"  # of the description inside an exported file
 OPSET = 20
 _STEP = 32  # pixels between the two sizes that a network is tried at
 
@@ -34,15 +34,15 @@ def trace(network: nn.Module, size: int) -> ExportedProgram:
     """The program of a network [N, 3, H, W] to [N, classes], for any batch, and for any size if the network takes any.
 
     Args:
-        network: in eval mode, on the CPU.
-        size: side of its usual images in pixels.
+        network: In eval mode, on the CPU.
+        size: Side of its usual images in pixels.
 
     Raises:
-        ValueError: the network takes no images of that size, or cannot be traced for every batch size.
+        ValueError: The network takes no images of that size, or cannot be traced for every batch size.
     """
     try:
         network(torch.zeros(2, 3, size, size))
-    # A network can stumble over a size in any way.
+    # A network can fail in any way at a size that it does not take.
     except Exception as error:
         raise ValueError(f"the network takes no images of {size} pixels: {_first_line(error)}") from error
     sample = torch.zeros(2, 3, *other_size(size))
@@ -96,12 +96,12 @@ class Exporter:
     """A network on its way to files, in float32, its BatchNorms folded; what several formats need is done once.
 
     Args:
-        network: in eval mode, on the CPU.
-        size: side of its usual images in pixels.
-        outputs: what to call what it gives.
+        network: In eval mode, on the CPU.
+        size: Side of its usual images in pixels.
+        outputs: Names of its outputs.
 
     Raises:
-        ValueError: as `trace`; on writing ONNX or OpenVINO: the network needs an operator that is not ONNX's own.
+        ValueError: As `trace`; on writing ONNX or OpenVINO: the network needs an operator that is not ONNX's own.
     """
 
     def __init__(self, network: nn.Module, size: int, outputs: Sequence[str] = (OUTPUT,)):
@@ -115,10 +115,10 @@ class Exporter:
         """Write one format; the description goes into the file, and can be read from it by the key `KEY`.
 
         Args:
-            form: `"torch"` for a `.pt2` (extra file), `"onnx"` (`metadata_props`), or `"openvino"` (`rt_info`), which
-                is two files, an `.xml` and a `.bin` beside it.
-            path: of the file, or of the first.
-            description: plain values.
+            form: ``"torch"`` for a ``.pt2`` (extra file), ``"onnx"`` (``metadata_props``), or ``"openvino"``
+                (``rt_info``), which is two files, an ``.xml`` and a ``.bin`` beside it.
+            path: Path of the file, or of the first one.
+            description: Plain values.
         """
         {"torch": self._write_torch, "onnx": self._write_onnx, "openvino": self._write_openvino}[form](
             path, json.dumps(description)
