@@ -295,6 +295,6 @@ def train(recipe: str | Path = "embedded", overrides: Mapping[str, Any] | Sequen
     Example:
         >>> cotnet.train("finetune", {"data.root": "photos", "trainer.max_epochs": 10})
     """
-    from cotnet.training.run import run_recipe  # type: ignore[attr-defined]
+    from cotnet.training.run import run_recipe
 
     return run_recipe(recipe, overrides)

@@ -239,7 +239,7 @@ def test_a_resume_inside_an_epoch_counts_the_images_that_can_be_used(folder, tmp
         "--data.batch_size",
         "1",
     ]
-    words += ["--data.unreadable", "skip", "--model.size", "64", "--model.channels", "32", "--runs", str(tmp_path)]
+    words += ["--data.skip_unreadable", "1", "--model.size", "64", "--model.channels", "32", "--runs", str(tmp_path)]
     words += ["--model.warmup_epochs", "0", "--trainer.max_epochs", "1"]
     run([*words, "--trainer.max_steps", "1"])
     with pytest.raises(ValueError, match=r"model\.optimizer cannot change from adamw to sgd on a resume"):
@@ -334,10 +334,8 @@ def test_a_detector_and_its_backbone_are_exported(small, tmp_path, cotnet_comman
 
 
 def test_help_lists_the_fields_of_detection(capsys):
-    from cotnet.cli.train_parser import print_fields
-
     for group, kind, field in (("model", "Detector", "precise_norm"), ("data", "CocoData", "epoch_images")):
-        print_fields(group)
+        run(["--help", group])
         out = capsys.readouterr().out
         assert f"--{group} cotnet.detection.{kind}" in out
         assert f"--{group}.{field}" in out

@@ -92,7 +92,7 @@ def damaged(folder):
     yield folder / "legacy", "damaged"
     with zipfile.ZipFile(folder / "bomb", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/data.pkl", bytes(1 << 20))
-    yield folder / "bomb", "unpacks to more than its size"
+    yield folder / "bomb", "unpacks to more than its own size"
     yield folder, "is a folder"
 
 

@@ -171,22 +171,23 @@ def read_checkpoint(path: Path, content: dict[str, Any] | None = None) -> tuple[
     return {name[len(prefix) :]: value for name, value in entries.items() if name.startswith(prefix)}, card
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """Load a checkpoint's tensors and plain values and refuse anything else.
 
     Args:
         path: A file of `torch.save`.
+        mapped: Leave the tensors' content in the file, to be read when it is used.
 
     Raises:
         ValueError: The file is missing, damaged, hostile, or holds no dict.
     """
-    content = checkpoint_content(path)
+    content = checkpoint_content(path, mapped=mapped)
     if not isinstance(content, dict):
         raise ValueError(f"checkpoint {str(path)!r} is no training checkpoint: it holds a {type(content).__name__}")
     return content
 
 
-def checkpoint_content(path: Path) -> Any:
+def checkpoint_content(path: Path, *, mapped: bool = False) -> Any:
     """What a file of `torch.save` holds, after its checksum has been compared where it has one.
 
     Raises:
@@ -195,7 +196,7 @@ def checkpoint_content(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"checkpoint {str(path)!r} does not exist")
     check_checksum(path)
-    return load_tensors(path)
+    return load_tensors(path, mapped=mapped)
 
 
 def _numbers(values: Any, count: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cotnet.files.safe_load import load_tensors
+from cotnet.files.safe_load import load_tensors, settings_of
 from cotnet.models.official_names import from_official
 
 # Under which scripts keep a state dict, and an averaged one, the most telling first.
@@ -125,7 +125,7 @@ def _entries(content: Mapping[str, Any], keys: Iterable[str]) -> tuple[str | Non
 def _model_name(content: Mapping[str, Any]) -> str | None:
     """The network's name as timm's and torchvision's scripts, and Lightning's modules, keep it."""
     places = [content, *(content.get(key) for key in ("args", "hyper_parameters", "config"))]
-    names = (place.get(key) for place in places if isinstance(place, Mapping) for key in _NAME_KEYS)
+    names = (settings_of(place).get(key) for place in places for key in _NAME_KEYS)
     return next((name for name in names if isinstance(name, str)), None)
 
 

@@ -2,14 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from PIL import Image
 
-from cotnet.cli.recipes import find_recipe, read_recipe, shipped_recipes
 from cotnet.cli.train import run
 from cotnet.models.family import PUBLISHED_ACCURACY
+from cotnet.training.config import read_config
+from cotnet.training.recipe import find_recipe, parse_yaml, read_recipe, shipped_recipes
 
 RELEASED = list(json.loads((Path(__file__).parents[1] / "parity" / "state_dict_entries.json").read_text()))
 COMPARED = ["resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x4d"]
@@ -22,13 +24,9 @@ SIZE = {"se_cotnetd_152": 256, "se_cotnetd_152_L": 320, "se_cotnetd_200": 256, "
 CROP = {224: 0.875, 256: 0.888, 320: 0.909}
 
 
-@pytest.fixture
-def built(monkeypatch):
-    """The configuration that the command line makes of a recipe file, model and data not yet made."""
-    from cotnet.cli import train_parser
-
-    monkeypatch.setattr(train_parser.TrainCLI, "instantiate_classes", lambda self: None)
-    return lambda path: train_parser._parse(train_parser._words(read_recipe(path)), names_model=False).config
+def read(path: Path) -> Any:
+    """Every field that a run takes from a recipe file."""
+    return read_config(read_recipe(path), []).values
 
 
 def test_every_released_network_has_both_set_ups():
@@ -38,9 +36,9 @@ def test_every_released_network_has_both_set_ups():
 
 
 @pytest.mark.parametrize("name", RELEASED)
-def test_advanced(name, built):
-    config = built(find_recipe(f"advanced/{name}"))
-    model, data = config.model, config.data.init_args
+def test_advanced(name):
+    config = read(find_recipe(f"advanced/{name}"))
+    model, data = config.model, config.data
     assert (model.name, config.trainer.max_epochs, model.warmup_epochs) == (name, 350, 5)
     assert (model.momentum, model.nesterov, model.label_smoothing) == (0.9, True, 0.1)
     assert (model.base_lr, model.warmup_lr, model.final_lr, model.lr_update) == (0.1, 1e-4, 1e-5, "epoch")
@@ -54,9 +52,9 @@ def test_advanced(name, built):
 
 
 @pytest.mark.parametrize("name", RELEASED + COMPARED)
-def test_default(name, built):
-    config = built(find_recipe(f"default/{name}"))
-    model, data = config.model, config.data.init_args
+def test_default(name):
+    config = read(find_recipe(f"default/{name}"))
+    model, data = config.model, config.data
     assert (model.name, config.trainer.max_epochs, model.warmup_epochs) == (name, 100, 5)
     assert (model.momentum, model.label_smoothing, model.weight_decay) == (0.9, 0.1, 1e-4)
     assert (model.base_lr, model.warmup_lr, model.final_lr, model.lr_update) == (0.1, 0, 0, "step")
@@ -65,8 +63,8 @@ def test_default(name, built):
     assert (data.size, data.crop_pct, data.augment, data.auto_augment) == (224, 0.875, "resized_crop", None)
 
 
-def test_a_teacher_is_a_part_of_a_recipe(built):
-    assert built(find_recipe("distill")).model.distillation.teacher == "tf_efficientnet_lite0"
+def test_a_teacher_is_a_part_of_a_recipe():
+    assert read(find_recipe("distill")).model.distillation.teacher == "tf_efficientnet_lite0"
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_recipes() if name.startswith(("default/", "advanced/"))])
@@ -88,11 +86,11 @@ def write(folder: Path, name: str, **fields: object) -> Path:
     return path
 
 
-def test_later_bases_and_own_fields_win(tmp_path, built):
+def test_later_bases_and_own_fields_win(tmp_path):
     write(tmp_path, "one.yaml", model={"base_lr": 0.1, "momentum": 0.5, "weight_decay": 0.5})
     write(tmp_path, "two.yaml", model={"momentum": 0.6, "weight_decay": 0.6})
     own = write(tmp_path, "own.yaml", base=["cifar10", "one.yaml", "two.yaml"], model={"weight_decay": 0.75})
-    model = built(own).model
+    model = read(own).model
     assert (model.name, model.base_lr, model.momentum, model.weight_decay) == ("cotnet_nano", 0.1, 0.6, 0.75)
 
 
@@ -108,11 +106,21 @@ def test_a_wrong_base_is_named(tmp_path, fields, message):
         read_recipe(write(tmp_path, "own.yaml", **fields))
 
 
-@pytest.mark.parametrize(("text", "message"), [("- 1\n", "holds no fields"), ("a: [", "is no YAML")])
-def test_a_file_that_is_no_recipe_is_named(tmp_path, text, message):
-    (tmp_path / "own.yaml").write_text(text)
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"a: [", "is no YAML"), (b"- 1", "holds no fields"), (b"\xff\xfe\x00", "is no YAML")]
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path, content, message):
+    (tmp_path / "own.yaml").write_bytes(content)
+    with pytest.raises(ValueError, match=f"own.yaml' {message}"):
         read_recipe(tmp_path / "own.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-3", 1e-3), ("-2.5E4", -25000.0), (".5e1", 5.0), ("1e", "1e"), ("e3", "e3"), ("10", 10)]
+)
+def test_numbers_with_an_exponent_need_no_point(text, value):
+    assert parse_yaml(f"x: {text}") == {"x": value}
+    assert type(parse_yaml(text)) is type(value)
 
 
 @pytest.mark.parametrize("name", ["advanced/cotnet50", "default/resnet50"])

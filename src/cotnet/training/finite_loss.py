@@ -1,19 +1,16 @@
-"""What must stop a run: a loss or a state that is not finite, and a signal that asks for it."""
+"""A loss or a state that is not finite stops the run, and the batch that it comes from is named."""
 
-import signal
-import threading
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from cotnet.training.protocol import data_of
+
 FAILED_BATCH = "failed_batch.txt"
-# Names of images in a message; all of them are in the file.
-_NAMED = 6
+_LISTED = 6  # images in a message; the file has all of them
 
 
 class FiniteLoss(Callback):
@@ -71,37 +68,13 @@ class FiniteLoss(Callback):
 
     def _stop(self, trainer: Trainer, what: str, epoch: int, batch: int, rate: float) -> None:
         where = f"epoch {epoch + 1}, batch {batch + 1}, learning rate {rate:.4g}"
-        name_batch = getattr(trainer.datamodule, "batch_names", None)  # type: ignore[attr-defined]
-        names: list[str] = name_batch(epoch, batch) if name_batch else []
+        names = data_of(trainer).batch_names(epoch, batch)
         path = self.folder / (FAILED_BATCH if trainer.world_size == 1 else f"rank{trainer.global_rank}_{FAILED_BATCH}")
         self.folder.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join([f"{what} ({where})", *names]) + "\n", errors="surrogateescape")
-        listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
         listed = listed or "unknown"
         raise ValueError(
-            f"{what} ({where}); images of the batch: {listed}; all are in {path}. What was saved before is kept: "
+            f"{what} ({where}); images of the batch: {listed}; all are in {path}. The checkpoints before are kept: "
             "try a lower --model.base_lr, or trainer.precision 32-true"
         )
-
-
-class StopSignals(Callback):
-    """Remembers SIGTERM, and the first SIGINT, until the state can be saved; a second SIGINT interrupts at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the place of Lightning's handler, which would stop between two accumulated batches, too.
-
-        Lightning puts the handlers from before the run back when it ends.
-        """
-        if trainer.received_sigterm:
-            self.received = signal.SIGTERM
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._receive)
-            signal.signal(signal.SIGINT, self._receive)
-
-    def _receive(self, number: int, frame: FrameType | None) -> Any:
-        if number == signal.SIGINT and self.received is not None:
-            raise KeyboardInterrupt
-        self.received = number
