@@ -57,12 +57,16 @@ class ClassificationModel(TrainedModel[Prediction]):
 
     default_batch_size = 32
     result_type = Prediction
-    options: ClassVar[dict[str, Any]] = {"topk": 5}
 
     @cached_property
     def transform(self) -> Callable[[Image.Image], Tensor]:
         """Resized, cropped and normalised as the card says: [3, H, W]."""
         return input_transform(self.card)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """``topk``: the number of classes to name."""
+        return {"topk": 5}
 
     def answer(self, inputs: list[Tensor], options: dict[str, Any]) -> Sequence[tuple[list[str], list[float]]]:
         """Names and probabilities of the likeliest classes."""

@@ -78,9 +78,8 @@ def output_format(output: str | None, given: str | None, formats: Sequence[str])
     if given is not None or ending not in ("csv", "json"):
         return given or "table"
     if ending not in formats:
-        raise ValueError(
-            f"--output {output}: there is no {ending} here, but {' and '.join(formats)}; name one by --format"
-        )
+        known = " and ".join(formats)
+        raise ValueError(f"--output {output}: the formats here are {known}; name the file so, or pass --format")
     return ending
 
 

@@ -1,6 +1,8 @@
 """`cotnet validate WEIGHTS [DATA]`."""
 
+import contextlib
 import json
+import sys
 
 from cotnet.cli.errors import UnfinishedError, print_error, print_note
 from cotnet.cli.output import check_folder, check_output, open_output, output_format
@@ -62,7 +64,8 @@ def run(arguments: list[str]) -> None:
         check_folder("plots", args.plots)
     data = {name: given.pop(name) for name in of_data if name in given}
     model = tasks.load(weights, fused=not args.no_fuse, **given)
-    scores = tasks.validate(model, args.data, batch_size=args.batch_size, num_workers=args.num_workers, **data)
+    with contextlib.redirect_stdout(sys.stderr):  # for notes on the data; the result stands alone
+        scores = tasks.validate(model, args.data, batch_size=args.batch_size, num_workers=args.num_workers, **data)
     if not processes().is_rank_zero:
         return
     with open_output(args.output) as file:

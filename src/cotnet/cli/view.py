@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cotnet.cli.parser import Parser, at_least, comma_separated, whole_numbers
+from cotnet.cli.parser import Parser, add_weights_arguments, at_least, comma_separated, whole_numbers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,8 +36,7 @@ def run(arguments: list[str]) -> None:
     parser = Parser("view", DESCRIPTION)
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="file, folder (searched through), or glob")
-    parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
-    parser.add_argument("--ema", action="store_true", help="use a released checkpoint's averaged weights")
+    add_weights_arguments(parser)
     parser.add_argument("--stages", metavar="NAMES", help="e.g. res4,res5: the last CoT layer of each; default all")
     parser.add_argument("--layers", metavar="NAMES", help="CoT layers by name, e.g. layer3.0,layer3.2, or all")
     parser.add_argument("--heads", metavar="NUMBERS", help="e.g. 0,3; default the three that vary most in the image")
@@ -66,7 +65,7 @@ def run(arguments: list[str]) -> None:
     weights = open_weights(args.weights, ema=args.ema)
     if weights.card is not None and weights.card.task != "classification":
         raise ValueError(f"{weights.path} is for {weights.card.task}; cotnet view shows classifiers")
-    network, card = load_network(weights, model=args.model, ema=args.ema)
+    network, card = load_network(weights, model=args.model, ema=args.ema, class_names=args.class_names)
     selected = _layers(network, card.model, stages, layers)
     topk = args.topk if _has_captum(needed=not selected) else 0
 

@@ -1,5 +1,6 @@
 """Average precision of a trained detector over an annotated set."""
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -105,15 +106,16 @@ def validate(
         images=images_folder,
         batch_size=batch_size or model.default_batch_size,
         num_workers=num_workers,
+        skip_unreadable=sys.maxsize,
     )
     network: Any = model.network
     scores = evaluate(network, coco, masks=coco.masks and network.roi_heads.has_mask())
+    scores.unreadable.extend(unusable(coco))
     if note := _crowded(coco, detection_limits(network)[0]):
         scores.notes.append(note)
     if plots is not None and processes().is_rank_zero:
         folder = Path(plots)
         folder.mkdir(parents=True, exist_ok=True)
-        assert coco.val_set is not None
         by_image: dict[int, list[Result]] = {image["id"]: [] for image in coco.val_set.annotations.images}
         for one in scores.results:
             by_image[one["image_id"]].append(one)
@@ -121,9 +123,13 @@ def validate(
     return scores
 
 
+def unusable(data: CocoData) -> list[str]:
+    """A sentence for each image of a set that was skipped."""
+    return [f"the image {name} cannot be used and is not counted" for name in data.skipped()]
+
+
 def _crowded(data: CocoData, limit: int) -> str | None:
     """A note where images have more objects than the detector gives, or than COCO's precision counts."""
-    assert data.val_set is not None
     counts = [len(objects) for objects in data.val_set.annotations.objects.values()]
     above = sum(count > min(limit, _COCO_LIMIT) for count in counts)
     if not above:
@@ -148,7 +154,6 @@ def evaluate(network: nn.Module, data: CocoData, *, masks: bool) -> Evaluation:
     seconds = time.perf_counter() - start
     by_image = gather(collected.results)
     results = [one for found in by_image.values() for one in found]
-    assert data.val_set is not None
     annotations = data.val_set.annotations
     precision = {"box": average_precision(annotations, results)}
     if masks:

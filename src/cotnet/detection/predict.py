@@ -126,12 +126,16 @@ class DetectionModel(TrainedModel[Detections]):
 
     default_batch_size = 4
     result_type = Detections
-    options: ClassVar[dict[str, Any]] = {"threshold": 0.5}
 
     @property
     def transform(self) -> Callable[[Image.Image], Tensor]:
         """To a tensor [3, H, W] in 0 to 1; the network resizes and normalises by itself."""
         return to_tensor
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """``threshold``: the least score of a detection."""
+        return {"threshold": max(0.5, detection_limits(self.network)[1])}
 
     def answer(self, inputs: list[Tensor], options: dict[str, Any]) -> Sequence[Answer]:
         """Width, height and what is found, as entries of COCO's result format."""

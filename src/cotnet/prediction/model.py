@@ -59,7 +59,6 @@ class TrainedModel(ABC, Generic[Result]):
 
     default_batch_size: ClassVar[int]
     result_type: ClassVar[type[ImageResult]]
-    options: ClassVar[dict[str, Any]]  # of a call, and their defaults
 
     def __init__(self, network: nn.Module, card: WeightsCard, *, device: str | torch.device | None = None) -> None:
         self.device = default_device(processes()) if device is None else torch.device(device)
@@ -75,6 +74,11 @@ class TrainedModel(ABC, Generic[Result]):
     @abstractmethod
     def transform(self) -> Callable[[Image.Image], Tensor]:
         """From an RGB image to the network's input; without the network, for the processes that decode."""
+
+    @property
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """The options of a call, with their defaults."""
 
     @abstractmethod
     def answer(self, inputs: list[Tensor], options: dict[str, Any]) -> Sequence[Any]:

@@ -1,5 +1,6 @@
 """Intersection over union of a trained segmenter over an annotated set."""
 
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import nn
 from cotnet.detection.coco.dataset import Batch
 from cotnet.detection.coco.module import CocoData
 from cotnet.detection.coco.source import open_source
+from cotnet.detection.evaluate import unusable
 from cotnet.prediction.formatting import distinct, percent, plain
 from cotnet.prediction.processes import processes
 from cotnet.prediction.trainer import quiet_trainer
@@ -85,8 +87,10 @@ def validate(
         images=images_folder,
         batch_size=batch_size or model.default_batch_size,
         num_workers=num_workers,
+        skip_unreadable=sys.maxsize,
     )
     scores = evaluate(model.network, coco, size=model.size)
+    scores.unreadable.extend(unusable(coco))
     if plots is not None and processes().is_rank_zero:
         folder = Path(plots)
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +110,6 @@ def evaluate(network: nn.Module, data: CocoData, *, size: int) -> PixelEvaluatio
     start = time.perf_counter()
     quiet_trainer().validate(counted, data, verbose=False)
     seconds = time.perf_counter() - start
-    assert data.val_set is not None
     counts, images = counted.tally.counts, len(data.val_set)
     mean, each = mean_iou(counts)
     return PixelEvaluation(

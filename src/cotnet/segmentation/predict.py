@@ -68,7 +68,6 @@ class SegmentationModel(TrainedModel[SegmentedImage]):
 
     default_batch_size = 4
     result_type = SegmentedImage
-    options: ClassVar[dict[str, Any]] = {"keep_labels": True}
 
     @property
     def transform(self) -> Callable[[Image.Image], Tensor]:
@@ -79,6 +78,11 @@ class SegmentationModel(TrainedModel[SegmentedImage]):
     def size(self) -> int:
         """Shorter side of the network's images, in pixels."""
         return self.card.preprocessing["input_size"][1]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """``keep_labels``: whether results have each pixel's class."""
+        return {"keep_labels": True}
 
     def answer(self, inputs: list[Tensor], options: dict[str, Any]) -> Sequence[Answer]:
         """Width, height, the regions of the classes, and each pixel's class where it is kept."""

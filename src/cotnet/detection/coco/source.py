@@ -34,6 +34,7 @@ def open_source(
     images: str | None = None,
     batch_size: int,
     num_workers: int,
+    skip_unreadable: int = 0,
 ) -> CocoData:
     """The set to validate weights on, checked and set up.
 
@@ -44,6 +45,7 @@ def open_source(
         images: Name of the images' folder in the set; None for the recorded name or the default.
         batch_size: Images at a time.
         num_workers: Loader processes.
+        skip_unreadable: The number of unusable images to tolerate.
 
     Raises:
         ValueError: No set is named or recorded, it cannot be used, or its classes are not those of the weights.
@@ -61,7 +63,7 @@ def open_source(
             "the weights do not record the images that they were validated on; name them: cotnet validate WEIGHTS DATA"
         )
     source |= {key: value for key, value in (("val", annotations), ("images", images)) if value is not None}
-    data = CocoData(**source, batch_size=batch_size, num_workers=num_workers)
+    data = CocoData(**source, batch_size=batch_size, num_workers=num_workers, skip_unreadable=skip_unreadable)
     data.expect_classes(card.class_names, card.data["category_ids"])
     data.setup("validate")
     data.check_images()
