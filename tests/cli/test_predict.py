@@ -280,3 +280,14 @@ def test_what_is_wrong_with_them_is_one_line(cotnet_command, foreign, images, fi
     status, out, err = cotnet_command("predict", foreign / file, images, "--num-workers", "0", *words)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert message in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted on Linux alone")
+def test_few_file_descriptors_are_enough(weights, images):
+    for i in range(40):
+        (images / f"{i}.png").write_bytes((images / "val" / "cat" / "0.png").read_bytes())
+    words = f"{sys.executable} -m cotnet predict {weights} {images} --num-workers 2 --batch-size 16"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -n 36; {words}"], capture_output=True, text=True, check=False, timeout=90
+    )
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 46)
