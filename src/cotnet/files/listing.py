@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 
-from cotnet.files.image import is_image_name
+from cotnet.files.image import PACKAGES, is_image_name
 
 
 class SkippedFiles:
@@ -27,6 +27,8 @@ class SkippedFiles:
             kind = "broken links"
         elif is_image_name(name):
             kind = "special files"
+        elif suffix in PACKAGES:
+            kind = f"{suffix} (which pip install {PACKAGES[suffix]} makes readable)"
         else:
             kind = suffix or "without an ending"
         self.add(kind)
