@@ -194,7 +194,8 @@ def _explain(error: Exception, file: str | Path | BinaryIO) -> tuple[str, str]:
         if _head(file)[:4] in (b"II*\0", b"MM\0*"):
             return "its kind of TIFF is not supported, such as 64-bit pixels", "save it with 8, 16 or 32 bits"
         return "it is not an image", _REPAIR
-    return " ".join(str(error).split()) or type(error).__name__, _REPAIR
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(reason.split()) or type(error).__name__, _REPAIR
 
 
 def _remarks(image: Image.Image, value_range: ValueRange | None) -> list[str]:

@@ -96,7 +96,7 @@ def read_image(source: Any, *, name: str | None = None, **decoding: Any) -> Imag
     Args:
         source: A path, also of an image in an archive as `InputFiles` names it; encoded bytes; an image of Pillow; an
             array [H, W] or [H, W, 1, 3 or 4]; a tensor [H, W] or [1, 3 or 4, H, W]. Arrays and tensors hold bytes, or
-            floats from 0 to 1.
+            floats from 0 to 1; greys of other types and ranges are brought to 8 bits as those of files.
         name: Name of the image for the error message; default the path.
         decoding: Further arguments of `cotnet.files.image.open_image`.
 
@@ -127,6 +127,12 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
         pixels = pixels[:, :, 0]
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)) or 0 in pixels.shape:
         raise ValueError(f"an array is an image as [H, W] or [H, W, 3], a tensor as [3, H, W]; got {pixels.shape}")
+    if pixels.ndim == 2 and pixels.dtype != np.uint8 and pixels.dtype.kind in "iuf":  # as files of such pixels
+        if pixels.dtype.kind == "f":
+            return Image.fromarray(pixels.astype(np.float32))
+        return Image.fromarray(
+            pixels if pixels.dtype == np.uint16 else pixels.clip(-(2**31), 2**31 - 1).astype(np.int32)
+        )
     if np.issubdtype(pixels.dtype, np.floating):
         if not (pixels.min() >= 0 and pixels.max() <= 1):  # so that NaN is refused, too
             raise ValueError(f"floats are an image's from 0 to 1, got {pixels.min():g} to {pixels.max():g}")
