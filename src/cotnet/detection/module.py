@@ -14,15 +14,17 @@ from cotnet.detection.coco.dataset import Batch
 from cotnet.detection.coco.source import describe_source
 from cotnet.detection.evaluate import collect
 from cotnet.detection.figures import draw_report
-from cotnet.detection.load import TASK, load_start
+from cotnet.detection.load import TASK, load_start, without_classes
 from cotnet.detection.networks import create_detector, detection_limits
 from cotnet.detection.notes import note_crowded_images, note_frozen_parts
-from cotnet.detection.optimizer import OptimizerName, OptimizerOptions, check_ranges
+from cotnet.detection.optimizer import BASE_BATCH, OptimizerName, OptimizerOptions, check_ranges
 from cotnet.detection.precise_norm import PreciseNorm
 from cotnet.detection.pyramid import Norm
 from cotnet.detection.scores import Precision, Result, average_precision, gather
 from cotnet.files.weights import WeightsCard
+from cotnet.models.weights_file import WeightsFile
 from cotnet.training.module import TrainingModule
+from cotnet.training.start import class_names
 
 
 class Detector(TrainingModule):
@@ -57,6 +59,8 @@ class Detector(TrainingModule):
     Raises:
         ValueError: A name is unknown, or a number is outside its range.
     """
+
+    base_batch = BASE_BATCH
 
     def __init__(
         self,
@@ -216,8 +220,12 @@ class Detector(TrainingModule):
         for images in (data.train_set, data.val_set):
             note_crowded_images(images.annotations, limit)
 
-    def load_entries(self, entries: dict[str, Tensor]) -> None:
-        load_start(self.network, entries)
+    def start_from(self, file: WeightsFile) -> None:
+        """Start from weights; of a detector of other classes, without what belongs to these."""
+        assert self.card is not None
+        of_detector = file.card is not None and file.card.task == TASK
+        others = of_detector and class_names(file) != self.card.class_names
+        load_start(self.network, without_classes(file.entries) if others else file.entries)
 
     def draw(self, folder: Path) -> None:
         """Draw precision over recall, the confusion of classes, and images with their detections."""

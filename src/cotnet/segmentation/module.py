@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from cotnet.detection.coco.dataset import Batch
 from cotnet.detection.coco.source import describe_source
 from cotnet.detection.notes import note_frozen_parts
-from cotnet.detection.optimizer import OptimizerName, OptimizerOptions, check_ranges
+from cotnet.detection.optimizer import BASE_BATCH, OptimizerName, OptimizerOptions, check_ranges
 from cotnet.detection.pyramid import Norm
 from cotnet.files.weights import WeightsCard
 from cotnet.models import load_entries
@@ -45,6 +45,7 @@ class Segmenter(TrainingModule):
         ValueError: A name is unknown, or a number is outside its range.
     """
 
+    base_batch = BASE_BATCH
     monitor = "val_miou"
     monitor_label = "val mean IoU"
     columns = ("train_loss", "val_miou", "val_pixels")
