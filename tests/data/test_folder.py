@@ -201,7 +201,7 @@ def test_class_folders_without_splits_are_divided(unsplit, capsys):
     assert capsys.readouterr().err == (
         f"note: training on {unsplit}, validating on 20 % of each class, by split_seed 0 (it has no splits)\n"
     )
-    other = folder(unsplit, split_seed=1, val_share=0.4)
+    other = folder(unsplit, split_seed=1, val_fraction=0.4)
     other.setup()
     assert len(other.val_set) == 8
 
@@ -244,8 +244,8 @@ def test_a_class_of_one_image_cannot_be_divided(unsplit):
 
 @pytest.mark.parametrize("share", [0, 1, -0.1])
 def test_a_share_outside_its_range_is_refused(root, share):
-    with pytest.raises(ValueError, match=f"data.val_share must be above 0 and below 1, got {share}"):
-        folder(root, val_share=share)
+    with pytest.raises(ValueError, match=f"data.val_fraction must be above 0 and below 1, got {share}"):
+        folder(root, val_fraction=share)
 
 
 def test_a_class_that_is_called_like_a_split(unsplit):
