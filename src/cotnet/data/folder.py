@@ -74,6 +74,12 @@ class ImageFolder(ImageDataModule):
                 raise ValueError(
                     f"folder {str(self.root)!r} must hold train/CLASS and val/CLASS, or CLASS folders with images"
                 )
+            if len(self._folders) == 1 and not self.evaluation:
+                inner = self.root / self._folders[0]
+                raise ValueError(
+                    f"folder {str(self.root)!r} holds one folder, and training needs two classes; if {inner.name!r} is "
+                    f"the data set, pass --data.root {inner}"
+                )
             return self._folders
         val = self.val_folder
         if self.evaluation:
@@ -110,7 +116,7 @@ class ImageFolder(ImageDataModule):
         if self.train_split is not None or self.val_split is not None:
             return True
         usual = [name for name in self._folders if find_split([name], TRAIN + VAL + TEST)]
-        return any(_folder_names(self.root / name) for name in usual)
+        return any(_folder_names(self.root / name) for name in usual) or (len(usual) > 1 and usual == self._folders)
 
     @cached_property
     def train_folder(self) -> Path:
@@ -122,8 +128,12 @@ class ImageFolder(ImageDataModule):
     @property
     def val_folder(self) -> Path:
         """The folder to validate on, of those with splits."""
+        train = find_split(self._folders, TRAIN)
         return self._split_folder(self.val_split, "val_split") or self.root / val_split_of(
-            self._folders, place=f"folder {str(self.root)!r}", evaluation=self.evaluation
+            self._folders,
+            place=f"folder {str(self.root)!r}",
+            evaluation=self.evaluation,
+            hint=f", or divide the training images by --data.root {self.root / train}" if train else "",
         )
 
     def train_images(self) -> Labelled:
@@ -237,7 +247,7 @@ def labelled_files(folder: Path, class_names: Sequence[str]) -> tuple[list[str],
 def _class_folders(folder: Path) -> list[str]:
     names = _folder_names(folder)
     if not names:
-        raise ValueError(f"folder {str(folder)!r} is empty: it must hold one folder of images per class")
+        raise ValueError(f"folder {str(folder)!r} holds no class folders: it must hold one folder of images per class")
     return names
 
 

@@ -161,8 +161,11 @@ class ImageDataModule(BaseDataModule):
             self.check_batch()
         if is_first:
             self._val_set = self.make_val_set()
-            if self.places:
-                notify(", ".join(f"{activity} on {place}" for activity, place in self.places.items()))
+            places = self.places
+            if places:
+                notify(", ".join(f"{activity} on {place}" for activity, place in places.items()))
+            if len(places) == 2 and len(set(places.values())) == 1:
+                notify("these are the same images: the score does not tell how the network does on others")
 
     def check_batch(self) -> None:
         """Raise `ValueError` where there are fewer training images than one batch for every process."""
