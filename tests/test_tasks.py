@@ -122,3 +122,13 @@ def test_the_front_door_is_listed():
     assert {"export", "load", "predict", "train", "validate"} <= {*dir(cotnet), *cotnet.__all__}
     with pytest.raises(AttributeError, match="no attribute 'predictt'"):
         _ = cotnet.predictt
+
+
+def test_a_run_leaves_weights_that_load(tmp_path):
+    overrides = {"model.name": "cotnet_nano", "model.warmup_epochs": 0, "data.size": 8, "data.batch_size": 14}
+    overrides |= {"data.train_per_class": 2, "data.val_per_class": 1, "trainer.max_epochs": 1}
+    run = cotnet.train("embedded", overrides, runs=tmp_path)
+    assert run.folder == tmp_path / "embedded" / "1"
+    model = cotnet.load(run.weights)
+    assert len(model(np.zeros((30, 30, 3), np.uint8), topk=99).class_names) == len(model.class_names)
+    assert cotnet.validate(model).top1 == pytest.approx(run.score, abs=1e-6)

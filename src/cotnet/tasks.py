@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cotnet.exporting.export import ExportReport
     from cotnet.models.weights_file import WeightsFile
     from cotnet.prediction.model import TrainedModel
+    from cotnet.training import RunResult
 
 
 @dataclass(frozen=True)
@@ -282,19 +283,29 @@ def iter_export(
     yield from task.function("export", "export")(model, stem, forms, images=images, tolerance=tolerance, size=size)
 
 
-def train(recipe: str | Path = "embedded", overrides: Mapping[str, Any] | Sequence[str] = ()) -> Any:
+def train(
+    recipe: str | Path = "embedded",
+    overrides: "Mapping[str, Any] | Sequence[str] | None" = None,
+    *,
+    runs: str | Path | None = None,
+) -> "RunResult":
     """Train a network by a recipe.
 
     Args:
         recipe: Name of a shipped recipe, as `cotnet train --help` lists them, or a path of a YAML file.
         overrides: Fields of the recipe and their values, or the words of the command line.
+        runs: Folder to make run folders in; default ``runs``.
 
     Returns:
-        What `cotnet.training.run.run_recipe` gives: the run and its folder.
+        The run's folder, its best score, and its weights, which `load` takes.
+
+    Raises:
+        ValueError: The recipe or a field is wrong, or the run cannot go on.
 
     Example:
-        >>> cotnet.train("finetune", {"data.root": "photos", "trainer.max_epochs": 10})
+        >>> run = cotnet.train("finetune", {"data.root": "photos", "trainer.max_epochs": 10})
+        >>> model = cotnet.load(run.weights)
     """
     from cotnet.training.run import run_recipe
 
-    return run_recipe(recipe, overrides)
+    return run_recipe(recipe, overrides, runs=runs)
