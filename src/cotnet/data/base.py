@@ -148,6 +148,11 @@ class BaseDataModule(LightningDataModule):
         return {"value_range": self.value_range, "max_pixels": self.max_pixels}
 
     @property
+    def card_fields(self) -> dict[str, Any]:
+        """What a network's card keeps of `decoding`, so that prediction reads pixels alike."""
+        return {} if self.value_range is None else {"value_range": list(self.value_range)}
+
+    @property
     def start(self) -> tuple[int, int]:
         """`position` in images: the epoch to start with, and the number of this process's images to skip in it."""
         epoch, batches = self.position

@@ -201,6 +201,7 @@ class Detector(TrainingModule):
                 "std": list(transform.image_std),
                 "interpolation": "bilinear",
                 "crop_pct": 1.0,
+                **data.card_fields,
             },
             data=describe_source(data),
         )

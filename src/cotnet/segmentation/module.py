@@ -141,6 +141,7 @@ class Segmenter(TrainingModule):
                 "std": list(IMAGENET_DEFAULT_STD),
                 "interpolation": "bilinear",
                 "crop_pct": 1.0,
+                **data.card_fields,
             },
             data=describe_source(data),
         )
