@@ -103,6 +103,15 @@ def test_the_suffix_of_encoded_bytes(form, suffix):
     assert suffix_of(b"no image") == "bin"
 
 
+def test_a_truncated_image_that_is_to_be_turned_is_unreadable():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for form in ("JPEG", "PNG", "WEBP", "TIFF"):
+        content = encoded(form, size=(200, 100), exif=exif)
+        with pytest.raises(UnreadableImageError):
+            open_image(content[: int(0.8 * len(content))])
+
+
 @pytest.fixture
 def limits():
     """Pillow's limit of pixels, put back afterwards."""

@@ -29,7 +29,7 @@ class TrainingImages(Protocol):
 class BaseDataModule(LightningDataModule):
     """Images of two splits, in loaders whose batches are a function of seed, epoch and batch number alone.
 
-    It serves `cotnet.training.protocol.TrainingData`.
+    It has every member of `cotnet.training.protocol.TrainingData`.
 
     Args:
         batch_size: Images per step and device.

@@ -99,7 +99,7 @@ class ImageFolder(ImageDataModule):
 
     @property
     def places(self) -> dict[str, str]:
-        if self.evaluation:  # a line where it may be another folder than one thinks
+        if self.evaluation:  # a line only where it is not the first folder that one thinks of
             is_other = self.has_splits and self.val_folder.name != VAL[0]
             return {"validating": str(self.val_folder)} if is_other else {}
         if self.has_splits:

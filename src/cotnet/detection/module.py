@@ -194,6 +194,7 @@ class Detector(TrainingModule):
             task=TASK,
             model=self.name,
             kwargs=self.kwargs,
+            data=describe_source(data),  # first, it refuses data of another kind
             class_names=data.class_names,
             preprocessing={
                 "input_size": [3, transform.min_size[-1], transform.max_size],
@@ -203,7 +204,6 @@ class Detector(TrainingModule):
                 "crop_pct": 1.0,
                 **data.card_fields,
             },
-            data=describe_source(data),
         )
 
     def on_fit_start(self) -> None:

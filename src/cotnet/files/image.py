@@ -106,7 +106,7 @@ def check_image(
     """Decode one image as `open_image` does, but as cheaply as its format allows.
 
     Returns:
-        What is worth knowing of it, each as the rest of a sentence about several images: more than 8 bits, several
+        Remarks, each as the rest of a sentence about several images: that they have more than 8 bits, or several
         frames.
 
     Raises:
@@ -120,7 +120,7 @@ def suffix_of(content: bytes) -> str:
     try:
         with Image.open(io.BytesIO(content)) as image:
             kind = (image.format or "bin").lower()
-    except OSError:
+    except (OSError, Image.DecompressionBombError):
         return "bin"
     return {"jpeg": "jpg", "tiff": "tif"}.get(kind, kind)
 
