@@ -198,6 +198,7 @@ class Detector(TrainingModule):
             task=TASK,
             model=self.name,
             kwargs=self.kwargs,
+            data=describe_source(data),  # first, it refuses data of another kind
             class_names=data.class_names,
             preprocessing={
                 "input_size": [3, transform.min_size[-1], transform.max_size],
@@ -205,8 +206,8 @@ class Detector(TrainingModule):
                 "std": list(transform.image_std),
                 "interpolation": "bilinear",
                 "crop_pct": 1.0,
+                **data.card_fields,
             },
-            data=describe_source(data),
         )
 
     def on_fit_start(self) -> None:

@@ -135,6 +135,7 @@ class Segmenter(TrainingModule):
             task="segmentation",
             model=self.name,
             kwargs=self.kwargs,
+            data=describe_source(data),  # first, it refuses data of another kind
             class_names=data.class_names,
             preprocessing={
                 "input_size": [3, self.size, MAX_SIZE],
@@ -142,8 +143,8 @@ class Segmenter(TrainingModule):
                 "std": list(IMAGENET_DEFAULT_STD),
                 "interpolation": "bilinear",
                 "crop_pct": 1.0,
+                **data.card_fields,
             },
-            data=describe_source(data),
         )
 
     def on_fit_start(self) -> None:
