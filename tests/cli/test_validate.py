@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -16,6 +17,17 @@ from cotnet.prediction.inputs import InputFiles
 from cotnet.prediction.stream import read_input
 from cotnet.prediction.transform import input_transform
 from tests.cards import CARD
+
+
+@pytest.fixture
+def cotnet_command(cotnet_command):
+    """The command without its note on which images are validated."""
+
+    def run(*words):
+        status, out, err = cotnet_command(*words)
+        return status, out, re.sub(r"^note: validating on .*\n", "", err, flags=re.MULTILINE)
+
+    return run
 
 
 def test_scores_equal_a_plain_count(cotnet_command, weights, images):
