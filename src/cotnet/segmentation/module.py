@@ -124,7 +124,7 @@ class Segmenter(TrainingModule):
     def create_optimizer(self) -> tuple[Optimizer, Scheduler]:
         """SGD or AdamW at the scaled learning rate, and a cosine."""
         assert self.trainer.max_epochs is not None
-        return self.options.create(self.network, global_batch=self.global_batch, epochs=self.trainer.max_epochs)
+        return self.options.create(self.network, lr=self.peak_lr, epochs=self.trainer.max_epochs)
 
     @property
     def optimizer_fields(self) -> dict[str, Any]:
