@@ -27,6 +27,7 @@ class InputFiles(Iterable[str]):
 
     Args:
         words: Files, folders, archives and globs.
+        outputs: Folders that are written to meanwhile; what is in them is found only by words inside of them.
 
     Attributes:
         skipped: Counts what the last iteration has left out.
@@ -36,8 +37,9 @@ class InputFiles(Iterable[str]):
         ValueError: A folder or an archive holds no images.
     """
 
-    def __init__(self, words: Sequence[str]):
+    def __init__(self, words: Sequence[str], *, outputs: Sequence[str] = ()):
         self.words = words
+        self.outputs = [os.path.realpath(folder) for folder in outputs]
         self.skipped = SkippedFiles()
         for word in words:
             if next(_named_by(word, SkippedFiles()), None) is not None:
@@ -51,12 +53,24 @@ class InputFiles(Iterable[str]):
         seen: set[str] = set()
         self.skipped = SkippedFiles()
         for word in self.words:
-            for path in _named_by(word, self.skipped):
+            for path in self._inputs_of(word):
                 if len(self.words) == 1:  # a word alone names nothing twice
                     yield path
                 elif path not in seen:
                     seen.add(path)
                     yield path
+
+    def _inputs_of(self, word: str) -> Iterator[str]:
+        outputs = [folder for folder in self.outputs if not _is_inside(os.path.realpath(word), folder)]
+        for path in _named_by(word, self.skipped):
+            if outputs and any(_is_inside(os.path.realpath(os.path.dirname(path)), folder) for folder in outputs):
+                self.skipped.add("in a folder of outputs")
+            else:
+                yield path
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _named_by(word: str, skipped: SkippedFiles) -> Iterator[str]:
