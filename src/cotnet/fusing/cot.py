@@ -108,11 +108,19 @@ class FusedCoT(TakesNorm):
 
     def _fused(self, x: Tensor, static: Tensor | StaticConv, dtype: torch.dtype) -> Tensor:
         """Everything after the static context, or together with it, with parameters of a dtype."""
-        projections = Projections(*(getattr(self, name).to(dtype) for name in Projections._fields))
-        tail = (getattr(self, name) for name in ContextParameters._fields)
-        parameters = ContextParameters(*(parameter.to(dtype) for parameter in tail if parameter is not None))
+        projections = [getattr(self, name) for name in Projections._fields]
+        tail = [t for name in ContextParameters._fields if (t := getattr(self, name)) is not None]
+        if dtype != self.excite_bias.dtype:
+            projections, tail = [t.to(dtype) for t in projections], [t.to(dtype) for t in tail]
         return fused_cot(
-            x, static, projections, parameters, self.eps, self.kernel_size, dilation=self.dilation, groups=self.groups
+            x,
+            static,
+            Projections(*projections),
+            ContextParameters(*tail),
+            self.eps,
+            self.kernel_size,
+            dilation=self.dilation,
+            groups=self.groups,
         )
 
     def train(self, mode: bool = True) -> "FusedCoT":
