@@ -1,13 +1,17 @@
-"""Images from files and bytes: which are taken, how they are decoded, and how any of them becomes 8-bit RGB."""
+"""Images from files and bytes: which names are images, and how any image is decoded to 8-bit RGB."""
 
+import importlib
+import importlib.util
 import io
 import os
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 from PIL import Image, ImageOps
+
+from cotnet.files.pixels import UnusablePixelsError, ValueRange, deep_mode, describe_depth, to_rgb
 
 # Of Pillow's formats those that hold photographs and scans. One list for every command.
 SUFFIXES = frozenset(
@@ -35,74 +39,203 @@ SUFFIXES = frozenset(
         ".webp",
     ]
 )
+# Formats that Pillow reads with a package, and its name on the index.
+PACKAGES = {".heic": "pillow-heif", ".heif": "pillow-heif"}
+_REPAIR = "repair or remove it"
+# Environment variable with the largest number of pixels that an image may have.
+MAX_PIXELS = "COTNET_MAX_PIXELS"
 
 
 class UnreadableImageError(ValueError):
-    """An image cannot be decoded; the message says why, and `named` names the image with it."""
+    """An image cannot be decoded; the message is the reason, and with `named` a whole sentence.
+
+    Attributes:
+        extent: The range that the values need, where they are outside the default one of their type.
+    """
+
+    extent: ValueRange | None = None
 
     @classmethod
-    def named(cls, name: str, reason: object) -> "UnreadableImageError":
-        """The whole sentence, for an image that is called `name`."""
-        return cls(f"cannot read the image {name}: {reason}; repair or remove it")
+    def named(cls, name: str, reason: object, advice: str = _REPAIR) -> "UnreadableImageError":
+        """The error with a sentence that names the image, the reason and the way out."""
+        return cls(f"cannot read the image {name}: {reason}; {advice}")
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name says that it is an image: a suffix of `SUFFIXES`, and not hidden."""
+    """Whether a file name has the suffix of a format that can be read, and is not hidden."""
     base = os.path.basename(name)
-    return os.path.splitext(base)[1].lower() in SUFFIXES and not base.startswith(".")
+    suffix = os.path.splitext(base)[1].lower()
+    return (suffix in SUFFIXES or (suffix in PACKAGES and _is_installed())) and not base.startswith(".")
 
 
 def open_image(
-    source: str | Path | bytes | BinaryIO, *, apply_orientation: bool = True, reduced: bool = False
+    source: str | Path | bytes | BinaryIO,
+    *,
+    name: str | None = None,
+    apply_orientation: bool = True,
+    value_range: ValueRange | None = None,
+    max_pixels: int | None = None,
 ) -> Image.Image:
-    """Decode one image from its first byte to its last.
+    """Decode one image from its first byte to its last; of several frames or pages the first.
 
     Args:
         source: A path, the encoded bytes, or a file that is open for reading.
+        name: Name of the image for the error message.
         apply_orientation: Turn the image upright as its EXIF orientation says.
-        reduced: At an eighth of the size where the format allows that, which takes a fraction of the time.
+        value_range: The values that become black and white in images deeper than 8 bits, see `to_rgb`.
+        max_pixels: The largest number of pixels that an image may have; by default that of the environment variable
+            ``COTNET_MAX_PIXELS``, or else Pillow's 178,956,970.
 
     Returns:
         The image in 8-bit RGB.
 
     Raises:
-        UnreadableImageError: It is no image, or is damaged; the message is the reason alone.
+        UnreadableImageError: It is no image, is damaged, or has unusable pixels; the message is a whole sentence with
+            ``name``, and without a name the reason alone.
     """
+    return _decode(source, name, value_range=value_range, max_pixels=max_pixels, apply_orientation=apply_orientation)[0]
+
+
+def check_image(
+    source: str | Path | bytes | BinaryIO,
+    *,
+    name: str | None = None,
+    value_range: ValueRange | None = None,
+    max_pixels: int | None = None,
+) -> list[str]:
+    """Decode one image as `open_image` does, but as cheaply as its format allows.
+
+    Returns:
+        Remarks, each as the rest of a sentence about several images: that they have more than 8 bits, or several
+        frames.
+
+    Raises:
+        UnreadableImageError: As for `open_image`.
+    """
+    return _decode(source, name, value_range=value_range, max_pixels=max_pixels, reduced=True)[1]
+
+
+def suffix_of(content: bytes) -> str:
+    """The suffix of the format of encoded bytes, such as ``jpg``; ``bin`` where it is unknown."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's advice on odd files that it reads all the same
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                if reduced:
-                    image.draft("RGB", (1, 1))
-                return to_rgb(upright(image) if apply_orientation else image)
-    # Decoders raise whatever their format makes them stumble over: OSError, SyntaxError, struct.error, zlib.error ...
-    except Exception as error:
-        kind = "it is not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise UnreadableImageError(" ".join(kind.split()) or type(error).__name__) from error
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """The image in 8-bit RGB; greys deeper than 8 bits, as micrographs have, are scaled where Pillow would clip them.
-
-    Args:
-        image: of any mode. Integers end at 65,535, floats at 1; those beyond, at the largest of the image.
-    """
-    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
-        return image.convert("RGB")
-    values = np.nan_to_num(np.asarray(image, np.float64))
-    if image.mode.startswith("I;16"):
-        top = 65535.0
-    else:
-        largest = values.max()
-        known = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-        top = next((bound for bound in known if largest <= bound), largest)
-    return Image.fromarray((255 * values / top).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+        with Image.open(io.BytesIO(content)) as image:
+            kind = (image.format or "bin").lower()
+    except (OSError, Image.DecompressionBombError):
+        return "bin"
+    return {"jpeg": "jpg", "tiff": "tif"}.get(kind, kind)
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says; as it is where that says nothing or is damaged."""
+    """The image turned as its EXIF orientation says, or unchanged where there is none or it is damaged."""
     try:
         return ImageOps.exif_transpose(image)
-    # Readers of damaged EXIF data stumble in any way, and the pixels may be sound all the same.
+    # Damaged EXIF data raise errors of many types, and the pixels may be intact all the same.
     except Exception:
         return image
+
+
+def _decode(
+    source: str | Path | bytes | BinaryIO,
+    name: str | None,
+    *,
+    value_range: ValueRange | None,
+    max_pixels: int | None,
+    apply_orientation: bool = True,
+    reduced: bool = False,
+) -> tuple[Image.Image, list[str]]:
+    """The image, and the remarks on it of `check_image`."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    limit = max_pixels or _limit_of_environment()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's advice on odd files that it reads all the same
+            with _open(file, limit) as image:
+                remarks = _remarks(image, value_range)
+                if reduced:  # JPEG is decoded at an eighth of its size in a fraction of the time
+                    image.draft("RGB", (1, 1))
+                return to_rgb(upright(image) if apply_orientation else image, value_range=value_range), remarks
+    # Decoders raise errors of many types on damaged files: OSError, SyntaxError, struct.error, zlib.error ...
+    except Exception as error:
+        reason, advice = _explain(error, file)
+        alone = reason if advice == _REPAIR else f"{reason}; {advice}"
+        failure = UnreadableImageError(alone) if name is None else UnreadableImageError.named(name, reason, advice)
+        failure.extent = error.extent if isinstance(error, UnusablePixelsError) else None
+        raise failure from error
+
+
+def _limit_of_environment() -> int | None:
+    text = os.environ.get(MAX_PIXELS, "").strip()
+    if text and not (text.isdecimal() and int(text)):
+        raise ValueError(f"the environment variable {MAX_PIXELS} must be a whole number above 0, got {text!r}")
+    return int(text) if text else None
+
+
+def _open(file: str | Path | BinaryIO, limit: int | None) -> Image.Image:
+    if limit and Image.MAX_IMAGE_PIXELS is not None:  # Pillow's limit is one for the process; it is only ever raised
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limit)
+    try:
+        image = Image.open(file)
+    except Image.UnidentifiedImageError:
+        if not (_is_heif(file) and _is_installed()):
+            raise
+        importlib.import_module("pillow_heif").register_heif_opener()
+        image = Image.open(file)
+    if limit and image.width * image.height > limit:
+        image.close()
+        raise Image.DecompressionBombError(f"{image.width * image.height} pixels exceed the limit of {limit}")
+    # OpenJPEG fills the rest of a truncated image with black. The end marker is nowhere else in the data.
+    if image.format == "JPEG2000" and b"\xff\xd9" not in _content(file):
+        image.close()
+        raise OSError("image file is truncated")
+    return image
+
+
+def _explain(error: Exception, file: str | Path | BinaryIO) -> tuple[str, str]:
+    """Why an image cannot be decoded, and the way out."""
+    if isinstance(error, UnusablePixelsError):
+        return error.reason, error.advice
+    if isinstance(error, Image.DecompressionBombError):
+        return (
+            f"it is larger than images may be ({' '.join(str(error).split())})",
+            f"raise the limit by --data.max_pixels or by the environment variable {MAX_PIXELS}",
+        )
+    if isinstance(error, Image.UnidentifiedImageError):
+        if _is_heif(file):
+            return "it is in HEIC format", f"convert it, or pip install {PACKAGES['.heic']}"
+        if _content(file, 4) in (b"II*\0", b"MM\0*"):
+            return "it is truncated, or of a kind of TIFF that is not supported", "convert it to 8 or 16 bits"
+        return "it is not an image", _REPAIR
+    return " ".join(str(error).split()) or type(error).__name__, _REPAIR
+
+
+def _remarks(image: Image.Image, value_range: ValueRange | None) -> list[str]:
+    remarks = []
+    mode = deep_mode(image)
+    if mode is not None:
+        remarks.append(f"hold {describe_depth(mode, value_range)}")
+    # The further images of a camera's MPO file are previews or depth maps of the first.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        remarks.append("have several frames or pages, of which the first is used")
+    return remarks
+
+
+def _is_heif(file: str | Path | BinaryIO) -> bool:
+    head = _content(file, 12)
+    return head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+
+
+def _content(file: str | Path | BinaryIO, size: int = -1) -> bytes:
+    """The first bytes of a file, by default all of them."""
+    if isinstance(file, (str, Path)):
+        with open(file, "rb") as opened:
+            return opened.read(size)
+    position = file.tell()
+    file.seek(0)
+    content = file.read(size)
+    file.seek(position)
+    return content
+
+
+@cache
+def _is_installed() -> bool:
+    return importlib.util.find_spec("pillow_heif") is not None

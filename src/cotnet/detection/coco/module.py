@@ -1,20 +1,21 @@
 """A set in COCO's format as a Lightning data module."""
 
-import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from cotnet.data.sharing import Share
+from cotnet.data.base import BaseDataModule, Loader
+from cotnet.data.samplers import DistributedEvalSampler
+from cotnet.detection.coco.annotations import CocoAnnotations, read_coco
 from cotnet.detection.coco.archive import Files, open_files
-from cotnet.detection.coco.dataset import CocoAnnotations, CocoDataset, collate, read_coco
-from cotnet.detection.coco.sampler import AspectOrder
+from cotnet.detection.coco.dataset import CocoDataset, collate
+from cotnet.detection.coco.format import listed
+from cotnet.detection.coco.layout import find_layout
+from cotnet.detection.coco.sampler import AspectRatioSampler
+from cotnet.files.machine import available_cpus
 
 Flip = Literal["none", "horizontal", "both"]
 _FLIPS: dict[str, list[type]] = {
@@ -24,99 +25,117 @@ _FLIPS: dict[str, list[type]] = {
 }
 
 
-class CocoData(LightningDataModule):
-    """Images with boxes, and perhaps masks, for training and validation.
+class CocoData(BaseDataModule):
+    """Images with boxes, and masks where they are asked for, for training and validation.
 
     Images keep their sizes; the detector resizes them.
 
     Args:
         path: A folder or a zip archive, which is read in place.
-        train: The annotations to train on, a name in it.
-        val: Those to validate on.
-        images: The folder in it that the images' names are relative to.
+        train: Name of the training annotations in it; None for those that its layout tells.
+        val: Name of the validation annotations in it; None for those that its layout tells, and a part of the training
+            images where it has none.
+        images: The folder in it that the images' names are relative to; None to find it.
         val_images: The folder of the validation images, where it is another.
+        val_fraction: The share of the images that are validated where the set has no validation annotations.
+        split_seed: Seed of that split.
         masks: Read masks, too; objects without one are then left out.
+        apply_orientation: Annotations refer to images turned upright by their EXIF orientation; None for what the file
+            says, else for the pixels as they are stored.
         batch_size: Images per step and device.
         num_workers: Loader processes; 0 loads in the training process.
         flip: Mirror training images at random: ``horizontal``, ``both`` ways (as suits a microscope), or ``none``.
-        epoch_images: How many images make an epoch, over all devices; None for each of them once.
-        unreadable: What happens with images that cannot be read or have another size than is said: ``stop`` before
-            training, or ``skip`` them; either way they are counted and named.
-
-    Attributes:
-        seed: Of the order of the training images and of their augmentation.
-        position: The epoch to start with, and the number of its batches to skip.
-        overfit: Every epoch has the order of the first one, for ``trainer.overfit_batches``.
+        epoch_images: Images per epoch, over all devices; None for each image once.
+        skip_unreadable: The number of images to tolerate in each split that cannot be read or have another size than
+            their annotation says; they are skipped. With 0 the first one stops the run.
+        value_range: The values that become black and white in images deeper than 8 bits, see
+            `cotnet.files.pixels.to_rgb`; None takes the range of their type.
+        max_pixels: The largest number of pixels that an image may have; None takes Pillow's limit, or that of the
+            environment variable ``COTNET_MAX_PIXELS``.
 
     Raises:
-        ValueError: A number is outside its range; on use: the files are missing, damaged or of no use.
+        ValueError: A number is outside its range; on use: the files are missing, damaged or unusable.
     """
-
-    note: str | None = None
 
     def __init__(
         self,
         path: str,
         *,
-        train: str = "train.json",
-        val: str = "val.json",
-        images: str = "images",
+        train: str | None = None,
+        val: str | None = None,
+        images: str | None = None,
         val_images: str | None = None,
+        val_fraction: float = 0.2,
+        split_seed: int = 0,
         masks: bool = False,
+        apply_orientation: bool | None = None,
         batch_size: int = 2,
         num_workers: int = 2,
         flip: Flip = "horizontal",
         epoch_images: int | None = None,
-        unreadable: Literal["stop", "skip"] = "stop",
+        skip_unreadable: int = 0,
+        value_range: tuple[float, float] | None = None,
+        max_pixels: int | None = None,
     ) -> None:
-        super().__init__()
-        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-            if value < least:
-                raise ValueError(f"data.{name} must be at least {least}, got {value}")
+        super().__init__(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            skip_unreadable=skip_unreadable,
+            value_range=value_range,
+            max_pixels=max_pixels,
+        )
         if epoch_images is not None and epoch_images < batch_size:
             raise ValueError(f"data.epoch_images must be at least data.batch_size {batch_size}, got {epoch_images}")
         if flip not in _FLIPS:
             raise ValueError(f"data.flip must be one of {', '.join(_FLIPS)}, got {flip!r}")
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"data.val_fraction must be above 0 and below 1, got {val_fraction}")
         self.path = Path(path)
         self.train_file, self.val_file = train, val
         self.images, self.val_images = images, val_images or images
+        self.val_fraction, self.split_seed = val_fraction, split_seed
         self.masks = masks
-        self.batch_size = batch_size
-        self.num_workers = num_workers
+        self.apply_orientation = apply_orientation
         self.flip = flip
         self.epoch_images = epoch_images
-        self.unreadable = unreadable
-        self.seed = torch.initial_seed() % 2**31
-        self.position = (0, 0)
-        self.overfit = False
-        self._passed_over: list[str] = []
-        self._files: Files | None = None
-        self.train_set: CocoDataset | None = None
-        self.val_set: CocoDataset | None = None
+        self._classes: tuple[list[str], list[int]] | None = None
+        self._skipped: list[str] = []
+        self._train_set: CocoDataset | None = None
+        self._val_set: CocoDataset | None = None
+
+    @property
+    def train_set(self) -> CocoDataset:
+        """The training images, after `setup` for training."""
+        assert self._train_set is not None, "call setup first"
+        return self._train_set
+
+    @property
+    def val_set(self) -> CocoDataset:
+        """The validation images, after `setup`."""
+        assert self._val_set is not None, "call setup first"
+        return self._val_set
 
     @property
     def class_names(self) -> list[str]:
         """Names of the classes, in the order of their labels from 1."""
-        return self._any.annotations.class_names
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes, without the background."""
-        return len(self.class_names)
+        return self.val_set.annotations.class_names
 
     @property
     def category_ids(self) -> list[int]:
         """The files' id of each class."""
-        return self._any.annotations.category_ids
+        return self.val_set.annotations.category_ids
 
     @property
     def source(self) -> dict[str, Any]:
-        """The constructor arguments that find the validation images."""
+        """The constructor arguments that find the validation images again."""
+        split = {"train": self.train_file, "val_fraction": self.val_fraction, "split_seed": self.split_seed}
         return {
             "path": str(self.path.absolute()),
             "val": self.val_file,
             "images": self.val_images,
             "masks": self.masks,
+            "apply_orientation": self.apply_orientation,
+            **({} if self.val_file else split),
         }
 
     @property
@@ -128,129 +147,158 @@ class CocoData(LightningDataModule):
             "images": self.images,
             "masks": self.masks,
             "epoch_images": self.epoch_images,
+            **({} if self.val_file else {"val_fraction": self.val_fraction, "split_seed": self.split_seed}),
         }
 
-    def setup(self, stage: str | None = None) -> None:
-        """Read and check the annotations; what was left out is printed."""
-        if self._files is None:
-            self._files = open_files(self.path)
-        if self.val_set is None:
-            self.val_set = self._read(self.val_file, self.val_images, None)
-        if stage == "fit" and self.train_set is None:
-            flips = v2.Compose([flip(0.5) for flip in _FLIPS[self.flip]]) if self.flip != "none" else None
-            self.train_set = self._read(self.train_file, self.images, flips)
-            here, there = self.train_set.annotations, self.val_set.annotations
-            if (here.category_ids, here.class_names) != (there.category_ids, there.class_names):
-                raise ValueError(
-                    f"categories differ: {here.source} has {_listed(here)}, {there.source} has {_listed(there)}"
-                )
+    def expect_classes(self, class_names: list[str], category_ids: list[int]) -> None:
+        """Match the validation annotations, by name, to the classes of a trained network; call it before `setup`.
 
-    def check_images(self) -> None:
-        """Decode every image once and treat those that cannot be read as `unreadable` says.
+        Args:
+            class_names: The classes that the network knows, in order.
+            category_ids: The id of each class.
+        """
+        self._classes = class_names, category_ids
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and check the annotations; the layout and what was left out are printed.
 
         Raises:
-            ValueError: some cannot be read, and they are not to be skipped, or none is left.
+            ValueError: The annotations are missing, damaged or unusable, or training and validation share no class.
         """
-        for images in (self.train_set, self.val_set):
+        if self._val_set is not None and (stage != "fit" or self._train_set is not None):
+            return
+        files = open_files(self.path)
+        self._find_annotations(files, stage)
+        train, val = self._read(files, stage)
+        classes = self._classes or ((train.class_names, train.category_ids) if train is not None else None)
+        if classes is not None:
+            val = val.with_classes(*classes)
+        self._print(val.report())
+        if stage == "fit":
+            assert train is not None
+            flips = v2.Compose([flip(0.5) for flip in _FLIPS[self.flip]]) if self.flip != "none" else None
+            self._train_set = CocoDataset(train, files, masks=self.masks, transform=flips, decoding=self.decoding)
+        self._val_set = CocoDataset(val, files, masks=self.masks, decoding=self.decoding)
+
+    def _find_annotations(self, files: Files, stage: str | None) -> None:
+        """Set the names of annotations that are not given by the layout of the set."""
+        if self.val_file is not None and (self.train_file is not None or stage != "fit"):
+            return
+        try:
+            layout = find_layout(files)
+        except ValueError:
+            if self.train_file is None:
+                raise
+            return  # the validation images are a part of those for training
+        self.train_file = self.train_file or layout.train
+        if self.val_file is None and layout.val != self.train_file:
+            self.val_file = layout.val
+        if self.train_file is None and (stage == "fit" or self.val_file is None):
+            known = " and ".join(name for name in (layout.val, layout.test) if name)
+            raise ValueError(f"{self.path} has no training annotations, only {known}; name them: --data.train NAME")
+        if (self.train_file, self.val_file) != ("train.json", "val.json"):
+            test = f"; {layout.test} is not used" if layout.test else ""
+            self._print(
+                f"{self.path}: {layout.form}, {self.train_file} and {self.val_file or 'no validation part'}{test}"
+            )
+
+    def _read(self, files: Files, stage: str | None) -> tuple[CocoAnnotations | None, CocoAnnotations]:
+        """The annotations for training, where they are needed, and for validation."""
+        options: dict[str, Any] = {"masks": self.masks, "apply_orientation": self.apply_orientation}
+        train = None
+        if stage == "fit" or self.val_file is None:
+            assert self.train_file is not None
+            train = read_coco(files, self.train_file, self.images, **options)
+            self._print(train.report())
+        if self.val_file is not None:
+            return train, read_coco(files, self.val_file, self.val_images, **options)
+        assert train is not None
+        train, val = train.split(self.val_fraction, seed=self.split_seed)
+        self._print(
+            f"{train.source}: {len(val.images)} of {len(train.images) + len(val.images)} images are for validation, "
+            f"drawn with data.split_seed {self.split_seed}"
+        )
+        return train, val
+
+    def _print(self, text: str) -> None:
+        if text and self.rank == 0:
+            print(text, flush=True)
+
+    def check_images(self) -> None:
+        """Decode every image once, and skip those that cannot be used as far as ``skip_unreadable`` allows.
+
+        Raises:
+            ValueError: There are more of them in a split than are tolerated, or none is left.
+        """
+        for images in (self._train_set, self._val_set):
             if images is not None:
                 self._check(images)
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of one shape, mixed anew every epoch; what is in them depends on `seed`, epoch and batch alone."""
-        return self._loader(self.train_set, sampler=self._order(), drop_last=True)
-
-    def batch_names(self, epoch: int, batch: int) -> list[str]:
-        """What the images of a training batch of this process are called."""
-        assert self.train_set is not None
-        order = self._order()
-        order.set_epoch(epoch)
-        return [
-            self.train_set.name(index)
-            for index in order.indices()[batch * self.batch_size : (batch + 1) * self.batch_size]
-        ]
+    def _check(self, images: CocoDataset) -> None:
+        faults: dict[int, str] = {}
+        turned = []
+        with ThreadPoolExecutor(min(8, available_cpus())) as pool:  # decoders release the interpreter lock
+            for index, result in enumerate(pool.map(partial(_check_image, images), range(len(images)))):
+                if isinstance(result, str):
+                    faults[index] = result
+                elif result:
+                    turned.append(images.name(index))
+        if turned and not images.annotations.upright:
+            self._print(
+                f"{len(turned)} of {len(images)} images have an EXIF orientation: {listed(turned)}. Their annotations "
+                "are taken for the pixels as they are stored, while cotnet predict turns images upright; if they refer "
+                "to the upright images, pass --data.apply_orientation true"
+            )
+        texts = [*images.annotations.unreadable, *faults.values()]
+        if not texts:
+            return
+        count = len(images) + len(images.annotations.unreadable)
+        first = "; ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
+        text = f"{len(texts)} of {count} images cannot be used: {first}"
+        if len(texts) > self.skip_unreadable or len(texts) == count:
+            raise ValueError(f"{text}; repair or remove them, or pass --data.skip_unreadable {len(texts)}")
+        self._print(f"{text}; skipped")
+        self._skipped += [*images.annotations.unreadable, *(images.name(index) for index in faults)]
+        images.annotations.leave_out(faults)
 
     def skipped(self) -> list[str]:
         """Names of the images that cannot be used and were skipped."""
-        return self._passed_over
+        return self._skipped
 
-    def _order(self) -> AspectOrder:
-        assert self.train_set is not None
-        epoch, batches = self.position
-        world, rank = self._processes()
-        return AspectOrder(
+    def train_sampler(self) -> AspectRatioSampler:
+        """The order of this process's training images, in batches of one shape; it begins at `position`."""
+        return AspectRatioSampler(
             self.train_set,
-            self.train_set.aspects,
+            self.train_set.aspect_ratios,
             batch_size=self.batch_size,
             epoch_images=self.epoch_images,
-            world=world,
-            rank=rank,
+            world_size=self.world_size,
+            rank=self.rank,
             seed=self.seed,
-            start=(epoch, batches * self.batch_size),
+            start=self.start,
             fixed=self.overfit,
         )
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> Loader:
+        """Batches of one shape, shuffled anew every epoch; a function of `seed`, epoch and batch number alone."""
+        return self.loader(self.train_set, self.train_sampler(), drop_last=True, collate_fn=collate)
+
+    def val_dataloader(self) -> Loader:
         """Every validation image once over all processes, those of one shape together.
 
-        Each batch is one of those that a single process would have, since padding has its part in what is found.
+        The batches are those that a single process would have.
         """
-        assert self.val_set is not None
-        world, rank = self._processes()
-        aspects = self.val_set.aspects
-        order = sorted(range(len(aspects)), key=aspects.__getitem__)
-        return self._loader(
-            self.val_set, sampler=Share(self.val_set, order, world=world, rank=rank, block=self.batch_size)
+        ratios = self.val_set.aspect_ratios
+        order = sorted(range(len(ratios)), key=ratios.__getitem__)
+        sampler = DistributedEvalSampler(
+            self.val_set, order, world_size=self.world_size, rank=self.rank, block=self.batch_size
         )
-
-    def _processes(self) -> tuple[int, int]:
-        """Number of processes, and which one this is."""
-        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
-
-    def _loader(self, images: Any, **options: Any) -> DataLoader[Any]:
-        return DataLoader(
-            images,
-            batch_size=self.batch_size,
-            collate_fn=collate,
-            generator=torch.Generator().manual_seed(torch.initial_seed()),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            **options,
-        )
-
-    @property
-    def _any(self) -> CocoDataset:
-        assert self.val_set is not None, "call setup first"
-        return self.val_set
-
-    def _read(self, name: str, folder: str, transform: Callable[..., Any] | None) -> CocoDataset:
-        assert self._files is not None
-        annotations = read_coco(self._files, name, folder, masks=self.masks)
-        if annotations.problems:
-            print(annotations.report())
-        return CocoDataset(annotations, self._files, masks=self.masks, transform=transform)
-
-    def _check(self, images: CocoDataset) -> None:
-        def fault(index: int) -> str | None:
-            try:
-                images.open(index)
-            except ValueError as error:
-                return str(error)
-            return None
-
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # the decoders let go of the interpreter lock
-            faults = {index: text for index, text in enumerate(pool.map(fault, range(len(images)))) if text}
-        if not faults:
-            return
-        first = "; ".join(list(faults.values())[:5]) + (f" and {len(faults) - 5} more" if len(faults) > 5 else "")
-        text = f"{len(faults)} of {len(images)} images cannot be used: {first}"
-        if self.unreadable == "stop" or len(faults) == len(images):
-            raise ValueError(f"{text}; repair or remove them, or pass --data.unreadable skip")
-        print(f"{text}; skipped")
-        self._passed_over += [images.name(index) for index in faults]
-        images.annotations.leave_out(faults)
+        return self.loader(self.val_set, sampler, collate_fn=collate)
 
 
-def _listed(annotations: CocoAnnotations) -> str:
-    pairs = [f"{i} {name}" for i, name in zip(annotations.category_ids, annotations.class_names, strict=True)]
-    return ", ".join(pairs[:5]) + (f" and {len(pairs) - 5} more" if len(pairs) > 5 else "")
+def _check_image(images: CocoDataset, index: int) -> str | bool:
+    """What is wrong with an image, or whether its EXIF orientation turns it."""
+    try:
+        return images.check(index)
+    except ValueError as error:
+        return str(error)

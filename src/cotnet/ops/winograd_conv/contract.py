@@ -21,7 +21,7 @@ LIBRARY.define(
     tags=TAGS,
 )
 conv = torch.ops.cotnet.winograd_conv
-NARROW = 16  # channels in and out of a group; kNarrow of native/winograd.h
+NARROW = 16  # channels in and out of a group; kNarrow of native/abi.h
 
 
 def is_narrow(inputs: int, outputs: int, groups: int) -> bool:
