@@ -72,7 +72,10 @@ def test_class_folders_without_a_split(cotnet_command, weights, images, tmp_path
     assert "only the weights know dog; only the data has ox" in cotnet_command("validate", weights, images / "val")[2]
     for place in (tmp_path / "none", tmp_path / "some" / "cat"):
         place.mkdir(parents=True)
-    assert "must hold train/CLASS and val/CLASS, or CLASS folders" in cotnet_command("validate", weights, tmp_path / "none")[2]
+    assert (
+        "must hold train/CLASS and val/CLASS, or CLASS folders"
+        in cotnet_command("validate", weights, tmp_path / "none")[2]
+    )
     assert "holds no image" in cotnet_command("validate", weights, tmp_path / "some")[2]
 
 
