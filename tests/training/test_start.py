@@ -1,5 +1,7 @@
 """The weights that a run starts from: found and read in one way, and not taken for other classes than theirs."""
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -11,6 +13,7 @@ from cotnet.detection import Detector
 from cotnet.files.weights import write_weights
 from cotnet.training.prepare import load_start
 from cotnet.training.start import named_in_order, read_start
+from tests.cards import CARD
 
 
 def card(*names, **fields):
