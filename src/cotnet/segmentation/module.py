@@ -124,7 +124,7 @@ class Segmenter(TrainingModule):
     def create_optimizer(self) -> tuple[Optimizer, Scheduler]:
         """SGD or AdamW at the scaled learning rate, and a cosine."""
         assert self.trainer.max_epochs is not None
-        return self.options.create(self.network, global_batch=self.global_batch, epochs=self.trainer.max_epochs)
+        return self.options.create(self.network, lr=self.peak_lr, epochs=self.trainer.max_epochs)
 
     @property
     def optimizer_fields(self) -> dict[str, Any]:
@@ -135,6 +135,7 @@ class Segmenter(TrainingModule):
             task="segmentation",
             model=self.name,
             kwargs=self.kwargs,
+            data=describe_source(data),  # first, it refuses data of another kind
             class_names=data.class_names,
             preprocessing={
                 "input_size": [3, self.size, MAX_SIZE],
@@ -142,8 +143,8 @@ class Segmenter(TrainingModule):
                 "std": list(IMAGENET_DEFAULT_STD),
                 "interpolation": "bilinear",
                 "crop_pct": 1.0,
+                **data.card_fields,
             },
-            data=describe_source(data),
         )
 
     def on_fit_start(self) -> None:
