@@ -3,7 +3,7 @@
 import inspect
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -354,7 +354,7 @@ def _arguments(name: str) -> list[str]:
     """What a recipe can give in ``model.kwargs`` for a network: its constructor's arguments, less those of our own."""
     with torch.device("meta"):
         kind = type(timm.create_model(name))
-    parts = [vary, kind] if name in BODIES else [kind]
+    parts: list[Callable[..., Any]] = [vary, kind] if name in BODIES else [kind]
     names = [one.name for part in parts for one in inspect.signature(part).parameters.values()]
     ours = ("body", "kwargs", "num_classes", "drop_rate", "drop_path_rate")
     return [one for one in names if one not in ours]
