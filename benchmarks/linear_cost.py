@@ -5,14 +5,9 @@
 Prints Markdown: milliseconds of a call, and nanoseconds a pixel, which linear growth keeps the same.
 """
 
-import sys
-
-# As a script, this folder comes first, where `operator.py` hides the standard library's module.
-sys.path.append(sys.path.pop(0))
-
-import argparse
 import functools
 
+import harness
 import timm
 import torch
 
@@ -21,7 +16,7 @@ from cotnet.bench.timing import interleave
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__)
     parser.add_argument("--models", nargs="+", default=["cotnet50", "resnet50"])
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 160, 192, 224, 256, 320, 384, 448, 512])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
@@ -29,11 +24,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="of the table over sizes")
     parser.add_argument("--blocks", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    shapes = [(options.batch, size) for size in options.sizes]
-    shapes += [(batch, options.size) for batch in options.batches if (batch, options.size) not in shapes]
-    networks = {name: cotnet.fuse(timm.create_model(name).eval()) for name in options.models}
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    shapes = [(args.batch, size) for size in args.sizes]
+    shapes += [(batch, args.size) for batch in args.batches if (batch, args.size) not in shapes]
+    networks = {name: cotnet.fuse(timm.create_model(name).eval()) for name in args.models}
     runs = {
         (name, batch, size): functools.partial(
             network, torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
@@ -42,14 +37,24 @@ def main() -> None:
         for name, network in networks.items()
     }
     with torch.inference_mode():
-        times = interleave(runs, blocks=options.blocks, block_ms=50)
+        times = interleave(runs, blocks=args.blocks, block_ms=50)
+    about = {**harness.machine(), "threads": args.threads}
     columns = [column for name in networks for column in (f"{name}, ms", "ns a pixel")]
     print("| batch | pixels | " + " | ".join(columns) + " |\n|" + "--:|" * (2 + len(columns)))
     for batch, size in shapes:
         cells = []
         for name in networks:
-            ms = times[name, batch, size].median_ms
+            time = times[name, batch, size]
+            ms = time.median_ms
             cells += [f"{ms:.1f}", f"{ms * 1e6 / (batch * size**2):.0f}"]
+            row = {
+                "model": name,
+                "batch": batch,
+                "size": size,
+                "median_ms": ms,
+                "quartiles_ms": list(time.quartiles_ms),
+            }
+            harness.record(args.json, about, row)
         print(f"| {batch} | {size}² | " + " | ".join(cells) + " |")
 
 

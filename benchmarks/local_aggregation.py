@@ -1,6 +1,6 @@
 """Times of local aggregation beside other ways to the same output, and beside work of the same size.
 
-    python benchmarks/operator.py --json benchmarks/results/operator.jsonl
+    python benchmarks/local_aggregation.py --json benchmarks/results/local_aggregation.jsonl
 
 | candidate | what it is |
 |---|---|
@@ -11,9 +11,9 @@
 | copy | a plain copy of the value: as many bytes as it reads and writes of it |
 
 A candidate is timed in short blocks of several calls, the blocks of all candidates in turn: a drift of the machine
-meets all alike, and after a few calls that do not count a candidate finds the caches as it left them itself, not as the
-unfolded windows did. A block's time is its mean; the figures are the median and the quartiles over blocks. Nothing is
-printed for results that differ from the unfold formulation in float64.
+affects all in the same way, and after a few calls that do not count a candidate finds the caches as it left them
+itself, not as the unfolded windows did. A block's time is its mean; the figures are the median and the quartiles over
+blocks. Nothing is printed for results that differ from the unfold formulation in float64.
 
 At the end ours alone, forward, with each number of threads in turn: how well threads share the work is a ratio of times
 side by side, too.
@@ -23,28 +23,18 @@ before: luck that would decide the ratios. So it is told to keep them, for all c
 is left as it is.
 """
 
-import sys
-
-# As a script, this folder comes first, where `operator.py` hides the standard library's module.
-sys.path.append(sys.path.pop(0))
-
 import argparse
-import json
-import re
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
+import harness
 import torch
 import torch.nn.functional as F
-from pages import keep_pages
 from torch import Tensor
 
 from cotnet.bench.timing import interleave
-from cotnet.ops import native_library
 from cotnet.ops.local_aggregation import local_aggregation
 
 SHAPES = [(64, 56), (128, 28), (256, 14), (512, 7), (96, 33), (72, 13)]
@@ -62,8 +52,8 @@ def ours(value: Tensor, weight: Tensor) -> Tensor:
 def unfold(value: Tensor, weight: Tensor) -> Tensor:
     """[N, C, H, W] and [N, G, 9, H, W] to [N, C, H, W]."""
     batch, channels, height, width = value.shape
-    maps = weight.shape[1]
-    windows = F.unfold(value, 3, padding=1).view(batch, channels // maps, maps, 9, height, width)
+    heads = weight.shape[1]
+    windows = F.unfold(value, 3, padding=1).view(batch, channels // heads, heads, 9, height, width)
     return (windows * weight[:, None]).sum(3).view(batch, channels, height, width)
 
 
@@ -76,8 +66,8 @@ def in_layout(x: Tensor, layout: str) -> Tensor:
 
 
 def times_ms(candidates: dict[str, Callable[[], Any]], blocks: int, block_ms: float) -> dict[str, dict[str, Any]]:
-    found = interleave(candidates, blocks=blocks, block_ms=block_ms, warm_up=WARM_UP)
-    return {name: {"median_ms": t.median_ms, "quartiles_ms": list(t.quartiles_ms)} for name, t in found.items()}
+    times = interleave(candidates, blocks=blocks, block_ms=block_ms, warm_up=WARM_UP)
+    return {name: {"median_ms": t.median_ms, "quartiles_ms": list(t.quartiles_ms)} for name, t in times.items()}
 
 
 def trained(run: Operator, value: Tensor, second: Tensor, grad: Tensor) -> Callable[[], tuple[Tensor, ...]]:
@@ -99,10 +89,10 @@ def check_parity(value: Tensor, weight: Tensor, grad: Tensor) -> None:
 
 def operands(channels: int, size: int, layout: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
-    maps = channels // SHARING
+    heads = channels // SHARING
     value = in_layout(torch.randn(BATCH, channels, size, size, dtype=dtype), layout)
-    weight = in_layout(torch.randn(BATCH, maps * 9, size, size, dtype=dtype), layout)
-    return value, weight.unflatten(1, (maps, 9))
+    weight = in_layout(torch.randn(BATCH, heads * 9, size, size, dtype=dtype), layout)
+    return value, weight.unflatten(1, (heads, 9))
 
 
 def kind(value: Tensor, layout: str) -> dict[str, Any]:
@@ -153,25 +143,13 @@ def measure(channels: int, size: int, layout: str, dtype: torch.dtype, args: arg
         }
 
 
-def machine() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    models = re.findall(r"^model name\s*: (.*)$", info.read_text(), re.M) if info.is_file() else []
-    library = native_library.load()
-    return {
-        "machine": f"{len(models)} x {models[0]}" if models else "unknown",
-        "torch": torch.__version__,
-        "isa": library if isinstance(library, str) else library.isa,
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
 def line(row: dict) -> str:
     channels, size = row["shape"][1:3]
-    own = row["times"]["ours"]
+    ours = row["times"]["ours"]
     ratios = "".join(f" {name} {ratio:6.2f}" for name, ratio in row["ratio_to_ours"].items() if name != "ours")
     return (
         f"{channels:4d}x{size:<2d} {row['layout']:<13} {row['dtype']:<8} {row['threads']} {row['pass']:<16} "
-        f"{own['median_ms']:8.3f} [{own['quartiles_ms'][0]:.3f}, {own['quartiles_ms'][1]:.3f}] |{ratios}"
+        f"{ours['median_ms']:8.3f} [{ours['quartiles_ms'][0]:.3f}, {ours['quartiles_ms'][1]:.3f}] |{ratios}"
     )
 
 
@@ -184,7 +162,7 @@ def threads_line(row: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--layouts", nargs="+", default=["channels_last", "contiguous"])
@@ -194,25 +172,19 @@ def main() -> None:
     parser.add_argument("--block-ms", type=float, default=10)
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
     parser.add_argument("--fresh-pages", action="store_true", help="leave freed memory to the C library")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the measurements as JSON lines")
     args = parser.parse_args()
     if not args.fresh_pages:
-        keep_pages()
-    about = {**machine(), "fresh_pages": args.fresh_pages}
+        harness.keep_pages()
+    about = {**harness.machine(), "fresh_pages": args.fresh_pages}
     print("  ".join(f"{key}: {value}" for key, value in about.items()))
     print("value, layout, dtype, threads, pass: median ms of ours [quartiles] | times of the others / ours")
-
-    def keep(row: dict) -> None:
-        if args.json:
-            with args.json.open("a") as file:
-                file.write(json.dumps({**about, **row}) + "\n")
 
     kinds = list(product(args.dtypes, SHAPES[: args.shapes], args.layouts))
     for threads, (dtype, (channels, size), layout) in product(args.threads, kinds):
         torch.set_num_threads(threads)
         for row in measure(channels, size, layout, getattr(torch, dtype), args):
             print(line(row), flush=True)
-            keep(row)
+            harness.record(args.json, about, row)
     if len(args.threads) > 1 and "forward" in args.passes:
         print(
             "value, layout, dtype: median ms of ours with each number of threads in turn, times faster than the first"
@@ -220,7 +192,7 @@ def main() -> None:
         for dtype, (channels, size), layout in kinds:
             row = threads_in_turn(channels, size, layout, getattr(torch, dtype), args)
             print(threads_line(row), flush=True)
-            keep(row)
+            harness.record(args.json, about, row)
 
 
 if __name__ == "__main__":

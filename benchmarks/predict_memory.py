@@ -6,18 +6,14 @@ Each command runs in a process of its own, with decoding workers; the figure is 
 and, apart, the largest of its workers'.
 """
 
-import sys
-
-# As a script, this folder comes first, and its operator.py would hide the standard library's.
-sys.path.pop(0)
-
-import argparse
 import json
 import resource
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
+import harness
 import timm
 from PIL import Image
 
@@ -32,30 +28,30 @@ PREPROCESSING = {
 }
 
 
-def run(words: list[str]) -> None:
+def run_command(words: list[str]) -> None:
     """A command, then the peaks of this process and of its children as JSON on standard error."""
     from cotnet.cli import main
 
     status = main(words)
-    peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    scale = 2**20 if sys.platform == "darwin" else 2**10
-    print(json.dumps([status, *(round(peak / scale, 1) for peak in peaks)]), file=sys.stderr)
+    peaks = (round(harness.peak_mib(who), 1) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(json.dumps([status, *peaks]), file=sys.stderr)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[2000, 20000])
     parser.add_argument("--num-workers", type=int, default=2)
     parser.add_argument("--model", default="test_resnet")
-    options = parser.parse_args()
+    args = parser.parse_args()
+    about = harness.machine()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        entries = timm.create_model(options.model, num_classes=2).state_dict()
-        card = WeightsCard(model=options.model, class_names=["a", "b"], preprocessing=PREPROCESSING)
+        entries = timm.create_model(args.model, num_classes=2).state_dict()
+        card = WeightsCard(model=args.model, class_names=["a", "b"], preprocessing=PREPROCESSING)
         write_weights(root / "weights.safetensors", entries, card)
         image = root / "image.png"
         Image.effect_noise((16, 16), 90).save(image)
-        for count in options.counts:
+        for count in args.counts:
             for kind in card.class_names:
                 folder = root / str(count) / kind
                 folder.mkdir(parents=True)
@@ -63,14 +59,16 @@ def main() -> None:
                     (folder / f"{number:06}.png").symlink_to(image)
             for command in ("predict", "validate"):
                 words = [command, str(root / "weights.safetensors"), str(root / str(count))]
-                words += ["--num-workers", str(options.workers), "--output", str(root / "answers")]
+                words += ["--num-workers", str(args.num_workers), "--output", str(root / "answers")]
                 done = subprocess.run([sys.executable, __file__, "--one", *words], stderr=subprocess.PIPE, text=True)
-                status, own, workers = json.loads(done.stderr.splitlines()[-1])
+                status, peak, worker_peak = json.loads(done.stderr.splitlines()[-1])
                 print(
-                    f"{command:8} {count:6} images: exit {status}, peak {own} MiB, of a worker {workers} MiB",
+                    f"{command:8} {count:6} images: exit {status}, peak {peak} MiB, of a worker {worker_peak} MiB",
                     flush=True,
                 )
+                row = {"command": command, "images": count, "peak_mib": peak, "worker_peak_mib": worker_peak}
+                harness.record(args.json, about, {"num_workers": args.num_workers, "exit": status}, row)
 
 
 if __name__ == "__main__":
-    run(sys.argv[2:]) if sys.argv[1:2] == ["--one"] else main()
+    run_command(sys.argv[2:]) if sys.argv[1:2] == ["--one"] else main()

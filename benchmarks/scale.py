@@ -1,25 +1,19 @@
-"""Loaders against networks, and one process against two: `python benchmarks/scale.py [--pack cifar10_jpeg_q75.npz]`.
+"""Loaders against networks, and one process against two.
 
-Prints a JSON line a measurement, each with machine and version. Photographs are scikit-image's, in JPEG at ImageNet's
+    python benchmarks/scale.py [--pack cifar10_jpeg_q75.npz]
+
+Prints a line for each measurement. Photographs are scikit-image's, in JPEG at ImageNet's
 mean size; the small images are those of an .npz pack, or random ones.
 """
 
-import sys
-
-# As a script, this folder comes first, where `operator.py` hides the standard library's module.
-sys.path.append(sys.path.pop(0))
-
-import argparse
 import io
-import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import harness
 import numpy as np
 import timm
 import torch
@@ -38,10 +32,19 @@ ADVANCED = "rand-m15-n2-mstd0.5-mmax30-cutout"
 SECONDS = 4.0
 
 
-def say(name: str, **values: Any) -> None:
-    machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
-    rounded = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in values.items()}
-    print(json.dumps({"name": name, **rounded, **machine}), flush=True)
+# Prints and records a measurement: its name and values.
+Report = Callable[..., None]
+
+
+def reporter(file: Path | None) -> Report:
+    about = harness.machine()
+
+    def report(name: str, **values: Any) -> None:
+        rounded = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in values.items()}
+        print(name, *(f"{key}={value}" for key, value in rounded.items()), flush=True)
+        harness.record(file, about, {"name": name}, rounded)
+
+    return report
 
 
 def rate(step: Callable[[], int], seconds: float = SECONDS) -> float:
@@ -111,7 +114,7 @@ def photographs(folder: Path) -> None:
             (place / f"{index}.jpg").write_bytes(encoded(image))
 
 
-def small(pack: str | None, folder: Path) -> None:
+def small(pack: str | None, folder: Path, report: Report) -> None:
     data = small_images(pack, folder)
     loader, step = (
         loading(data.train_dataloader()),
@@ -125,10 +128,10 @@ def small(pack: str | None, folder: Path) -> None:
         waited += time.perf_counter() - before
         step()
     share = waited / (time.perf_counter() - start)
-    say("small", loader_per_s=loads, network_per_s=consumes, times=loads / consumes, share_of_step=share)
+    report("small", loader_per_s=loads, network_per_s=consumes, times=loads / consumes, share_of_step=share)
 
 
-def large(folder: Path) -> None:
+def large(folder: Path, report: Report) -> None:
     photographs(folder / "images")
     write_shards(ImageFolder(str(folder / "images")), folder / "shards", per_shard=32, say=lambda line: None)
     for kind in (ImageFolder, WebShards):
@@ -138,19 +141,19 @@ def large(folder: Path) -> None:
             )
             data.batch_size = 16
             data.setup()
-            say("decode", data=kind.__name__, policy=policy, per_core_per_s=rate(loading(data.train_dataloader())))
+            report("decode", data=kind.__name__, policy=policy, per_core_per_s=rate(loading(data.train_dataloader())))
 
 
-def networks() -> None:
+def networks(report: Report) -> None:
     for name in ("cotnet50", "se_cotnetd_50", "resnet50"):
         gmacs = count_macs(timm.create_model(name), 224) / 1e9
-        found = rate(training(name, 224, 8), 6)
-        say("step", network=name, gmacs=gmacs, per_s=found, gflop_per_s=6 * gmacs * found)
+        images_per_s = rate(training(name, 224, 8), 6)
+        report("step", network=name, gmacs=gmacs, images_per_s=images_per_s, gflop_per_s=6 * gmacs * images_per_s)
 
 
-def in_processes(rank: int, world: int, place: str, results: Any) -> None:
+def in_processes(rank: int, world_size: int, store: str, results: Any) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=world)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
     network = DistributedDataParallel(timm.create_model("cotnet8_nano", num_classes=10), broadcast_buffers=False)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
     x, labels = torch.randn(128, 3, 32, 32).contiguous(memory_format=torch.channels_last), torch.arange(128) % 10
@@ -164,25 +167,26 @@ def in_processes(rank: int, world: int, place: str, results: Any) -> None:
     results[rank] = 12 * 128 / (time.perf_counter() - start)
 
 
-def processes(folder: Path) -> None:
-    found = {}
-    for world in (1, 2):
-        results = torch.zeros(world).share_memory_()
-        spawn(in_processes, (world, str(folder / f"store{world}"), results), nprocs=world)
-        found[world] = float(results.sum())
-    say("processes", one_per_s=found[1], two_per_s=found[2], efficiency=found[2] / found[1] / 2)
+def processes(folder: Path, report: Report) -> None:
+    rates = {}
+    for world_size in (1, 2):
+        results = torch.zeros(world_size).share_memory_()
+        spawn(in_processes, (world_size, str(folder / f"store{world_size}"), results), nprocs=world_size)
+        rates[world_size] = float(results.sum())
+    report("processes", one_per_s=rates[1], two_per_s=rates[2], efficiency=rates[2] / rates[1] / 2)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.parser(__doc__)
     parser.add_argument("--pack", help=".npz pack of small images")
-    chosen = parser.parse_args()
+    args = parser.parse_args()
+    report = reporter(args.json)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        small(chosen.pack, folder)
-        processes(folder)
-        large(folder)
-    networks()
+        small(args.pack, folder, report)
+        processes(folder, report)
+        large(folder, report)
+    networks(report)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,13 @@ machine's arithmetic peak and its bytes at the machine's memory bandwidth, both 
 left on the table. A convolution's operations are those of the plain algorithm, so minimal filtering can beat the peak.
 """
 
-import sys
-
-# As a script, this folder comes first, where `operator.py` hides the standard library's module.
-sys.path.append(sys.path.pop(0))
-
-import argparse
 import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+import harness
 import timm
 import torch
 import torch._inductor.config
@@ -26,7 +21,6 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 import cotnet
-from cotnet.ops import native_library
 
 FLOAT_BYTES = 4
 
@@ -107,7 +101,7 @@ def rows(run: Callable[[], Tensor], rounds: int) -> tuple[list[dict[str, Any]], 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__)
     parser.add_argument("--model", default="cotnet50")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=224)
@@ -116,7 +110,7 @@ def main() -> None:
     parser.add_argument("--least-ms", type=float, default=0.3, help="shorter lines are summed up")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    library = native_library.load()
+    about = {**harness.machine(), "model": args.model, "batch": args.batch, "size": args.size, "threads": args.threads}
     with torch.no_grad(), torch._inductor.config.patch(freezing=True):
         peak, bandwidth = limits()
         model = torch.compile(cotnet.fuse(timm.create_model(args.model).eval()))
@@ -125,12 +119,10 @@ def main() -> None:
             model(x)
         table, total = rows(lambda: model(x), args.rounds)
     print(f"{args.model}, batch {args.batch}, {args.size} pixels, {args.threads} threads, float32, ")
-    print(f"{time.strftime('%Y-%m-%d')}, ", end="")
-    print(
-        f"torch {torch.__version__}, {library if isinstance(library, str) else library.isa}: {total:.1f} ms a batch. "
-    )
+    print(f"{about['date']}, torch {torch.__version__}, {about['isa']}: {total:.1f} ms a batch. ")
     print(f"Peak {peak / 1e9:.0f} GFLOP/s, copy {bandwidth / 1e9:.1f} GB/s.\n")
     print("| operator | shapes | calls | ms | at peak | at bandwidth | left |\n|---|---|--:|--:|--:|--:|--:|")
+    harness.record(args.json, about, {"ms": total, "gflop_per_s": peak / 1e9, "gb_per_s": bandwidth / 1e9})
     rest, floor = 0.0, 0.0
     for row in table:
         arithmetic, memory = (0.0, 0.0)

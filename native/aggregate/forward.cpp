@@ -26,7 +26,7 @@ template <class T> int aggregate_nhwc_generic(const AggregateProblem& p, const T
   TapOperands<T> in{window.x, scratch.take<const T*>(taps), 0, 0, 0};
   if (scratch.failed) return kOutOfMemory;
 
-  for_each_row(p, window, value, weight, out, first, last, [&](const T* weights, T* row) {
+  for_each_row(p, window, value, weight, out, first, last, [&](const T* weights, T* row) COTNET_INLINE_LAMBDA {
     for (int64_t begin = 0; begin < p.out_w; begin += chunk) {
       const int64_t end = begin + chunk < p.out_w ? begin + chunk : p.out_w;
       const RowWeights<T> w = reader.read(0, weights + begin * p.weight_strides[4], end - begin);

@@ -25,13 +25,13 @@ template <class T> int grad_weight_nhwc(const AggregateProblem& p, const T* grad
   InputWindow<T> window(scratch, p);
   if (scratch.failed) return kOutOfMemory;
 
-  for_each_row(p, window, value, grad_weight, grad_out, first, last, [&](T* row, const T* grads) {
+  for_each_row(p, window, value, grad_weight, grad_out, first, last, [&](T* row, const T* grads) COTNET_INLINE_LAMBDA {
     for (int64_t begin = 0; begin < p.out_w; begin += chunk) {
       const int64_t end = begin + chunk < p.out_w ? begin + chunk : p.out_w, pixels = end - begin;
       for (int64_t j = begin; j < end; ++j) {
         window.move_to(j);
         T* to = by_tap + (j - begin) * p.heads;
-        for_blocks<9, 3, 1>(taps, [&](auto count, int64_t t) {
+        for_blocks<9, 3, 1>(taps, [&](auto count, int64_t t) COTNET_INLINE_LAMBDA {
           grad_weight_pixel<T, count.value>(pattern, to + t * pitch, pitch, grads + j * p.out_strides[3], window.x + t,
                                             window.offset, lanes, lanes_pitch);
         });

@@ -228,7 +228,7 @@ template <class T> int aggregate_bands(const AggregateProblem& p, const BandGrid
                      pad - t % k * p.dilation, 1, p.stride);
       w[t] = copy;
     }
-    for_blocks<4, 2, 1>(head.channels, [&](auto count, int64_t s) {
+    for_blocks<4, 2, 1>(head.channels, [&](auto count, int64_t s) COTNET_INLINE_LAMBDA {
       Plane<T> planes[count.value];
       for (int64_t q = 0; q < count; ++q) {
         const int64_t c = head.first_channel + (s + q) * head.channel_step;
@@ -309,7 +309,7 @@ template <class T> int grad_weight_bands(const AggregateProblem& p, const BandGr
         copy_shifted(grad_copies + q * pitch, band.rows, grid.columns, plane, band.row, 0, 1, 1);
         grads[q] = grad_copies + q * pitch;
       }
-      for_blocks<9, 1>(taps, [&](auto taps_at_once, int64_t t) {
+      for_blocks<9, 1>(taps, [&](auto taps_at_once, int64_t t) COTNET_INLINE_LAMBDA {
         add_tap_products<taps_at_once.value>(sums + t * pitch, pitch, grads, copies.at(0), copies.channel_pitch,
                                              copies.offset + t, count, band.pixels);
       });

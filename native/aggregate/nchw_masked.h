@@ -110,7 +110,7 @@ int aggregate_nchw_masked(const AggregateProblem& p, const T* input, const T* we
       T* out = output + head.n * os[0] + head.first_channel * os[1];
       const int64_t x_step = head.channel_step * is[1], out_step = head.channel_step * os[1];
       for (int64_t at = 0; at < masks.pixels; at += TapMasks<T>::kPixels)
-        for_blocks<8, 1>(head.channels, [&](auto count, int64_t q) __attribute__((always_inline)) {
+        for_blocks<8, 1>(head.channels, [&](auto count, int64_t q) COTNET_INLINE_LAMBDA {
           aggregate_masked<T, count.value, DIRECTION>(masks, at, out + q * out_step, out_step, x + q * x_step, x_step,
                                                       w, ws[2]);
         });
@@ -149,7 +149,7 @@ int grad_weight_nchw_masked(const AggregateProblem& p, const T* grad_out, const 
       T* out = grad_weight + head.n * ws[0] + head.head * ws[1];
       const int64_t x_step = head.channel_step * vs[1], grad_step = head.channel_step * os[1];
       for (int64_t at = 0; at < masks.pixels; at += TapMasks<T>::kPixels)
-        for_blocks<9, 1>(masks.taps, [&](auto count, int64_t t) __attribute__((always_inline)) {
+        for_blocks<9, 1>(masks.taps, [&](auto count, int64_t t) COTNET_INLINE_LAMBDA {
           grad_weight_masked<T, count.value>(masks, at, t, out, ws[2], grad, grad_step, x, x_step, head.channels);
         });
     }
@@ -157,8 +157,7 @@ int grad_weight_nchw_masked(const AggregateProblem& p, const T* grad_out, const 
   });
 }
 #else  // named in branches that are never compiled
-template <class T, Direction DIRECTION>
-int aggregate_nchw_masked(const AggregateProblem&, const T*, const T*, T*);
+template <class T, Direction DIRECTION> int aggregate_nchw_masked(const AggregateProblem&, const T*, const T*, T*);
 #endif
 
 }  // namespace

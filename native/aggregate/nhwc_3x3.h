@@ -105,7 +105,7 @@ template <class T, int UNITS> int aggregate_nhwc_3x3(const AggregateProblem& p, 
   T* rest = scratch.take<T>(width * kTaps);
   if (scratch.failed) return kOutOfMemory;
 
-  for_each_row(p, window, value, weight, out, first, last, [&](const T* weights, T* row) {
+  for_each_row(p, window, value, weight, out, first, last, [&](const T* weights, T* row) COTNET_INLINE_LAMBDA {
     int64_t j = 0, group = 0;
     for (int64_t unit = 0; unit < units; unit += UNITS) {
       for (int64_t m = 0; m < (UNITS == 1 ? heads : 1); m += width, weights += width * kTaps) {
@@ -117,7 +117,7 @@ template <class T, int UNITS> int aggregate_nhwc_3x3(const AggregateProblem& p, 
         PackWeights<T, UNITS> w;
         w.read(from);
         prefetch_weights(weights);
-        const auto aggregate_unit = [&](auto u) __attribute__((always_inline)) {
+        const auto aggregate_unit = [&](auto u) COTNET_INLINE_LAMBDA {
           if (unit + u.value >= units) return;
           window.move_to(j);
           const int64_t c = group * channels;

@@ -95,7 +95,7 @@ template <class T, int UNITS> int aggregate_nhwc_3x3_pair(const AggregateProblem
   InputWindow<T> window(scratch, p, kPairColumns);
   if (scratch.failed) return kOutOfMemory;
 
-  for_each_row(p, window, value, weight, out, first, last, [&](const T* weights, T* row) {
+  for_each_row(p, window, value, weight, out, first, last, [&](const T* weights, T* row) COTNET_INLINE_LAMBDA {
     for (int64_t pair = 0; pair < p.out_w; pair += 2) {
       // The last pair of an odd row has a pixel of the one before it.
       const int64_t j = pair + 2 <= p.out_w ? pair : p.out_w - 2;

@@ -48,7 +48,7 @@ struct DotWeights {
     load_taps<kTaps, 2>(taps, from);
     prefetch_weights(from);
     const auto both = [&](int a, int b)
-                          __attribute__((always_inline)) { return Interleaved((__m512i)taps[a], (__m512i)taps[b]); };
+                          COTNET_INLINE_LAMBDA { return Interleaved((__m512i)taps[a], (__m512i)taps[b]); };
     return {both(0, 3), both(1, 4), both(2, 5), both(6, 7), {(__m512i)taps[8], _mm512_setzero_si512()}};
   }
   template <int UNITS, int U> COTNET_INLINE DotWeights of_unit() const {
@@ -65,8 +65,7 @@ struct DotWeights {
 // One pack of channels of two pixels `pixel_stride` apart.
 COTNET_INLINE void aggregate_pair_bf16(Bfloat16* out, int64_t pixel_stride, const Bfloat16* const* x, int64_t offset,
                                        const DotWeights& left, const DotWeights& right) {
-  const auto read = [&](int cell)
-                        __attribute__((always_inline)) { return _mm512_loadu_si512(opaque(x[cell] + offset)); };
+  const auto read = [&](int cell) COTNET_INLINE_LAMBDA { return _mm512_loadu_si512(opaque(x[cell] + offset)); };
   DotSums a, b;
 #pragma GCC unroll 4
   for (int v = 0; v < 4; ++v) {
@@ -95,34 +94,34 @@ template <int UNITS> int aggregate_nhwc_3x3_pair_bf16(const AggregateProblem& p,
   InputWindow<Bfloat16> window(scratch, p, 4);
   if (scratch.failed) return kOutOfMemory;
 
-  for_each_row(p, window, value, weight, out, first, last, [&](const Bfloat16* weights, Bfloat16* row) {
-    for (int64_t begin = 0; begin < p.out_w; begin += pixels) {
-      // The last pixels of a row may be some of those before them once more.
-      const int64_t j = begin + pixels <= p.out_w ? begin : p.out_w - pixels;
-      const auto aggregate = [&](int64_t from, const DotWeights& left, const DotWeights& right, int64_t c,
-                                 int64_t end) __attribute__((always_inline)) {
-        Bfloat16* target = row + (j + from) * out_pixel;
-        window.move_to(j + from);
-        for (; c < end; c += period)
-          aggregate_pair_bf16(target + c, out_pixel, window.x, window.offset + c, left, right);
-      };
-      for (int64_t group = 0; group < p.groups; ++group)
-        for (int64_t m = 0; m < heads; m += width) {
-          const int64_t c = group * channels + m, end = (group + 1) * channels;
-          const Bfloat16* from = weights + (j * p.heads + group * heads + m) * kTaps;
-          const DotWeights w = DotWeights::read(from);
-          if constexpr (UNITS == 1) aggregate(0, w, DotWeights::read(from + weight_pixel), c, end);
-          if constexpr (UNITS > 1) aggregate(0, w.of_unit<UNITS, 0>(), w.of_unit<UNITS, 1>(), c, end);
-          if constexpr (UNITS > 2) aggregate(2, w.of_unit<UNITS, 2>(), w.of_unit<UNITS, 3>(), c, end);
-        }
-    }
-  });
+  for_each_row(p, window, value, weight, out, first, last,
+               [&](const Bfloat16* weights, Bfloat16* row) COTNET_INLINE_LAMBDA {
+                 for (int64_t begin = 0; begin < p.out_w; begin += pixels) {
+                   // The last pixels of a row may be some of those before them once more.
+                   const int64_t j = begin + pixels <= p.out_w ? begin : p.out_w - pixels;
+                   const auto aggregate = [&](int64_t from, const DotWeights& left, const DotWeights& right, int64_t c,
+                                              int64_t end) COTNET_INLINE_LAMBDA {
+                     Bfloat16* target = row + (j + from) * out_pixel;
+                     window.move_to(j + from);
+                     for (; c < end; c += period)
+                       aggregate_pair_bf16(target + c, out_pixel, window.x, window.offset + c, left, right);
+                   };
+                   for (int64_t group = 0; group < p.groups; ++group)
+                     for (int64_t m = 0; m < heads; m += width) {
+                       const int64_t c = group * channels + m, end = (group + 1) * channels;
+                       const Bfloat16* from = weights + (j * p.heads + group * heads + m) * kTaps;
+                       const DotWeights w = DotWeights::read(from);
+                       if constexpr (UNITS == 1) aggregate(0, w, DotWeights::read(from + weight_pixel), c, end);
+                       if constexpr (UNITS > 1) aggregate(0, w.of_unit<UNITS, 0>(), w.of_unit<UNITS, 1>(), c, end);
+                       if constexpr (UNITS > 2) aggregate(2, w.of_unit<UNITS, 2>(), w.of_unit<UNITS, 3>(), c, end);
+                     }
+                 }
+               });
   return kOk;
 }
 #else  // named in branches that are never compiled
-template <int UNITS>
-int aggregate_nhwc_3x3_pair_bf16(const AggregateProblem&, const Bfloat16*, const Bfloat16*, Bfloat16*, int64_t,
-                                 int64_t);
+template <int UNITS> int aggregate_nhwc_3x3_pair_bf16(const AggregateProblem&, const Bfloat16*, const Bfloat16*,
+                                                      Bfloat16*, int64_t, int64_t);
 #endif
 
 }  // namespace

@@ -73,11 +73,11 @@ template <class T, Activation ACTIVATION> class BatchNormAct {
   template <class Body> COTNET_INLINE void for_each_row(int64_t first, int64_t last, const Body& body) const {
     int64_t r = first;
     for (; r + kRowsAtOnce <= last; r += kRowsAtOnce)
-      for_each_vector(channels_, [&](int64_t c, auto load, auto store) __attribute__((always_inline)) {
+      for_each_vector(channels_, [&](int64_t c, auto load, auto store) COTNET_INLINE_LAMBDA {
         body(r * channels_ + c, c, std::integral_constant<int, kRowsAtOnce>(), load, store);
       });
     for (; r < last; ++r)
-      for_each_vector(channels_, [&](int64_t c, auto load, auto store) __attribute__((always_inline)) {
+      for_each_vector(channels_, [&](int64_t c, auto load, auto store) COTNET_INLINE_LAMBDA {
         body(r * channels_ + c, c, std::integral_constant<int, 1>(), load, store);
       });
   }
@@ -86,20 +86,19 @@ template <class T, Activation ACTIVATION> class BatchNormAct {
   void sum_values(int64_t chunk, int64_t first, int64_t last) {
     float *origin = partial_ + chunk * 3 * channels_, *sum = origin + channels_, *square = sum + channels_;
     const T* row = x_ + first * channels_;
-    for_each_vector(channels_, [&](int64_t c, auto load, auto store)
-                                   __attribute__((always_inline)) { store(origin + c, load(row + c)); });
-    for_each_row(first, last,
-                 [&](int64_t at, int64_t c, auto count, auto load, auto store) __attribute__((always_inline)) {
-                   const Floats from = load(origin + c);
-                   Floats s = load(sum + c), q = load(square + c);
-                   for (int i = 0; i < count; ++i) {
-                     const Floats x = load(x_ + at + i * channels_) - from;
-                     s += x;
-                     q += x * x;
-                   }
-                   store(sum + c, s);
-                   store(square + c, q);
-                 });
+    for_each_vector(channels_,
+                    [&](int64_t c, auto load, auto store) COTNET_INLINE_LAMBDA { store(origin + c, load(row + c)); });
+    for_each_row(first, last, [&](int64_t at, int64_t c, auto count, auto load, auto store) COTNET_INLINE_LAMBDA {
+      const Floats from = load(origin + c);
+      Floats s = load(sum + c), q = load(square + c);
+      for (int i = 0; i < count; ++i) {
+        const Floats x = load(x_ + at + i * channels_) - from;
+        s += x;
+        q += x * x;
+      }
+      store(sum + c, s);
+      store(square + c, q);
+    });
   }
 
   void find_statistics() {
@@ -138,18 +137,17 @@ template <class T, Activation ACTIVATION> class BatchNormAct {
   void write_output(int64_t first, int64_t last) const {
     T* out = static_cast<T*>(p_.out);
     const T* residual = static_cast<const T*>(p_.residual);
-    for_each_row(first, last,
-                 [&](int64_t at, int64_t c, auto count, auto load, auto store) __attribute__((always_inline)) {
-                   const Floats scale = load(scale_ + c), shift = load(shift_ + c);
-                   Floats y[count];
-                   for (int i = 0; i < count; ++i) {
-                     const int64_t here = at + i * channels_;
-                     Floats z = load(x_ + here) * scale + shift;
-                     if constexpr (ACTIVATION == kAddRelu) z += load(residual + here);
-                     y[i] = ACTIVATION == kIdentity ? z : ACTIVATION == kSilu ? silu(z) : relu(z);
-                   }
-                   for (int i = 0; i < count; ++i) store(out + at + i * channels_, y[i]);
-                 });
+    for_each_row(first, last, [&](int64_t at, int64_t c, auto count, auto load, auto store) COTNET_INLINE_LAMBDA {
+      const Floats scale = load(scale_ + c), shift = load(shift_ + c);
+      Floats y[count];
+      for (int i = 0; i < count; ++i) {
+        const int64_t here = at + i * channels_;
+        Floats z = load(x_ + here) * scale + shift;
+        if constexpr (ACTIVATION == kAddRelu) z += load(residual + here);
+        y[i] = ACTIVATION == kIdentity ? z : ACTIVATION == kSilu ? silu(z) : relu(z);
+      }
+      for (int i = 0; i < count; ++i) store(out + at + i * channels_, y[i]);
+    });
   }
 
   // The gradient by the norm's output.
@@ -165,23 +163,22 @@ template <class T, Activation ACTIVATION> class BatchNormAct {
   void sum_gradients(int64_t chunk, int64_t first, int64_t last) {
     float *sum = partial_ + chunk * 3 * channels_, *product = sum + channels_;
     T* grad_residual = static_cast<T*>(p_.grad_residual);
-    for_each_row(first, last,
-                 [&](int64_t at, int64_t c, auto count, auto load, auto store) __attribute__((always_inline)) {
-                   const Floats scale = load(scale_ + c), shift = load(shift_ + c), mean = load(p_.mean + c);
-                   Floats s = load(sum + c), q = load(product + c);
-                   Floats grad[count];
-                   for (int i = 0; i < count; ++i) {
-                     const int64_t here = at + i * channels_;
-                     const Floats x = load(x_ + here);
-                     grad[i] = gradient(here, x, scale, shift, load);
-                     s += grad[i];
-                     q += grad[i] * (x - mean);
-                   }
-                   if constexpr (ACTIVATION == kAddRelu)
-                     for (int i = 0; i < count; ++i) store(grad_residual + at + i * channels_, grad[i]);
-                   store(sum + c, s);
-                   store(product + c, q);
-                 });
+    for_each_row(first, last, [&](int64_t at, int64_t c, auto count, auto load, auto store) COTNET_INLINE_LAMBDA {
+      const Floats scale = load(scale_ + c), shift = load(shift_ + c), mean = load(p_.mean + c);
+      Floats s = load(sum + c), q = load(product + c);
+      Floats grad[count];
+      for (int i = 0; i < count; ++i) {
+        const int64_t here = at + i * channels_;
+        const Floats x = load(x_ + here);
+        grad[i] = gradient(here, x, scale, shift, load);
+        s += grad[i];
+        q += grad[i] * (x - mean);
+      }
+      if constexpr (ACTIVATION == kAddRelu)
+        for (int i = 0; i < count; ++i) store(grad_residual + at + i * channels_, grad[i]);
+      store(sum + c, s);
+      store(product + c, q);
+    });
   }
 
   void find_gradients() {
@@ -206,21 +203,20 @@ template <class T, Activation ACTIVATION> class BatchNormAct {
   void write_gradient(int64_t first, int64_t last) const {
     T* grad_x = static_cast<T*>(p_.grad_x);
     const T* grad_residual = static_cast<const T*>(p_.grad_residual);
-    for_each_row(first, last,
-                 [&](int64_t at, int64_t c, auto count, auto load, auto store) __attribute__((always_inline)) {
-                   const Floats scale = load(scale_ + c), shift = load(shift_ + c), mean = load(p_.mean + c);
-                   const Floats center = load(center_ + c), slope = load(slope_ + c);
-                   Floats result[count];
-                   for (int i = 0; i < count; ++i) {
-                     const int64_t here = at + i * channels_;
-                     const Floats x = load(x_ + here);
-                     Floats grad;
-                     if constexpr (ACTIVATION == kAddRelu) grad = load(grad_residual + here);
-                     else grad = gradient(here, x, scale, shift, load);
-                     result[i] = (grad - center - (x - mean) * slope) * scale;
-                   }
-                   for (int i = 0; i < count; ++i) store(grad_x + at + i * channels_, result[i]);
-                 });
+    for_each_row(first, last, [&](int64_t at, int64_t c, auto count, auto load, auto store) COTNET_INLINE_LAMBDA {
+      const Floats scale = load(scale_ + c), shift = load(shift_ + c), mean = load(p_.mean + c);
+      const Floats center = load(center_ + c), slope = load(slope_ + c);
+      Floats result[count];
+      for (int i = 0; i < count; ++i) {
+        const int64_t here = at + i * channels_;
+        const Floats x = load(x_ + here);
+        Floats grad;
+        if constexpr (ACTIVATION == kAddRelu) grad = load(grad_residual + here);
+        else grad = gradient(here, x, scale, shift, load);
+        result[i] = (grad - center - (x - mean) * slope) * scale;
+      }
+      for (int i = 0; i < count; ++i) store(grad_x + at + i * channels_, result[i]);
+    });
   }
 
   const BatchNormActProblem& p_;

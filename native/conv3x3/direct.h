@@ -62,7 +62,7 @@ class DirectConv {
   // A row as [1 + width + 1][kNarrowPitch], with a pixel of zeros at both ends.
   void read_row(int64_t group, int64_t row, float* to) const {
     const float* from = p_.x + row * p_.width * p_.in_channels + group * in_;
-    for_each_vector(in_, [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
+    for_each_vector(in_, [&](int64_t c, const auto& get, const auto& put) COTNET_INLINE_LAMBDA {
       for (int64_t j = 0; j < p_.width; ++j) put(to + (1 + j) * kNarrowPitch + c, get(from + j * p_.in_channels + c));
     });
   }

@@ -112,26 +112,25 @@ class WinogradConv {
         from[4 * u + v] = inside ? p_.x + pixel * p_.in_channels + group * in_ : zeros;
       }
     const int64_t pitch = in_pitch_;
-    for_each_vector(group_count_ * in_,
-                    [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
-                      Floats d[kPositions], half[kPositions];
+    for_each_vector(group_count_ * in_, [&](int64_t c, const auto& get, const auto& put) COTNET_INLINE_LAMBDA {
+      Floats d[kPositions], half[kPositions];
 #pragma GCC unroll 16
-                      for (int q = 0; q < kPositions; ++q) d[q] = get(from[q] + c);
+      for (int q = 0; q < kPositions; ++q) d[q] = get(from[q] + c);
 #pragma GCC unroll 4
-                      for (int v = 0; v < 4; ++v) {
-                        half[v] = d[v] - d[8 + v];
-                        half[4 + v] = d[4 + v] + d[8 + v];
-                        half[8 + v] = d[8 + v] - d[4 + v];
-                        half[12 + v] = d[4 + v] - d[12 + v];
-                      }
+      for (int v = 0; v < 4; ++v) {
+        half[v] = d[v] - d[8 + v];
+        half[4 + v] = d[4 + v] + d[8 + v];
+        half[8 + v] = d[8 + v] - d[4 + v];
+        half[12 + v] = d[4 + v] - d[12 + v];
+      }
 #pragma GCC unroll 4
-                      for (int u = 0; u < kPositions; u += 4) {
-                        put(at + (u + 0) * pitch + c, half[u] - half[u + 2]);
-                        put(at + (u + 1) * pitch + c, half[u + 1] + half[u + 2]);
-                        put(at + (u + 2) * pitch + c, half[u + 2] - half[u + 1]);
-                        put(at + (u + 3) * pitch + c, half[u + 1] - half[u + 3]);
-                      }
-                    });
+      for (int u = 0; u < kPositions; u += 4) {
+        put(at + (u + 0) * pitch + c, half[u] - half[u + 2]);
+        put(at + (u + 1) * pitch + c, half[u + 1] + half[u + 2]);
+        put(at + (u + 2) * pitch + c, half[u + 2] - half[u + 1]);
+        put(at + (u + 3) * pitch + c, half[u + 1] - half[u + 3]);
+      }
+    });
   }
 
   // A^T m A, plus the bias, to those of the 2x2 outputs that exist.
@@ -140,26 +139,25 @@ class WinogradConv {
     const bool below = t.row + 1 < p_.height, right = t.column + 1 < p_.width;
     float* to = p_.out + ((t.image * p_.height + t.row) * p_.width + t.column) * p_.out_channels + group * out_;
     const float* bias = p_.bias + group * out_;
-    for_each_vector(group_count_ * out_,
-                    [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
-                      Floats m[kPositions], upper[4], lower[4];
+    for_each_vector(group_count_ * out_, [&](int64_t c, const auto& get, const auto& put) COTNET_INLINE_LAMBDA {
+      Floats m[kPositions], upper[4], lower[4];
 #pragma GCC unroll 16
-                      for (int q = 0; q < kPositions; ++q) m[q] = get(from + q * pitch + c);
+      for (int q = 0; q < kPositions; ++q) m[q] = get(from + q * pitch + c);
 #pragma GCC unroll 4
-                      for (int v = 0; v < 4; ++v) {
-                        upper[v] = m[v] + m[4 + v] + m[8 + v];
-                        lower[v] = m[4 + v] - m[8 + v] - m[12 + v];
-                      }
-                      const Floats b = get(bias + c);
-                      const auto finish = [&](Floats y) __attribute__((always_inline)) {
-                        y += b;
-                        return p_.relu ? max_of(y, Floats{}) : y;
-                      };
-                      put(to + c, finish(upper[0] + upper[1] + upper[2]));
-                      if (right) put(to + p_.out_channels + c, finish(upper[1] - upper[2] - upper[3]));
-                      if (below) put(to + row + c, finish(lower[0] + lower[1] + lower[2]));
-                      if (below && right) put(to + row + p_.out_channels + c, finish(lower[1] - lower[2] - lower[3]));
-                    });
+      for (int v = 0; v < 4; ++v) {
+        upper[v] = m[v] + m[4 + v] + m[8 + v];
+        lower[v] = m[4 + v] - m[8 + v] - m[12 + v];
+      }
+      const Floats b = get(bias + c);
+      const auto finish = [&](Floats y) COTNET_INLINE_LAMBDA {
+        y += b;
+        return p_.relu ? max_of(y, Floats{}) : y;
+      };
+      put(to + c, finish(upper[0] + upper[1] + upper[2]));
+      if (right) put(to + p_.out_channels + c, finish(upper[1] - upper[2] - upper[3]));
+      if (below) put(to + row + c, finish(lower[0] + lower[1] + lower[2]));
+      if (below && right) put(to + row + p_.out_channels + c, finish(lower[1] - lower[2] - lower[3]));
+    });
   }
 
   const Conv3x3Problem& p_;

@@ -30,7 +30,7 @@ template <class T> class HeadExpander {
         const Floats all = load(from);
         for (int64_t e = 0; e < length; e += kLanes<float>) store(to + e, permute(all, head_of_ + e));
       } else {
-        for_each_whole_vector(heads_, [&](int64_t e) __attribute__((always_inline)) {
+        for_each_whole_vector(heads_, [&](int64_t e) COTNET_INLINE_LAMBDA {
           const Floats some = load(from + e);
           for (int64_t copy = 0; copy < length; copy += heads_) store(to + copy + e, some);
         });

@@ -229,8 +229,8 @@ template <class T> class FusedCot {
   void moments(const Image& a, int64_t tile, int64_t begin, int64_t count) const {
     const T* attention = a.attention + begin * weights_;
     float *mean = a.mean + tile * weights_, *square = a.square + tile * weights_;
-    for_each_weight([&](int64_t e, const auto& get, const auto& put) __attribute__((always_inline)) {
-      const auto sum_over_pixels = [&](const auto& term) __attribute__((always_inline)) {
+    for_each_weight([&](int64_t e, const auto& get, const auto& put) COTNET_INLINE_LAMBDA {
+      const auto sum_over_pixels = [&](const auto& term) COTNET_INLINE_LAMBDA {
         Floats sums[4] = {};  // one alone would wait for itself
         int64_t i = 0;
         for (; i + 4 <= count; i += 4)
@@ -238,18 +238,16 @@ template <class T> class FusedCot {
         for (; i < count; ++i) sums[0] += term(get(attention + i * weights_ + e));
         return (sums[0] + sums[1]) + (sums[2] + sums[3]);
       };
-      const Floats middle = sum_over_pixels([](Floats x) __attribute__((always_inline)) { return x; }) / float(count);
+      const Floats middle = sum_over_pixels([](Floats x) COTNET_INLINE_LAMBDA { return x; }) / float(count);
       put(mean + e, middle);
-      put(square + e,
-          sum_over_pixels([middle](Floats x) __attribute__((always_inline)) { return (x - middle) * (x - middle); }));
+      put(square + e, sum_over_pixels([middle](Floats x) COTNET_INLINE_LAMBDA { return (x - middle) * (x - middle); }));
     });
   }
 
   // As for_each_vector, where it does no harm to do elements twice.
   template <class Body> COTNET_INLINE void for_each_weight(const Body& body) const {
     if (weights_ < kLanes<float>) return for_each_vector(weights_, body);
-    for_each_whole_vector(weights_,
-                          [&](int64_t e) __attribute__((always_inline)) { body(e, whole_load, whole_store); });
+    for_each_whole_vector(weights_, [&](int64_t e) COTNET_INLINE_LAMBDA { body(e, whole_load, whole_store); });
   }
 
   // GroupNorm over the taps and pixels of each head, as a factor and a summand for each channel of the attention.
@@ -315,16 +313,15 @@ template <class T> class FusedCot {
     for (int64_t i = 0; i < count; ++i) {
       const T* from = a.attention + (begin + i) * weights_;
       T* to = weights + i * weights_;
-      for_each_weight([&](int64_t e, const auto& get, const auto& put) __attribute__((always_inline)) {
-        put(to + e, get(from + e) * get(a.scale + e) + get(a.offset + e));
-      });
+      for_each_weight([&](int64_t e, const auto& get, const auto& put)
+                          COTNET_INLINE_LAMBDA { put(to + e, get(from + e) * get(a.scale + e) + get(a.offset + e)); });
     }
   }
 
   // One pixel of the dynamic context, in place.
   void activate(T* dynamic, const T* static_context, float* sums) const {
     const T* bias = at<T>(f_.dynamic_bias, 0);
-    for_each_vector(f_.channels, [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
+    for_each_vector(f_.channels, [&](int64_t c, const auto& get, const auto& put) COTNET_INLINE_LAMBDA {
       const Floats y = silu(get(dynamic + c) + get(bias + c));
       put(dynamic + c, y);
       put(sums + c, get(sums + c) + y + get(static_context + c));
@@ -350,7 +347,7 @@ template <class T> class FusedCot {
   int excite(const Image& a, int64_t first, int64_t last) const {
     for (int64_t r = first; r < last; ++r)
       a.share[r] = row_times(f_.excite, f_.excite_bias, r, a.squeezed, f_.squeezed);
-    for_each_vector(last - first, [&](int64_t e, const auto& get, const auto& put) __attribute__((always_inline)) {
+    for_each_vector(last - first, [&](int64_t e, const auto& get, const auto& put) COTNET_INLINE_LAMBDA {
       put(a.share + first + e, sigmoid(get(a.share + first + e)));
     });
     return kOk;
@@ -359,7 +356,7 @@ template <class T> class FusedCot {
     const T* weights = at<T>(matrix, row * columns);
     Floats sum{};
     for_each_vector(columns, [&](int64_t e, const auto& get, const auto&)
-                                 __attribute__((always_inline)) { sum += get(weights + e) * get(x + e); });
+                                 COTNET_INLINE_LAMBDA { sum += get(weights + e) * get(x + e); });
     return widen(at<T>(bias, row)[0]) + sum_lanes(sum);
   }
 
@@ -369,7 +366,7 @@ template <class T> class FusedCot {
     for (int64_t i = first * f_.width; i < last * f_.width; ++i) {
       T* out = a.out + i * f_.channels;
       const T* static_context = a.static_context + i * f_.channels;
-      for_each_vector(f_.channels, [&](int64_t c, const auto& get, const auto& put) __attribute__((always_inline)) {
+      for_each_vector(f_.channels, [&](int64_t c, const auto& get, const auto& put) COTNET_INLINE_LAMBDA {
         const Floats s = get(static_context + c);
         Floats y = s + get(a.share + c) * (get(out + c) - s);
         if (scale != nullptr) y = y * get(scale + c) + get(bias + c);

@@ -20,6 +20,9 @@ constexpr int kVectorBytes = 16;
 #endif
 
 #define COTNET_INLINE inline __attribute__((always_inline))
+// Behind the parameters of a lambda that a kernel's loop calls: the compiler would often leave it a function of its
+// own, which reads all that it captures from memory.
+#define COTNET_INLINE_LAMBDA __attribute__((always_inline))
 
 struct Bfloat16 {
   uint16_t bits;

@@ -81,8 +81,8 @@ template <> COTNET_INLINE void store_first<float>(float* to, Floats x, int64_t c
 }
 #endif
 
-constexpr auto whole_load = [](const auto* from) __attribute__((always_inline)) { return load(from); };
-constexpr auto whole_store = [](auto* to, Floats x) __attribute__((always_inline)) { store(to, x); };
+constexpr auto whole_load = [](const auto* from) COTNET_INLINE_LAMBDA { return load(from); };
+constexpr auto whole_store = [](auto* to, Floats x) COTNET_INLINE_LAMBDA { store(to, x); };
 
 // body(at) for every whole vector of `size` elements, at least one; the last two may overlap.
 template <class Body> COTNET_INLINE void for_each_whole_vector(int64_t size, const Body& body) {
@@ -99,8 +99,8 @@ template <class Body> COTNET_INLINE void for_each_vector(int64_t size, const Bod
   for (; at + lanes <= size; at += lanes) body(at, whole_load, whole_store);
   if (const int64_t left = size - at; left > 0)
     body(
-        at, [left](const auto* from) __attribute__((always_inline)) { return load_first(from, left); },
-        [left](auto* to, Floats x) __attribute__((always_inline)) { store_first(to, x, left); });
+        at, [left](const auto* from) COTNET_INLINE_LAMBDA { return load_first(from, left); },
+        [left](auto* to, Floats x) COTNET_INLINE_LAMBDA { store_first(to, x, left); });
 }
 
 }  // namespace

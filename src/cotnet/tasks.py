@@ -4,7 +4,7 @@ Nothing heavy is imported before one of them is called.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,7 @@ def load(
     *,
     fused: bool = True,
     device: "str | torch.device | None" = None,
+    value_range: tuple[float, float] | None = None,
     **options: Any,
 ) -> "TrainedModel[Any]":
     """Load a trained network, ready to be called on images.
@@ -89,6 +90,7 @@ def load(
             released ``.pth.tar``.
         fused: Fuse it for speed; the answers are the same but for rounding.
         device: Default an accelerator where there is one, else the CPU.
+        value_range: The values that become black and white in images deeper than 8 bits; default as in training.
         options: Of a classifier's weights: ``model``, the network's name where the file does not say it; ``ema``, to
             take the averaged weights of a checkpoint that has both; ``class_names``, a file with one a line or a list.
             Of a detector's: ``box_detections_per_img``, the largest number of objects in an image, and ``min_score``,
@@ -113,7 +115,10 @@ def load(
 
     file = open_weights(weights, ema=options.get("ema", False))
     task = find_task(file, options)
-    return task.function("predict", "load_model")(file, fused=fused, device=device, **options)
+    model = task.function("predict", "load_model")(file, fused=fused, device=device, **options)
+    if value_range is not None:
+        model.card = replace(model.card, preprocessing={**model.card.preprocessing, "value_range": list(value_range)})
+    return model
 
 
 def predict(

@@ -1,5 +1,7 @@
 """Fields of a classifier that change how it trains, each by what it does."""
 
+import re
+
 import pytest
 import timm
 import torch
@@ -11,6 +13,7 @@ from cotnet.cli.train import run
 from cotnet.files.weights import load_checkpoint, read_weights
 from cotnet.training import TrainingModule
 from cotnet.training.prepare import load_start
+from tests.cards import CARD
 
 TINY = ["--model.name", "cotnet_nano", "--model.warmup_epochs", "0", "--data.size", "8", "--data.batch_size", "14"]
 TINY += ["--data.train_per_class", "2", "--data.val_per_class", "1", "--trainer.max_epochs", "1"]
@@ -141,7 +144,8 @@ def test_starts_from_entries_of_timm_with_another_classifier(tmp_path, name, suf
     path = tmp_path / f"weights.{suffix}"
     save_file(entries, path) if suffix == "safetensors" else torch.save(entries, path)
     module = Classifier(name, num_classes=3)
-    load_start(module, path)
+    module.card = CARD
+    load_start(module, str(path))
     assert "5 classes, the model 3: their classifier is dropped" in capsys.readouterr().out
     own = module.network.state_dict()
     head = module.network.pretrained_cfg["classifier"]
@@ -151,12 +155,26 @@ def test_starts_from_entries_of_timm_with_another_classifier(tmp_path, name, suf
 def test_starts_from_a_checkpoint_of_a_run(tmp_path):
     folder = train(tmp_path)
     module = Classifier("cotnet_nano", num_classes=14)
-    load_start(module, folder / "best.ckpt")
-    written, _ = read_weights(folder / "weights.safetensors")
+    written, module.card = read_weights(folder / "weights.safetensors")
+    load_start(module, str(folder / "best.ckpt"))
     assert torch.equal(module.network.fc.weight, written["fc.weight"])
 
 
-def test_damaged_weights_are_named(tmp_path):
-    (tmp_path / "weights.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="is damaged or no safetensors file"):
-        load_start(Classifier("cotnet_nano", num_classes=3), tmp_path / "weights.safetensors")
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ("{pretrained: true}", "cannot hold pretrained: the weights to start from are --model.init_from WEIGHTS"),
+        ("{checkpoint_path: w.pth}", "cannot hold checkpoint_path: the weights to start from"),
+        ("{pretrained_cfg_overlay: {file: x}}", "cannot hold pretrained_cfg_overlay: the weights to start from"),
+        ("{features_only: true}", "cannot hold features_only: a network without its classifier"),
+        ("{num_classes: 3}", "cannot hold num_classes: the number of classes follows from the data"),
+        ("{drop_rate: 0.3}", "cannot hold drop_rate, a field of its own: --model.drop_rate 0.3"),
+        ("{nonsense: 1}", "cotnet_nano takes no argument 'nonsense'; it takes mixers, "),
+        ("{global_pool: nonsense}", "cannot build cotnet_nano with"),
+    ],
+)
+def test_arguments_that_no_reader_of_the_weights_would_take_are_refused_first(tmp_path, kwargs, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        train(tmp_path / "runs", "--model.kwargs", kwargs)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()

@@ -33,7 +33,7 @@ def test_help_and_version(cotnet_command):
         (["validate", "absent.safetensors"], "there is no weights file absent.safetensors"),
         (["models", "resnet"], "no model fits 'resnet'; there are cotnet50"),
         (["train", "embeded"], "unknown recipe 'embeded'; did you mean embedded?"),
-        (["train", "--modle.name", "x"], "did you mean --model?"),
+        (["train", "--modle.name", "x"], "did you mean --model.name x?"),
     ],
 )
 def test_an_error_is_one_line_and_status_2(cotnet_command, words, message):

@@ -9,11 +9,14 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
+import cotnet
 from cotnet.classification.predict import ClassificationModel, Prediction
 from cotnet.files.weights import write_weights
 from tests.cards import CARD
@@ -88,8 +91,6 @@ def test_empty_folder(cotnet_command, weights, tmp_path):
 
 
 def test_released_checkpoint_needs_the_name_of_its_model(cotnet_command, images, tmp_path):
-    import cotnet
-
     path = tmp_path / "nano.pth.tar"
     entries = timm.create_model("cotnet_nano", num_classes=4).state_dict()
     torch.save({"state_dict": cotnet.to_official(entries)}, path)
@@ -174,7 +175,8 @@ def test_a_rank_that_something_else_has_set_silences_nothing(command, rank, weig
     words = [sys.executable, "-m", "cotnet", command, str(weights), str(images), "--num-workers", "0"]
     words += ["--output", str(tmp_path / "x")]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert done.stderr == {"predict": "", "validate": f"note: validating on {images / 'val'}\n"}[command]
     assert len((tmp_path / "x").read_text().splitlines()) >= 5
 
 
@@ -280,3 +282,35 @@ def test_what_is_wrong_with_them_is_one_line(cotnet_command, foreign, images, fi
     status, out, err = cotnet_command("predict", foreign / file, images, "--num-workers", "0", *words)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert message in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted on Linux alone")
+def test_few_file_descriptors_are_enough(weights, images):
+    for i in range(40):
+        (images / f"{i}.png").write_bytes((images / "val" / "cat" / "0.png").read_bytes())
+    words = f"{sys.executable} -m cotnet predict {weights} {images} --num-workers 2 --batch-size 16"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -n 36; {words}"], capture_output=True, text=True, check=False, timeout=90
+    )
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 46)
+
+
+def test_images_deeper_than_8_bits_have_one_range(cotnet_command, weights, images, tmp_path):
+    """Refused where their range is unknown; with it the same for all, in Python and by the command."""
+    values = np.linspace(0, 300, 48 * 40, dtype=np.float32).reshape(48, 40)
+    path = tmp_path / "deep.tif"
+    Image.fromarray(values).save(path)
+    status, _, err = cotnet_command("predict", weights, path)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "in prediction as --value-range 0 300" in err
+    words = ["predict", weights, path, "--format", "json", "--value-range"]
+    status, out, err = cotnet_command(*words, 0, 600)
+    assert (status, err) == (0, "")
+    [answer] = json.loads(out)
+    model = cotnet.load(weights, value_range=(0, 600))
+    expected = [one["probability"] for one in answer["predictions"]]
+    with Image.open(path) as opened:
+        opened.load()
+    for image in (path, opened, np.round(255 * values / 600).astype(np.uint8)):
+        assert model(image).probabilities == pytest.approx(expected, abs=1e-5)
+    assert "two numbers that rise, got 5 5" in cotnet_command(*words, 5, 5)[2]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -16,6 +17,17 @@ from cotnet.prediction.inputs import InputFiles
 from cotnet.prediction.stream import read_input
 from cotnet.prediction.transform import input_transform
 from tests.cards import CARD
+
+
+@pytest.fixture
+def cotnet_command(cotnet_command):
+    """The command without its note on which images are validated."""
+
+    def run(*words):
+        status, out, err = cotnet_command(*words)
+        return status, out, re.sub(r"^note: validating on .*\n", "", err, flags=re.MULTILINE)
+
+    return run
 
 
 def test_scores_equal_a_plain_count(cotnet_command, weights, images):
@@ -60,7 +72,10 @@ def test_class_folders_without_a_split(cotnet_command, weights, images, tmp_path
     assert "only the weights know dog; only the data has ox" in cotnet_command("validate", weights, images / "val")[2]
     for place in (tmp_path / "none", tmp_path / "some" / "cat"):
         place.mkdir(parents=True)
-    assert "must hold val/CLASS or CLASS folders" in cotnet_command("validate", weights, tmp_path / "none")[2]
+    assert (
+        "must hold train/CLASS and val/CLASS, or CLASS folders"
+        in cotnet_command("validate", weights, tmp_path / "none")[2]
+    )
     assert "holds no image" in cotnet_command("validate", weights, tmp_path / "some")[2]
 
 

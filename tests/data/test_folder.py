@@ -92,7 +92,7 @@ def test_the_test_folder_is_never_validated_on_unasked(root, capsys):
 def test_an_empty_split_is_named(root):
     (root / "val").rename(root / "aside")
     (root / "val").mkdir()
-    with pytest.raises(ValueError, match="val' is empty"):
+    with pytest.raises(ValueError, match="val' holds no class folders"):
         folder(root).setup()
 
 
@@ -201,7 +201,7 @@ def test_class_folders_without_splits_are_divided(unsplit, capsys):
     assert capsys.readouterr().err == (
         f"note: training on {unsplit}, validating on 20 % of each class, by split_seed 0 (it has no splits)\n"
     )
-    other = folder(unsplit, split_seed=1, val_share=0.4)
+    other = folder(unsplit, split_seed=1, val_fraction=0.4)
     other.setup()
     assert len(other.val_set) == 8
 
@@ -244,8 +244,8 @@ def test_a_class_of_one_image_cannot_be_divided(unsplit):
 
 @pytest.mark.parametrize("share", [0, 1, -0.1])
 def test_a_share_outside_its_range_is_refused(root, share):
-    with pytest.raises(ValueError, match=f"data.val_share must be above 0 and below 1, got {share}"):
-        folder(root, val_share=share)
+    with pytest.raises(ValueError, match=f"data.val_fraction must be above 0 and below 1, got {share}"):
+        folder(root, val_fraction=share)
 
 
 def test_a_class_that_is_called_like_a_split(unsplit):
@@ -253,3 +253,31 @@ def test_a_class_that_is_called_like_a_split(unsplit):
     data = folder(unsplit)
     data.setup()
     assert (data.class_names, len(data.train_set)) == (["birch", "train"], 16)
+
+
+def test_a_folder_around_the_data_set_is_no_class(unsplit):
+    for place in ("one", "two"):
+        shutil.copytree(unsplit, unsplit.with_name(place) / "data")
+        with pytest.raises(
+            ValueError, match=rf"holds one folder, .*; if 'data' is the data set, pass --data.root .*{place}/"
+        ):
+            folder(unsplit.with_name(place)).setup()
+
+
+def test_splits_without_class_folders_are_no_classes(unsplit):
+    (unsplit / "ash").rename(unsplit / "train")
+    (unsplit / "birch").rename(unsplit / "val")
+    with pytest.raises(ValueError, match=r"(train|val)' holds no class folders"):
+        folder(unsplit).setup()
+
+
+def test_training_images_alone_can_be_divided(root):
+    shutil.rmtree(root / "val")
+    with pytest.raises(ValueError, match=rf"only train; .* or divide the training images by --data.root {root}/train$"):
+        folder(root).setup()
+    folder(root / "train").setup()
+
+
+def test_validation_on_the_training_images_is_said(root, capsys):
+    folder(root, val_split="train").setup()
+    assert "note: these are the same images" in capsys.readouterr().err

@@ -9,10 +9,20 @@ from PIL import Image
 
 import cotnet.data as modules
 from cotnet.data import ImageDataModule, ImageFolder
+from cotnet.detection import CocoData
+from cotnet.training.protocol import TrainingData
 
 OPTIONS = {name: parameter.default for name, parameter in inspect.signature(ImageDataModule).parameters.items()}
 CLASSES = [getattr(modules, name) for name in modules.__all__ if name != "ImageDataModule"]
 PLACE = {"CIFAR": "root", "ImageFolder": "root", "WebShards": "root", "NpzPack": "path", "HuggingFace": "path"}
+
+
+@pytest.mark.parametrize("kind", [*CLASSES, CocoData])
+def test_training_finds_every_member_of_its_protocol(kind):
+    members = {name for name in dir(TrainingData) if not name.startswith("_")} | set(TrainingData.__annotations__)
+    instance = made(kind) if kind is not CocoData else kind("nowhere")
+    lacking = {name for name in members if not hasattr(kind, name) and name not in vars(instance)}
+    assert not lacking
 
 
 def made(kind, **options):

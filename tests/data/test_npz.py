@@ -112,7 +112,10 @@ def test_reads_cifar(data_file):
 def test_the_split_that_is_validated_on_is_named_where_it_is_the_test_split(tmp_path, capsys):
     data = pack(tmp_path)
     data.setup()
-    assert capsys.readouterr().err == f"note: validating on split 'test' of {tmp_path / 'pack.npz'}\n"
+    path = tmp_path / "pack.npz"
+    assert (
+        capsys.readouterr().err == f"note: training on split 'train' of {path}, validating on split 'test' of {path}\n"
+    )
     both = arrays() | {
         f"Valid_{part}": value for part, value in ((k[5:], v) for k, v in arrays().items() if "test_" in k)
     }

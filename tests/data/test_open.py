@@ -81,3 +81,20 @@ def test_a_record_is_opened_without_what_a_file_must_not_decide(tmp_path):
 def test_a_record_that_names_no_images_here_is_refused(record, message):
     with pytest.raises(ValueError, match=message):
         open_recorded(record)
+
+
+def test_a_folder_that_a_run_has_divided_is_validated_on_the_part_that_it_held_out(tmp_path):
+    root = with_images(tmp_path / "set", "ash", "birch")
+    for name in ("ash", "birch"):
+        for index in range(1, 5):
+            (root / name / f"{index}.png").write_bytes((root / name / "0.png").read_bytes())
+    run = ImageFolder(str(root), batch_size=2)
+    run.setup()
+    record = {"class_path": "cotnet.data.ImageFolder", "init_args": run.source}
+    data = open_data(str(root), record=record)
+    data.setup("validate")
+    assert {data.val_set.name(index) for index in range(2)} == {run.val_set.name(index) for index in range(2)}
+    assert len(data.val_set) == 2
+    elsewhere = open_data(str(with_images(tmp_path / "other", "ash", "birch")), record=record)
+    elsewhere.setup("validate")
+    assert len(elsewhere.val_set) == 2

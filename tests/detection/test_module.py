@@ -16,6 +16,42 @@ def test_the_learning_rate_follows_the_real_batch():
     assert rates == pytest.approx([0.02 * 24 / 16] * len(rates))
 
 
+def test_more_objects_than_the_detector_finds_are_said(capsys):
+    module = Detector("resnet10t", num_classes=1, norm="group", kwargs={"channels": 32, "box_detections_per_img": 50})
+    objects = {image: [{"iscrowd": 0}] * count for image, count in ((1, 51), (2, 50), (3, 70))}
+    images = SimpleNamespace(annotations=SimpleNamespace(objects=objects, source="train.json"))
+    module.check_data(SimpleNamespace(masks=False, train_set=images, val_set=images))
+    out = capsys.readouterr().out
+    assert "train.json: 2 of 3 images have up to 70 objects; the detector finds 50 at most, which " in out
+    assert "--model.kwargs.box_detections_per_img changes" in out
+    module = Detector("resnet10t", num_classes=1, norm="group", kwargs={"channels": 32})
+    module.check_data(SimpleNamespace(masks=False, train_set=images, val_set=images))
+    assert "note" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("fields", "ckpt_path", "said"),
+    [
+        ({}, None, "--model.frozen 2 keeps parts of the body at their random weights"),
+        ({"frozen": 0, "frozen_norm": True}, None, "--model.frozen_norm True keeps parts"),
+        ({"frozen": 0}, None, ""),
+        ({"init_from": "weights.pth.tar"}, None, ""),
+        ({}, "last.ckpt", ""),
+    ],
+)
+def test_random_weights_that_stay_are_said(fields, ckpt_path, said, capsys):
+    module = Detector("resnet10t", num_classes=1, norm="group", kwargs={"channels": 32}, **fields)
+    module._trainer = SimpleNamespace(ckpt_path=ckpt_path)
+    module.on_fit_start()
+    out = capsys.readouterr().out
+    assert said in out
+    assert bool(out) == bool(said)
+
+
+def test_a_range_test_knows_what_the_rate_is_for():
+    assert Detector.base_batch == 16
+
+
 def test_images_of_another_kind_are_refused():
     module = Detector("resnet10t", num_classes=1, frozen=0, norm="group", kwargs={"channels": 32})
     with pytest.raises(ValueError, match=r"train on cotnet\.detection\.CocoData, not on types.SimpleNamespace"):

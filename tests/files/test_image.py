@@ -103,6 +103,15 @@ def test_the_suffix_of_encoded_bytes(form, suffix):
     assert suffix_of(b"no image") == "bin"
 
 
+def test_a_truncated_image_that_is_to_be_turned_is_unreadable():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for form in ("JPEG", "PNG", "WEBP", "TIFF"):
+        content = encoded(form, size=(200, 100), exif=exif)
+        with pytest.raises(UnreadableImageError):
+            open_image(content[: int(0.8 * len(content))])
+
+
 @pytest.fixture
 def limits():
     """Pillow's limit of pixels, put back afterwards."""
@@ -143,7 +152,7 @@ def test_heic_names_the_package_that_reads_it(monkeypatch):
 
 def test_a_kind_of_tiff_that_is_not_supported_is_not_called_no_image():
     with pytest.raises(
-        UnreadableImageError, match=r"its kind of TIFF is not supported.*; save it with 8, 16 or 32 bits"
+        UnreadableImageError, match=r"or of a kind of TIFF that is not supported; convert it to 8 or 16 bits"
     ):
         open_image(b"II*\0" + bytes(60))
 
@@ -180,3 +189,25 @@ def test_images_deeper_than_8_bits_are_remarked():
 def test_a_check_is_as_strict_as_decoding():
     with pytest.raises(UnreadableImageError, match=r"x: .*truncated"):
         check_image(encoded("JPEG", size=(400, 400))[:-5000], name="x")
+
+
+@pytest.mark.parametrize(
+    ("form", "share"),
+    [
+        (form, share)
+        for form in ("JPEG2000", "JPEG", "PNG", "GIF", "TIFF", "WEBP", "AVIF", "BMP")
+        for share in (0.5, 0.9)
+    ],
+)
+def test_a_truncated_image_is_never_filled_up(source, form, share):
+    content = encoded(form, size=(200, 100))
+    assert open_image(source(content)).size == (200, 100)
+    with pytest.raises(UnreadableImageError):
+        open_image(source(content[: int(share * len(content))]))
+
+
+@pytest.mark.parametrize("value", ["many", "0", "-5", "1e9"])
+def test_an_environment_variable_that_is_no_number_is_named(monkeypatch, value):
+    monkeypatch.setenv("COTNET_MAX_PIXELS", value)
+    with pytest.raises(ValueError, match=rf"^the environment variable COTNET_MAX_PIXELS must be .*, got '{value}'$"):
+        open_image(encoded())

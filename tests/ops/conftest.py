@@ -1,4 +1,8 @@
-"""Fixtures of the operators' tests."""
+"""What the operators' tests share."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -18,3 +22,11 @@ def isa(request):
         pytest.skip(str(reason))
     yield request.param
     library.choose(before)
+
+
+def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own, with one thread unless the environment says otherwise."""
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env={**variables, **environment}, timeout=100
+    )

@@ -33,6 +33,7 @@ IMAGES = {
     "rgb.png": Image.fromarray(pixels(40, 61, 3)),
     "grey.png": Image.fromarray(pixels(61, 40)),
     "deep.png": Image.fromarray(pixels(50, 40, kind=np.uint16)),
+    "clear.png": Image.fromarray(pixels(40, 40, 4)),
     "palette.png": Image.fromarray(pixels(40, 40, 3)).quantize(16),
 }
 

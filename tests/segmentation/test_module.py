@@ -16,6 +16,10 @@ def test_the_learning_rate_follows_the_real_batch():
     assert rates == pytest.approx([0.02 * 24 / 16] * len(rates))
 
 
+def test_a_range_test_knows_what_the_rate_is_for():
+    assert Segmenter.base_batch == 16
+
+
 def test_masks_are_required():
     module = Segmenter("resnet10t", num_classes=1, channels=32)
     with pytest.raises(ValueError, match=r"trains on masks: pass --data\.masks true"):

@@ -2,11 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from cotnet.classification import Classifier
 from cotnet.cli import main
 from cotnet.cli.train import run
-from cotnet.training.lr_finder import steepest, unbiased
+from cotnet.detection import Detector
+from cotnet.segmentation import Segmenter
+from cotnet.training import run_recipe
+from cotnet.training.lr_finder import RangeTest, lowest_loss, unbiased
 
 TINY = ["--model.name", "cotnet20_nano", "--model.warmup_epochs", "0", "--data.size", "8", "--data.batch_size", "14"]
 TINY += ["--data.train_per_class", "4", "--data.val_per_class", "1"]
@@ -16,9 +21,7 @@ def test_suggests_a_rate_and_draws_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run([*TINY, "--find_lr", "range.png"])
     said = capsys.readouterr().out
-    rate, base = (
-        float(word) for word in (said.split("rate of ")[1].split(":")[0], said.split("base_lr ")[1].split()[0])
-    )
+    rate, base = (float(word) for word in (said.split("rate of ")[1].split()[0], said.split("base_lr ")[1].split()[0]))
     assert 1e-5 < rate < 10
     assert base == pytest.approx(rate * 256 / 14, rel=0.02)
     with Image.open("range.png") as image:
@@ -59,10 +62,10 @@ def test_one_batch_is_learnt_by_heart(tmp_path):
     assert float(last["train_top1"]) == 1.0
 
 
-def test_the_smoothing_is_mended_and_the_steepest_fall_found():
-    """Lightning's formula on known losses: constant ones come out constant, a fall where it is."""
+def test_the_smoothing_is_mended_and_the_lowest_loss_found():
+    """Lightning's formula on known losses: constant ones come out constant, a low place where it is."""
     rates = np.geomspace(1e-4, 1, 60)
-    for true in (np.full(60, 2.0), np.where(np.arange(60) < 30, 2.0, 1.0)):
+    for true in (np.full(60, 2.0), np.where(np.arange(60) < 30, 2.0, np.where(np.arange(60) < 50, 1.0, 9.0))):
         average, smoothed = 0.0, []
         for step, loss in enumerate(true, 1):
             average = 0.98 * average + 0.02 * loss
@@ -71,6 +74,30 @@ def test_the_smoothing_is_mended_and_the_steepest_fall_found():
         assert mended[0] == pytest.approx(2.0)
         if true[-1] == 2.0:
             assert mended == pytest.approx(2.0)
-            assert steepest(rates, np.round(mended, 9)) is None
+            assert lowest_loss(rates, mended) is None
         else:
-            assert rates[28] <= steepest(rates, mended) <= rates[32]
+            assert lowest_loss(rates, mended) == rates[49]
+
+
+@pytest.mark.parametrize(("base_batch", "factor"), [(256, 256 / 14), (16, 16 / 14)])
+def test_the_suggestion_is_a_field_for_the_tasks_own_batch(base_batch, factor):
+    found = RangeTest([1.0], [1.0], suggested=0.1, global_batch=14, base_batch=base_batch)
+    assert found.base_lr == pytest.approx(0.1 * factor)
+
+
+def test_the_fields_of_every_task_are_for_the_batch_that_the_suggestion_is_for():
+    assert (Classifier.base_batch, Detector.base_batch, Segmenter.base_batch) == (256, 16, 16)
+
+
+def test_an_adaptive_optimizer_gets_a_lower_rate(monkeypatch, tmp_path):
+    found = {}
+    for kind in (torch.optim.SGD, torch.optim.AdamW):
+
+        def made(network, lr, kind=kind, **_):
+            return kind(network.parameters(), lr=lr)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("cotnet.classification.module.sgd", made)
+            patch.setattr("cotnet.training.lr_finder.lowest_loss", lambda rates, losses: 0.5)
+            found[kind] = run_recipe("embedded", [*TINY, "--find_lr", str(tmp_path / "x.png")]).range_test.suggested
+    assert found == {torch.optim.SGD: 0.5, torch.optim.AdamW: 0.05}

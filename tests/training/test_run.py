@@ -31,7 +31,7 @@ def test_a_run_gives_its_folder_score_and_weights(tmp_path):
 def test_a_range_test_makes_no_folder_and_gives_its_suggestion(tmp_path):
     result = run_recipe("embedded", {**SMALL, "find_lr": str(tmp_path / "range.png")}, runs=tmp_path / "runs")
     assert (result.folder, result.weights, result.score) == (None, None, None)
-    assert len(result.range_test.rates) == len(result.range_test.losses)
+    assert len(result.range_test.rates) == len(result.range_test.losses) > 50
     assert [path.name for path in tmp_path.iterdir()] == ["range.png"]
 
 

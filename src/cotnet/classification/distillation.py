@@ -3,20 +3,16 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.data import ImageNetInfo
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cotnet.files.safe_load import why_unreadable
 from cotnet.models.family import check_name
+from cotnet.training.start import named_in_order, read_start
 
 _COUNTER = "num_batches_tracked"
 
@@ -82,7 +78,7 @@ class Teacher:
     ) -> None:
         check_name(distillation.teacher)
         self.network = timm.create_model(distillation.teacher)
-        load_teacher_weights(self.network, find_weights(distillation.weights))
+        load_teacher_weights(self.network, distillation.weights)
         self.network.eval().requires_grad_(False)
         cfg = timm.get_pretrained_cfg(distillation.teacher)
         assert cfg is not None
@@ -129,50 +125,24 @@ def _exact(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def find_weights(name: str) -> Path:
-    """The file of a path, or of ``PACKAGE/FOLDER/FILE`` inside an installed package.
+def load_teacher_weights(network: nn.Module, name: str) -> None:
+    """Load weights into a network, by name, or in order where the names differ and every shape agrees.
 
-    Raises:
-        ValueError: There is neither.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    package, *inside = Path(name).parts
-    spec = find_spec(package) if inside and package.isidentifier() else None
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        file = Path(folder, *inside)
-        if file.is_file() and file.resolve().is_relative_to(Path(folder).resolve()):
-            return file
-    raise ValueError(f"model.distillation.weights {name!r} is no file, neither by itself nor in an installed package")
-
-
-def load_teacher_weights(network: nn.Module, path: Path) -> None:
-    """Load tensors into a network, by name, or in order where the names differ and every shape agrees.
-
-    Nothing in the file is executed.
+    Args:
+        network: The teacher.
+        name: Weights, see `cotnet.training.start.read_start`.
 
     Raises:
         ValueError: The file is damaged or hostile, or does not fit.
     """
-    try:
-        entries = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except SafetensorError as error:
-        raise ValueError(f"cannot read {str(path)!r}: {error}") from error
-    # A damaged or hostile pickle can raise anything.
-    except Exception as error:
-        raise ValueError(f"cannot read {str(path)!r}: {why_unreadable(path, error)}") from error
-    if isinstance(entries, dict) and isinstance(entries.get("state_dict"), dict):
-        entries = entries["state_dict"]
-    if not isinstance(entries, dict) or not all(isinstance(value, Tensor) for value in entries.values()):
-        raise ValueError(f"{str(path)!r} holds no named tensors")
-    wanted = {name: value for name, value in network.state_dict().items() if not name.endswith(_COUNTER)}
-    given = {name: value for name, value in entries.items() if not name.endswith(_COUNTER)}
-    if given.keys() != wanted.keys():
-        given = dict(zip(wanted, given.values(), strict=False)) if len(given) == len(wanted) else {}
-    wrong = next((name for name in wanted if name not in given or given[name].shape != wanted[name].shape), None)
+    file = read_start(name, field="model.distillation.weights")
+    entries = named_in_order(file.entries, network)
+    expected = {name: value for name, value in network.state_dict().items() if not name.endswith(_COUNTER)}
+    fits = {key for key, value in entries.items() if key in expected and expected[key].shape == value.shape}
+    wrong = next((key for key in expected if key not in fits), None)
     if wrong is not None:
-        raise ValueError(f"{str(path)!r} does not fit the teacher {type(network).__name__}: see its entry {wrong}")
-    network.load_state_dict(given, strict=False)
+        raise ValueError(f"{name!r} does not fit the teacher {type(network).__name__}: see its entry {wrong}")
+    network.load_state_dict({key: entries[key] for key in expected}, strict=False)
 
 
 def _outputs(

@@ -93,7 +93,7 @@ def validate(
         **decoding_options(model.card),
     }
     if data is not None:
-        module = open_data(data, class_names=model.class_names, **options)
+        module = open_data(data, class_names=model.class_names, record=model.card.data, **options)
         module.setup("validate")
         names = module.class_names
     else:

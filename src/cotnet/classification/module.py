@@ -1,5 +1,8 @@
 """A timm network, its loss, optimizer and metrics, as a Lightning module."""
 
+import inspect
+import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,12 +25,17 @@ from cotnet.classification.report import class_sections
 from cotnet.files.weights import WeightsCard
 from cotnet.models.family import check_name
 from cotnet.models.memory_format import to_layout
+from cotnet.models.pretrained import classifier_name
+from cotnet.models.weights_file import WeightsFile
 from cotnet.training.distributed import rank_zero_print, shard, sync_norms
 from cotnet.training.figures import draw_confusion
 from cotnet.training.module import TrainingModule, class_path
 from cotnet.training.protocol import TrainingData
+from cotnet.training.start import class_names, named_in_order
 
 Batch = tuple[Tensor, Tensor]
+# Peak learning rates for 256 images where none is asked for: benchmarks/range_test.py.
+_FINETUNE_LR, _RANDOM_LR = 0.02, 0.3
 
 
 class Classifier(TrainingModule):
@@ -37,8 +45,11 @@ class Classifier(TrainingModule):
         name: Name in timm's registry.
         num_classes: Number of classes, at least 2.
         kwargs: Further arguments of the network's constructor.
-        init_from: Weights to start from: what `cotnet train` wrote, a released ``.pth.tar``, or timm's entries.
-        base_lr: Peak learning rate for 256 images per step; the real one is ``base_lr * global batch / 256``.
+        init_from: Weights to start from: what `cotnet train` wrote, a released ``.pth.tar``, or any file of tensors,
+            also one in an installed package, as ``PACKAGE/FOLDER/FILE``.
+        keep_classifier: Start from the classifier of these weights even where its classes have other names.
+        base_lr: Peak learning rate for 256 images per step; the real one is ``base_lr * global batch / 256``. None for
+            0.02 with `init_from`, and 0.3 from random weights.
         momentum: SGD momentum.
         nesterov: Use Nesterov's momentum.
         weight_decay: Weight decay, of parameters of two dimensions and more.
@@ -81,7 +92,8 @@ class Classifier(TrainingModule):
         num_classes: int,
         kwargs: dict[str, Any] | None = None,
         init_from: str | None = None,
-        base_lr: float = 0.1,
+        keep_classifier: bool = False,
+        base_lr: float | None = 0.1,
         momentum: float = 0.9,
         nesterov: bool = True,
         weight_decay: float = 1e-4,
@@ -108,14 +120,18 @@ class Classifier(TrainingModule):
             | {"warmup_lr": warmup_lr, "final_lr": final_lr, "mixup": mixup, "cutmix": cutmix},
             below_1={"label_smoothing": label_smoothing, "drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
             | {"ema_decay": ema_decay or 0.0},
-            above_0={"base_lr": base_lr, "layer_decay": 1.0 if layer_decay is None else layer_decay},
+            above_0={
+                "base_lr": 1.0 if base_lr is None else base_lr,
+                "layer_decay": 1.0 if layer_decay is None else layer_decay,
+            },
         )
         if num_classes < 2:
             raise ValueError(f"training needs at least two classes, got {num_classes}")
         self.name = name
         self.kwargs = dict(kwargs or {})
-        self.init_from = init_from
-        self.base_lr = base_lr
+        self.keep_classifier = keep_classifier
+        self._asked_lr = base_lr
+        self.resumed_from(init_from)
         self.momentum = momentum
         self.nesterov = nesterov
         self.weight_decay = weight_decay
@@ -148,6 +164,12 @@ class Classifier(TrainingModule):
         self.val_top1 = MulticlassAccuracy(num_classes, average="micro")
         self.val_top5 = MulticlassAccuracy(num_classes, top_k=top5, average="micro")
         self.confusion = MulticlassConfusionMatrix(num_classes)
+
+    def resumed_from(self, init_from: str | None) -> None:
+        """Choose the learning rate for a run that starts like this, where none is asked for."""
+        super().resumed_from(init_from)
+        default = _RANDOM_LR if init_from is None else _FINETUNE_LR
+        self.base_lr = default if self._asked_lr is None else self._asked_lr
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes] of images [N, 3, H, W]."""
@@ -268,6 +290,16 @@ class Classifier(TrainingModule):
         draw_confusion(self.counts, self.card.class_names, folder / "confusion.png")
         draw_confused(self.counts, self.card.class_names, folder / "confused.png")
 
+    def start_from(self, file: WeightsFile) -> None:
+        """Start from weights; a classifier of other classes is replaced by a new one, unless it is to be kept."""
+        assert self.card is not None
+        head = classifier_name(self.network)
+        entries = named_in_order(file.entries, self.network, head=head)
+        names, wanted = class_names(file), self.card.class_names
+        if names is not None and len(names) == len(wanted) and names != wanted and not self.keep_classifier:
+            entries = _with_classes(entries, self.network.state_dict(), head, names, wanted)
+        self.load_entries(entries)
+
     def report(self, counts: np.ndarray | None) -> list[str]:
         """Tables of the classes and of the most frequent confusions."""
         assert self.card is not None
@@ -311,7 +343,37 @@ def create_network(name: str, **kwargs: Any) -> nn.Module:
     try:
         return timm.create_model(name, **kwargs)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise ValueError(f"cannot build {name} with {kwargs}: {error}") from error
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown is None:
+            raise ValueError(f"cannot build {name} with {kwargs}: {error}") from error
+        raise ValueError(f"{name} takes no argument {unknown[1]!r}; it takes {', '.join(_arguments(name))}") from error
+
+
+def _arguments(name: str) -> list[str]:
+    """What a recipe can give in ``model.kwargs`` for a network: its constructor's arguments, less those of our own."""
+    with torch.device("meta"):
+        kind = type(timm.create_model(name))
+    parameters = inspect.signature(kind).parameters.values()
+    plain = [one.name for one in parameters if one.kind is not one.VAR_KEYWORD]
+    return [one for one in plain if one not in ("num_classes", "drop_rate", "drop_path_rate")]
+
+
+def _with_classes(
+    entries: dict[str, Tensor], own: dict[str, Tensor], head: str, names: Sequence[str], wanted: Sequence[str]
+) -> dict[str, Tensor]:
+    """Entries whose classifier is for the wanted classes: reordered where they are the same, else a new one."""
+    parts = [name for name in entries if name.startswith(f"{head}.")]
+    if sorted(names) == sorted(wanted) and len({*names}) == len(names):
+        order = torch.tensor([list(names).index(name) for name in wanted])
+        warnings.warn("the weights have the same classes in another order: the classifier is reordered", stacklevel=2)
+        return entries | {name: entries[name][order] for name in parts}
+    index = next(i for i, (before, now) in enumerate(zip(names, wanted, strict=True)) if before != now)
+    warnings.warn(
+        f"the weights are for other classes ({names[index]!r} where the data has {wanted[index]!r}): a new classifier "
+        "is trained; --model.keep_classifier true keeps theirs",
+        stacklevel=2,
+    )
+    return entries | {name: own[name] for name in parts if name in own}
 
 
 def freeze_parts(network: nn.Module, names: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 
 WEIGHTS_OPTIONS = ("model", "ema", "class_names")
+RUN_OPTIONS = ("value_range",)
 DETECTION_OPTIONS = ("box_detections_per_img",)
 
 
@@ -57,10 +59,17 @@ def add_detection_arguments(group: Any) -> None:
 
 
 def add_run_arguments(parser: Parser, *, batch_size: int, formats: Sequence[str]) -> None:
-    """The options for how images go through a network, and where the result goes."""
+    """The options for how images go through a network, `RUN_OPTIONS` of its loading, and where the result goes."""
     workers = available_cpus()
     parser.add_argument("--batch-size", type=int, metavar="N", help=f"default {batch_size}, of others 4 images")
     parser.add_argument("--num-workers", type=int, default=workers, metavar="N", help="decoding processes")
+    parser.add_argument(
+        "--value-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="values that are black and white above 8 bits",
+    )
     parser.add_argument("--no-fuse", action="store_true", help="the network as it was trained; slower")
     parser.add_argument("--format", choices=formats, help="default as the name of FILE ends, else table")
     parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
@@ -72,6 +81,9 @@ def check_run_arguments(args: argparse.Namespace) -> None:
     for name in ("batch_size", "box_detections_per_img"):
         if getattr(args, name) is not None:
             at_least(1, name.replace("_", "-"), getattr(args, name))
+    if args.value_range is not None and not -math.inf < args.value_range[0] < args.value_range[1] < math.inf:
+        low, high = args.value_range
+        raise ValueError(f"--value-range must be two numbers that rise, got {low:g} {high:g}")
 
 
 def check_options(weights: "WeightsFile", args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

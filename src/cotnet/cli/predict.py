@@ -11,6 +11,7 @@ from cotnet.cli.errors import print_note
 from cotnet.cli.output import OutputNames, check_folder, check_output, open_output, output_format
 from cotnet.cli.parser import (
     DETECTION_OPTIONS,
+    RUN_OPTIONS,
     WEIGHTS_OPTIONS,
     Parser,
     add_detection_arguments,
@@ -69,7 +70,9 @@ def run(arguments: list[str]) -> None:
     files = InputFiles(args.images)
     check_output(args.output, inputs=itertools.chain([args.weights], files))
     weights = open_weights(args.weights, ema=args.ema)
-    given = check_options(weights, args, (*WEIGHTS_OPTIONS, *DETECTION_OPTIONS, "topk", "threshold", "draw", "masks"))
+    given = check_options(
+        weights, args, (*WEIGHTS_OPTIONS, *RUN_OPTIONS, *DETECTION_OPTIONS, "topk", "threshold", "draw", "masks")
+    )
     folders: dict[str, str] = {option: given.pop(option) for option in ("draw", "masks") if option in given}
     for option, folder in folders.items():
         check_folder(option, folder, inputs=files)

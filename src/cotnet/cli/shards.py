@@ -22,6 +22,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("source", metavar="SOURCE")
     parser.add_argument("folder", metavar="FOLDER")
     parser.add_argument("--per-shard", type=int, default=1000, metavar="N", help="images of a shard; default 1000")
+    parser.add_argument("--val-split", metavar="NAME", help="the validation split, where it has no usual name, or test")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the mixed order; default 0")
     args = parser.parse_args(arguments)
     at_least(1, "per-shard", args.per_shard)
@@ -32,5 +33,7 @@ def run(arguments: list[str]) -> None:
     from cotnet.data.open import open_data
     from cotnet.data.shards.writer import write_shards
 
-    index = write_shards(open_data(args.source), Path(args.folder), per_shard=args.per_shard, seed=args.seed)
+    options = {} if args.val_split is None else {"val_split": args.val_split}
+    data = open_data(args.source, **options)
+    index = write_shards(data, Path(args.folder), per_shard=args.per_shard, seed=args.seed)
     print(f"{len(index.classes)} classes; train with --data cotnet.data.WebShards --data.root {args.folder}")

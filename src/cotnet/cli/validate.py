@@ -8,6 +8,7 @@ from cotnet.cli.errors import UnfinishedError, print_error, print_note
 from cotnet.cli.output import check_folder, check_output, open_output, output_format
 from cotnet.cli.parser import (
     DETECTION_OPTIONS,
+    RUN_OPTIONS,
     WEIGHTS_OPTIONS,
     Parser,
     add_detection_arguments,
@@ -59,7 +60,7 @@ def run(arguments: list[str]) -> None:
 
     weights = open_weights(args.weights, ema=args.ema)
     of_data = ("annotations", "images_folder", "plots")
-    given = check_options(weights, args, (*WEIGHTS_OPTIONS, *DETECTION_OPTIONS, *of_data))
+    given = check_options(weights, args, (*WEIGHTS_OPTIONS, *RUN_OPTIONS, *DETECTION_OPTIONS, *of_data))
     if args.plots:
         check_folder("plots", args.plots)
     data = {name: given.pop(name) for name in of_data if name in given}

@@ -29,7 +29,7 @@ class TrainingImages(Protocol):
 class BaseDataModule(LightningDataModule):
     """Images of two splits, in loaders whose batches are a function of seed, epoch and batch number alone.
 
-    It serves `cotnet.training.protocol.TrainingData`.
+    It has every member of `cotnet.training.protocol.TrainingData`.
 
     Args:
         batch_size: Images per step and device.
@@ -146,6 +146,11 @@ class BaseDataModule(LightningDataModule):
     def decoding(self) -> dict[str, Any]:
         """How images are decoded, as arguments of `cotnet.files.image.open_image`."""
         return {"value_range": self.value_range, "max_pixels": self.max_pixels}
+
+    @property
+    def card_fields(self) -> dict[str, Any]:
+        """What a network's card keeps of `decoding`, so that prediction reads pixels alike."""
+        return {} if self.value_range is None else {"value_range": list(self.value_range)}
 
     @property
     def start(self) -> tuple[int, int]:

@@ -20,14 +20,14 @@ class ImageFolder(ImageDataModule):
 
     A split is named as usual in any case: ``train`` or ``training``; ``val``, ``valid`` or ``validation``. A ``test``
     folder is used only to evaluate a trained network, or where ``val_split`` names it. A folder without splits is
-    divided: the same share of each class is held out for validation, by the seed and the images' names.
+    divided: the same fraction of each class is held out for validation, by the seed and the images' names.
 
     Args:
         root: Holds the folders of the splits, each with one folder per class, the same names in both; or one folder per
             class. Images may be in deeper folders, and folders may be links.
         train_split: Name of the folder to train on; None takes the usual one.
         val_split: Name of the folder to validate on; None takes the usual one.
-        val_share: Share of each class to hold out where ``root`` has no splits, above 0 and below 1.
+        val_fraction: Fraction of each class to hold out where ``root`` has no splits, above 0 and below 1.
         split_seed: Seed of that division; it does not follow the run's seed.
         split_digest: Checksum of the part that was held out, as a run records it; any other part is refused.
         options: See `ImageDataModule`.
@@ -42,17 +42,17 @@ class ImageFolder(ImageDataModule):
         *,
         train_split: str | None = None,
         val_split: str | None = None,
-        val_share: float = 0.2,
+        val_fraction: float = 0.2,
         split_seed: int = 0,
         split_digest: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if not 0 < val_share < 1:
-            raise ValueError(f"data.val_share must be above 0 and below 1, got {val_share}")
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"data.val_fraction must be above 0 and below 1, got {val_fraction}")
         self.root = Path(root)
         self.train_split, self.val_split = train_split, val_split
-        self.val_share, self.split_seed, self.split_digest = val_share, split_seed, split_digest
+        self.val_fraction, self.split_seed, self.split_digest = val_fraction, split_seed, split_digest
 
     @property
     def source(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class ImageFolder(ImageDataModule):
             return {**root, "val_split": self.val_split}
         if not self.root.is_dir() or self.has_splits:
             return root
-        return {**root, "val_share": self.val_share, "split_seed": self.split_seed, "split_digest": self._digest}
+        return {**root, "val_fraction": self.val_fraction, "split_seed": self.split_seed, "split_digest": self._digest}
 
     @property
     def order_fields(self) -> dict[str, Any]:
@@ -70,7 +70,17 @@ class ImageFolder(ImageDataModule):
     @cached_property
     def class_names(self) -> list[str]:
         if not self.has_splits:
-            return _class_folders(self.root)
+            if not self._folders:
+                raise ValueError(
+                    f"folder {str(self.root)!r} must hold train/CLASS and val/CLASS, or CLASS folders with images"
+                )
+            if len(self._folders) == 1 and not self.evaluation:
+                inner = self.root / self._folders[0]
+                raise ValueError(
+                    f"folder {str(self.root)!r} holds one folder, and training needs two classes; if {inner.name!r} is "
+                    f"the data set, pass --data.root {inner}"
+                )
+            return self._folders
         val = self.val_folder
         if self.evaluation:
             return _class_folders(val)
@@ -89,12 +99,12 @@ class ImageFolder(ImageDataModule):
 
     @property
     def places(self) -> dict[str, str]:
+        if self.evaluation:  # a line only where it is not the first folder that one thinks of
+            is_other = self.has_splits and self.val_folder.name != VAL[0]
+            return {"validating": str(self.val_folder)} if is_other else {}
         if self.has_splits:
-            train = {} if self.evaluation else {"training": str(self.train_folder)}
-            return {**train, "validating": str(self.val_folder)}
-        if self._is_whole:
-            return {"validating": f"all of {self.root}"}
-        percent = f"{100 * self.val_share:g} %"
+            return {"training": str(self.train_folder), "validating": str(self.val_folder)}
+        percent = f"{100 * self.val_fraction:g} %"
         return {
             "training": str(self.root),
             "validating": f"{percent} of each class, by split_seed {self.split_seed} (it has no splits)",
@@ -106,7 +116,7 @@ class ImageFolder(ImageDataModule):
         if self.train_split is not None or self.val_split is not None:
             return True
         usual = [name for name in self._folders if find_split([name], TRAIN + VAL + TEST)]
-        return any(_folder_names(self.root / name) for name in usual)
+        return any(_folder_names(self.root / name) for name in usual) or (len(usual) > 1 and usual == self._folders)
 
     @cached_property
     def train_folder(self) -> Path:
@@ -118,8 +128,12 @@ class ImageFolder(ImageDataModule):
     @property
     def val_folder(self) -> Path:
         """The folder to validate on, of those with splits."""
+        train = find_split(self._folders, TRAIN)
         return self._split_folder(self.val_split, "val_split") or self.root / val_split_of(
-            self._folders, place=f"folder {str(self.root)!r}", evaluation=self.evaluation
+            self._folders,
+            place=f"folder {str(self.root)!r}",
+            evaluation=self.evaluation,
+            hint=f", or divide the training images by --data.root {self.root / train}" if train else "",
         )
 
     def train_images(self) -> Labelled:
@@ -171,7 +185,7 @@ class ImageFolder(ImageDataModule):
         """Which of the files are held out for validation, where there are no splits."""
         names = relative(self._files[0], str(self.root))
         try:
-            chosen = hold_out(names, self._files[1], share=self.val_share, seed=self.split_seed)
+            chosen = hold_out(names, self._files[1], fraction=self.val_fraction, seed=self.split_seed)
         except ValueError as error:
             raise ValueError(f"folder {str(self.root)!r} has no splits, and {error}") from error
         return [name in chosen for name in names]
@@ -233,7 +247,7 @@ def labelled_files(folder: Path, class_names: Sequence[str]) -> tuple[list[str],
 def _class_folders(folder: Path) -> list[str]:
     names = _folder_names(folder)
     if not names:
-        raise ValueError(f"folder {str(folder)!r} is empty: it must hold one folder of images per class")
+        raise ValueError(f"folder {str(folder)!r} holds no class folders: it must hold one folder of images per class")
     return names
 
 

@@ -1,19 +1,19 @@
-"""A division of images that have no splits: the same share of each class, by a seed and the images' names alone."""
+"""A division of images that have no splits: the same fraction of each class, by a seed and the images' names alone."""
 
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Sequence
 
 
-def hold_out(names: Sequence[str], labels: Sequence[int], *, share: float, seed: int) -> set[str]:
-    """Choose the images for validation: of each class the share, at least one and not all.
+def hold_out(names: Sequence[str], labels: Sequence[int], *, fraction: float, seed: int) -> set[str]:
+    """Choose the images for validation: the fraction of each class, at least one and not all.
 
     The choice depends neither on the order of the images nor on where their folder is.
 
     Args:
         names: Names of the images, each once, relative to the folder of the data set.
         labels: Class index of every image.
-        share: Share of each class, above 0 and below 1.
+        fraction: Fraction of each class, above 0 and below 1.
         seed: Seed of the choice.
 
     Raises:
@@ -28,7 +28,7 @@ def hold_out(names: Sequence[str], labels: Sequence[int], *, share: float, seed:
             raise ValueError(
                 f"{members[0]!r} is the only image of its class, which needs two: for training, validation"
             )
-        count = min(max(round(share * len(members)), 1), len(members) - 1)
+        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         chosen.update(sorted(members, key=lambda name: _hash([str(seed), name]))[:count])
     return chosen
 

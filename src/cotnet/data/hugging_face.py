@@ -71,8 +71,10 @@ class HuggingFace(ImageDataModule):
 
     @property
     def places(self) -> dict[str, str]:
-        train = {} if self.evaluation else {"training": f"split {self._train_name!r} of {self.path}"}
-        return {**train, "validating": f"split {self._val_name!r}" + (f" of {self.path}" if self.evaluation else "")}
+        validating = {"validating": f"split {self._val_name!r} of {self.path}"}
+        return (
+            validating if self.evaluation else {"training": f"split {self._train_name!r} of {self.path}", **validating}
+        )
 
     @cached_property
     def _splits(self) -> Any:

@@ -130,14 +130,14 @@ class ImageDataModule(BaseDataModule):
     @property
     def preprocessing(self) -> dict[str, Any]:
         """How an image becomes the network's input, in timm's terms."""
-        plain = {
+        return {
             "input_size": [3, self.size, self.size],
             "mean": list(self.mean),
             "std": list(self.std),
             "interpolation": self.interpolation,
             "crop_pct": self.crop_pct,
+            **self.card_fields,
         }
-        return plain if self.value_range is None else {**plain, "value_range": list(self.value_range)}
 
     @property
     def places(self) -> dict[str, str]:
@@ -157,14 +157,17 @@ class ImageDataModule(BaseDataModule):
             self.evaluation = stage == "validate"
         if stage in (None, "fit"):
             if self._train_set is None:
-                self._train_set = self.make_train_set()
-            self.check_batch()
+                self._train_set = self._make_train_set()
+            self._check_batch()
         if is_first:
-            self._val_set = self.make_val_set()
-            if self.places:
-                notify(", ".join(f"{activity} on {place}" for activity, place in self.places.items()))
+            self._val_set = self._make_val_set()
+            places = self.places
+            if places:
+                notify(", ".join(f"{activity} on {place}" for activity, place in places.items()))
+            if len(places) == 2 and len(set(places.values())) == 1:
+                notify("these are the same images: the score does not tell how the network does on others")
 
-    def check_batch(self) -> None:
+    def _check_batch(self) -> None:
         """Raise `ValueError` where there are fewer training images than one batch for every process."""
         count = len(self.train_set)
         if count >= self.batch_size * self.world_size:
@@ -260,31 +263,31 @@ class ImageDataModule(BaseDataModule):
         sampler = DistributedEvalSampler(self.val_set, order.tolist(), world_size=self.world_size, rank=self.rank)
         return self.loader(self.val_set, sampler)
 
-    def make_train_set(self) -> Any:
+    def _make_train_set(self) -> Any:
         """The training images as a data set."""
         read, labels = self.train_images()
         if not self.in_memory:
-            return ImageDataset(read, labels, self.train_transform(), tolerated=self.skip_unreadable)
+            return ImageDataset(read, labels, self._train_transform(), tolerated=self.skip_unreadable)
         resize = v2.Resize((self.size, self.size), interpolation=InterpolationMode(self.interpolation))
         pixels = decode_all(read, len(labels), resize, self.size)
         return InMemoryDataset(pixels, labels, name=read.name, augment=self.augment, mean=self.mean, std=self.std)
 
-    def make_val_set(self) -> Any:
+    def _make_val_set(self) -> Any:
         """The validation images as a data set."""
         read, labels = self.val_images()
         if not self.in_memory:
-            return ImageDataset(read, labels, self.eval_transform(), tolerated=self.skip_unreadable)
+            return ImageDataset(read, labels, self._eval_transform(), tolerated=self.skip_unreadable)
         crop = eval_crop(size=self.size, interpolation=self.interpolation, crop_pct=self.crop_pct)
         pixels = decode_all(read, len(labels), crop, self.size)
         return InMemoryDataset(pixels, labels, name=read.name, augment="none", mean=self.mean, std=self.std)
 
-    def eval_transform(self) -> Transform:
+    def _eval_transform(self) -> Transform:
         """From a validation image to the network's input."""
         return eval_transform(
             size=self.size, mean=self.mean, std=self.std, interpolation=self.interpolation, crop_pct=self.crop_pct
         )
 
-    def train_transform(self) -> Transform:
+    def _train_transform(self) -> Transform:
         """From a training image to the network's input, with augmentation."""
         return train_transform(
             size=self.size,

@@ -10,7 +10,7 @@ import numpy as np
 
 from cotnet.data.module import ImageDataModule, Labelled
 from cotnet.data.readers import EncodedReader
-from cotnet.data.splits import TEST, find_split, train_split_of, val_split_of
+from cotnet.data.splits import VAL, find_split, train_split_of, val_split_of
 from cotnet.data.transforms import Augment
 
 Arrays = dict[str, np.ndarray]
@@ -74,8 +74,11 @@ class NpzPack(ImageDataModule):
 
     @property
     def places(self) -> dict[str, str]:
-        is_test = find_split([self._val_name], TEST) is not None
-        return {"validating": f"split {self._val_name!r} of {self.path}"} if is_test else {}
+        names = {"validating": self._val_name}
+        if not self.evaluation:
+            names = {"training": self._train_name, **names}
+        is_usual = self.val_split is None and find_split([self._val_name], VAL) is not None
+        return {} if is_usual else {activity: f"split {name!r} of {self.path}" for activity, name in names.items()}
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -99,7 +102,7 @@ class NpzPack(ImageDataModule):
         return [str(wnid) for wnid in self._arrays["wnids"]] if "wnids" in self._arrays else super().synsets
 
     def train_images(self) -> Labelled:
-        return self._split(self.train_split or train_split_of(self._splits, place=repr(str(self.path))))
+        return self._split(self._train_name)
 
     def val_images(self) -> Labelled:
         return self._split(self._val_name)
@@ -107,6 +110,10 @@ class NpzPack(ImageDataModule):
     @property
     def _splits(self) -> list[str]:
         return [key.removesuffix("_jpeg") for key in self._arrays if key.endswith("_jpeg")]
+
+    @property
+    def _train_name(self) -> str:
+        return self.train_split or train_split_of(self._splits, place=repr(str(self.path)))
 
     @property
     def _val_name(self) -> str:

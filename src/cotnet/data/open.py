@@ -14,13 +14,17 @@ from cotnet.data.shards.module import WebShards
 from cotnet.files.listing import is_hidden
 
 
-def open_data(path: str, *, class_names: Collection[str] = (), **options: Any) -> ImageDataModule:
+def open_data(
+    path: str, *, class_names: Collection[str] = (), record: Mapping[str, Any] | None = None, **options: Any
+) -> ImageDataModule:
     """The data module that serves a path.
 
     Args:
         path: A folder of images with splits or of class folders alone, an ``.npz`` pack, a Hugging Face data set on
             disk or as ``hub:NAME``, or a folder or URL of tar shards.
         class_names: Classes that are known; a folder with such a name is a class even if it is called ``test``.
+        record: What a run has recorded, see `open_recorded`. Where it has held out a part of this very folder for
+            validation, that part is served.
         options: See `ImageDataModule`.
 
     Raises:
@@ -35,6 +39,8 @@ def open_data(path: str, *, class_names: Collection[str] = (), **options: Any) -
         return NpzPack(path, **options)
     if not folder.is_dir():
         raise ValueError(f"data {path!r} does not exist; name a folder of images, an .npz pack, or hub:NAME")
+    if record is not None and _is_divided(record, folder):
+        return open_recorded(record, **options)
     if is_saved_set(folder):
         return HuggingFace(path, **options)
     folders = [child.name for child in folder.iterdir() if child.is_dir() and not is_hidden(child.name)]
@@ -70,3 +76,9 @@ def open_recorded(record: Mapping[str, Any], **options: Any) -> ImageDataModule:
         return getattr(modules, name)(**source, **options)
     except TypeError as error:
         raise ValueError(f"the weights record their images in a way that does not fit {name}: {error}") from error
+
+
+def _is_divided(record: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a run has held out a part of a folder for validation."""
+    source = record.get("init_args")
+    return isinstance(source, dict) and "split_digest" in source and Path(str(source.get("root"))) == folder.absolute()

@@ -35,7 +35,7 @@ class ImageReader(ABC):
 
     @abstractmethod
     def check(self, index: int) -> list[str]:
-        """What is worth knowing of an image, see `cotnet.files.image.check_image`; cheaper than reading it.
+        """Remarks on an image, see `cotnet.files.image.check_image`; cheaper than reading it.
 
         Raises:
             UnreadableImageError: It cannot be decoded; the message names it.

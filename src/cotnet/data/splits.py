@@ -33,13 +33,14 @@ def train_split_of(available: Collection[str], *, place: str) -> str:
     return split
 
 
-def val_split_of(available: Collection[str], *, place: str, evaluation: bool) -> str:
+def val_split_of(available: Collection[str], *, place: str, evaluation: bool, hint: str = "") -> str:
     """The split to validate on. The test split is taken only to evaluate a trained network, never during training.
 
     Args:
         available: Names of the splits that are there.
         place: Where they are, for the message.
         evaluation: Whether a trained network is evaluated.
+        hint: A further way out, for the message.
 
     Raises:
         ValueError: None of them is for validation.
@@ -53,9 +54,9 @@ def val_split_of(available: Collection[str], *, place: str, evaluation: bool) ->
     if test is not None:
         raise ValueError(
             f"{place} has no split {_or(VAL)}, only {_listed(available)}; "
-            f"to choose the best epoch on the test images, ask for it by --data.val_split {test}"
+            f"to choose the best epoch on the test images, ask for it by --data.val_split {test}{hint}"
         )
-    raise ValueError(f"{place} has no split {_or(VAL)}, only {_listed(available)}; name one by --data.val_split")
+    raise ValueError(f"{place} has no split {_or(VAL)}, only {_listed(available)}; name one by --data.val_split{hint}")
 
 
 def _or(names: Sequence[str]) -> str:

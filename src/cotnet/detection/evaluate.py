@@ -15,13 +15,12 @@ from cotnet.detection.coco.module import CocoData
 from cotnet.detection.coco.source import open_source
 from cotnet.detection.figures import draw_report
 from cotnet.detection.networks import detection_limits
+from cotnet.detection.notes import crowded_images
 from cotnet.detection.predict import DetectionModel
 from cotnet.detection.scores import Precision, Result, average_precision, gather, to_results
 from cotnet.prediction.formatting import distinct, percent, plain
 from cotnet.prediction.processes import processes
 from cotnet.prediction.trainer import quiet_trainer
-
-_COCO_LIMIT = 100  # detections of an image that average precision counts
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,8 @@ def validate(
     network: Any = model.network
     scores = evaluate(network, coco, masks=coco.masks and network.roi_heads.has_mask())
     scores.unreadable.extend(unusable(coco))
-    if note := _crowded(coco, detection_limits(network)[0]):
+    limit, _ = detection_limits(network)
+    if note := crowded_images(coco.val_set.annotations, limit, option="--box-detections-per-img"):
         scores.notes.append(note)
     if plots is not None and processes().is_rank_zero:
         folder = Path(plots)
@@ -126,18 +126,6 @@ def validate(
 def unusable(data: CocoData) -> list[str]:
     """A sentence for each image of a set that was skipped."""
     return [f"the image {name} cannot be used and is not counted" for name in data.skipped()]
-
-
-def _crowded(data: CocoData, limit: int) -> str | None:
-    """A note where images have more objects than the detector gives, or than COCO's precision counts."""
-    counts = [len(objects) for objects in data.val_set.annotations.objects.values()]
-    above = sum(count > min(limit, _COCO_LIMIT) for count in counts)
-    if not above:
-        return None
-    return (
-        f"{above} of {len(counts)} images have up to {max(counts)} objects, the detector gives {limit} at most, and "
-        f"COCO's average precision counts {_COCO_LIMIT}; --box-detections-per-img changes the first"
-    )
 
 
 def evaluate(network: nn.Module, data: CocoData, *, masks: bool) -> Evaluation:

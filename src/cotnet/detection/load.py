@@ -15,6 +15,8 @@ from cotnet.models.weights_file import WeightsFile, open_weights
 from cotnet.prediction.network import build_network, check_card
 
 TASK = "detection"
+# Outputs of the heads, a number for each class.
+_OF_CLASSES = ("cls_score.", "box_predictor.bbox_pred.", "mask_fcn_logits.")
 
 
 def load_detector(
@@ -92,3 +94,8 @@ def load_start(network: Any, entries: dict[str, Tensor]) -> None:
         text = f"{len(random)} of {len(expected)} entries keep their random weights: {shown}"
         warnings.warn(text, UserWarning, stacklevel=2)
     network.load_state_dict(fitting, strict=False)
+
+
+def without_classes(entries: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The entries of a detector without those of its classes, for a start on other classes."""
+    return {name: value for name, value in entries.items() if not any(part in name for part in _OF_CLASSES)}

@@ -14,15 +14,17 @@ from cotnet.detection.coco.dataset import Batch
 from cotnet.detection.coco.source import describe_source
 from cotnet.detection.evaluate import collect
 from cotnet.detection.figures import draw_report
-from cotnet.detection.load import TASK, load_start
+from cotnet.detection.load import TASK, load_start, without_classes
 from cotnet.detection.networks import create_detector, detection_limits
-from cotnet.detection.notes import note_crowded_images, note_frozen_parts
-from cotnet.detection.optimizer import OptimizerName, OptimizerOptions, check_ranges
+from cotnet.detection.notes import crowded_images, note_frozen_parts, print_note
+from cotnet.detection.optimizer import BASE_BATCH, OptimizerName, OptimizerOptions, check_ranges
 from cotnet.detection.precise_norm import PreciseNorm
 from cotnet.detection.pyramid import Norm
 from cotnet.detection.scores import Precision, Result, average_precision, gather
 from cotnet.files.weights import WeightsCard
+from cotnet.models.weights_file import WeightsFile
 from cotnet.training.module import TrainingModule
+from cotnet.training.start import class_names
 
 
 class Detector(TrainingModule):
@@ -57,6 +59,8 @@ class Detector(TrainingModule):
     Raises:
         ValueError: A name is unknown, or a number is outside its range.
     """
+
+    base_batch = BASE_BATCH
 
     def __init__(
         self,
@@ -177,7 +181,7 @@ class Detector(TrainingModule):
     def create_optimizer(self) -> tuple[Optimizer, Scheduler]:
         """SGD or AdamW at the scaled learning rate, and its schedule."""
         assert self.trainer.max_epochs is not None
-        return self.options.create(self.network, global_batch=self.global_batch, epochs=self.trainer.max_epochs)
+        return self.options.create(self.network, lr=self.peak_lr, epochs=self.trainer.max_epochs)
 
     def configure_callbacks(self) -> list[Callback]:
         """Precise statistics and the moving average, where they are asked for."""
@@ -194,6 +198,7 @@ class Detector(TrainingModule):
             task=TASK,
             model=self.name,
             kwargs=self.kwargs,
+            data=describe_source(data),  # first, it refuses data of another kind
             class_names=data.class_names,
             preprocessing={
                 "input_size": [3, transform.min_size[-1], transform.max_size],
@@ -201,8 +206,8 @@ class Detector(TrainingModule):
                 "std": list(transform.image_std),
                 "interpolation": "bilinear",
                 "crop_pct": 1.0,
+                **data.card_fields,
             },
-            data=describe_source(data),
         )
 
     def on_fit_start(self) -> None:
@@ -214,10 +219,15 @@ class Detector(TrainingModule):
             raise ValueError(f"{self.kwargs['detector']} needs masks: pass --data.masks true")
         limit, _ = detection_limits(self.network)
         for images in (data.train_set, data.val_set):
-            note_crowded_images(images.annotations, limit)
+            if note := crowded_images(images.annotations, limit, option="--model.kwargs.box_detections_per_img"):
+                print_note(note)
 
-    def load_entries(self, entries: dict[str, Tensor]) -> None:
-        load_start(self.network, entries)
+    def start_from(self, file: WeightsFile) -> None:
+        """Start from weights; of a detector of other classes, without what belongs to these."""
+        assert self.card is not None
+        of_detector = file.card is not None and file.card.task == TASK
+        others = of_detector and class_names(file) != self.card.class_names
+        load_start(self.network, without_classes(file.entries) if others else file.entries)
 
     def draw(self, folder: Path) -> None:
         """Draw precision over recall, the confusion of classes, and images with their detections."""

@@ -8,6 +8,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from cotnet.detection.coco.annotations import CocoAnnotations
 from cotnet.training.module import TrainingModule
 
+COCO_LIMIT = 100  # detections of an image that COCO's average precision counts
+
 
 @rank_zero_only
 def print_note(text: str) -> None:
@@ -30,18 +32,19 @@ def note_frozen_parts(module: TrainingModule, kwargs: Mapping[str, Any]) -> None
         )
 
 
-def note_crowded_images(annotations: CocoAnnotations, limit: int) -> None:
-    """Say that images have more objects than a detector finds.
+def crowded_images(annotations: CocoAnnotations, limit: int, *, option: str) -> str | None:
+    """A sentence on images with more objects than a detector finds or than COCO's precision counts; None for none.
 
     Args:
         annotations: The objects of each image.
         limit: The most detections in an image.
+        option: What raises that limit.
     """
-    counts = [sum(not one["iscrowd"] for one in objects) for objects in annotations.objects.values()]
-    above = sum(count > limit for count in counts)
-    if above:
-        print_note(
-            f"{annotations.source}: {above} of {len(counts)} images have more than {limit} objects, up to "
-            f"{max(counts)}, and the detector finds {limit} at most; raise it with "
-            "--model.kwargs.box_detections_per_img. COCO's average precision counts the surest 100 of an image"
-        )
+    counts = [sum(not one.get("iscrowd", 0) for one in objects) for objects in annotations.objects.values()]
+    above = sum(count > min(limit, COCO_LIMIT) for count in counts)
+    if not above:
+        return None
+    return (
+        f"{annotations.source}: {above} of {len(counts)} images have up to {max(counts)} objects; the detector finds "
+        f"{limit} at most, which {option} changes, and COCO's average precision counts the surest {COCO_LIMIT}"
+    )

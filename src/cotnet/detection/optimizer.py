@@ -21,7 +21,7 @@ class OptimizerOptions:
 
     Attributes:
         optimizer: ``sgd`` or ``adamw``.
-        base_lr: Peak learning rate for 16 images per step.
+        base_lr: Peak learning rate for `BASE_BATCH` images per step.
         momentum: SGD's momentum, AdamW's first beta.
         weight_decay: Weight decay of all parameters but those of norms.
         warmup_epochs: Epochs of linear warm-up.
@@ -49,15 +49,14 @@ class OptimizerOptions:
             warmup_factor=(self.warmup_factor, 0, 1),
         )
 
-    def create(self, network: nn.Module, *, global_batch: int, epochs: int) -> tuple[Optimizer, Scheduler]:
-        """The optimizer at the learning rate of the real batch, and its schedule.
+    def create(self, network: nn.Module, *, lr: float, epochs: int) -> tuple[Optimizer, Scheduler]:
+        """The optimizer and its schedule.
 
         Args:
             network: What to train.
-            global_batch: Images per step, over all devices.
+            lr: Peak learning rate, of the real batch.
             epochs: Length of the run.
         """
-        lr = self.base_lr * global_batch / BASE_BATCH
         optimizer = create_optimizer(
             self.optimizer, network, lr=lr, momentum=self.momentum, weight_decay=self.weight_decay
         )

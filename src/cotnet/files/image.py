@@ -106,7 +106,7 @@ def check_image(
     """Decode one image as `open_image` does, but as cheaply as its format allows.
 
     Returns:
-        What is worth knowing of it, each as the rest of a sentence about several images: more than 8 bits, several
+        Remarks, each as the rest of a sentence about several images: that they have more than 8 bits, or several
         frames.
 
     Raises:
@@ -120,7 +120,7 @@ def suffix_of(content: bytes) -> str:
     try:
         with Image.open(io.BytesIO(content)) as image:
             kind = (image.format or "bin").lower()
-    except OSError:
+    except (OSError, Image.DecompressionBombError):
         return "bin"
     return {"jpeg": "jpg", "tiff": "tif"}.get(kind, kind)
 
@@ -145,10 +145,11 @@ def _decode(
 ) -> tuple[Image.Image, list[str]]:
     """The image, and the remarks on it of `check_image`."""
     file = io.BytesIO(source) if isinstance(source, bytes) else source
+    limit = max_pixels or _limit_of_environment()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's advice on odd files that it reads all the same
-            with _open(file, max_pixels) as image:
+            with _open(file, limit) as image:
                 remarks = _remarks(image, value_range)
                 if reduced:  # JPEG is decoded at an eighth of its size in a fraction of the time
                     image.draft("RGB", (1, 1))
@@ -162,8 +163,14 @@ def _decode(
         raise failure from error
 
 
-def _open(file: str | Path | BinaryIO, max_pixels: int | None) -> Image.Image:
-    limit = max_pixels or int(os.environ.get(MAX_PIXELS) or 0)
+def _limit_of_environment() -> int | None:
+    text = os.environ.get(MAX_PIXELS, "").strip()
+    if text and not (text.isdecimal() and int(text)):
+        raise ValueError(f"the environment variable {MAX_PIXELS} must be a whole number above 0, got {text!r}")
+    return int(text) if text else None
+
+
+def _open(file: str | Path | BinaryIO, limit: int | None) -> Image.Image:
     if limit and Image.MAX_IMAGE_PIXELS is not None:  # Pillow's limit is one for the process; it is only ever raised
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limit)
     try:
@@ -176,6 +183,10 @@ def _open(file: str | Path | BinaryIO, max_pixels: int | None) -> Image.Image:
     if limit and image.width * image.height > limit:
         image.close()
         raise Image.DecompressionBombError(f"{image.width * image.height} pixels exceed the limit of {limit}")
+    # OpenJPEG fills the rest of a truncated image with black. The end marker is nowhere else in the data.
+    if image.format == "JPEG2000" and b"\xff\xd9" not in _content(file):
+        image.close()
+        raise OSError("image file is truncated")
     return image
 
 
@@ -191,8 +202,8 @@ def _explain(error: Exception, file: str | Path | BinaryIO) -> tuple[str, str]:
     if isinstance(error, Image.UnidentifiedImageError):
         if _is_heif(file):
             return "it is in HEIC format", f"convert it, or pip install {PACKAGES['.heic']}"
-        if _head(file)[:4] in (b"II*\0", b"MM\0*"):
-            return "its kind of TIFF is not supported, such as 64-bit pixels", "save it with 8, 16 or 32 bits"
+        if _content(file, 4) in (b"II*\0", b"MM\0*"):
+            return "it is truncated, or of a kind of TIFF that is not supported", "convert it to 8 or 16 bits"
         return "it is not an image", _REPAIR
     return " ".join(str(error).split()) or type(error).__name__, _REPAIR
 
@@ -209,16 +220,20 @@ def _remarks(image: Image.Image, value_range: ValueRange | None) -> list[str]:
 
 
 def _is_heif(file: str | Path | BinaryIO) -> bool:
-    head = _head(file)
+    head = _content(file, 12)
     return head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
-def _head(file: str | Path | BinaryIO) -> bytes:
+def _content(file: str | Path | BinaryIO, size: int = -1) -> bytes:
+    """The first bytes of a file, by default all of them."""
     if isinstance(file, (str, Path)):
         with open(file, "rb") as opened:
-            return opened.read(12)
+            return opened.read(size)
+    position = file.tell()
     file.seek(0)
-    return file.read(12)
+    content = file.read(size)
+    file.seek(position)
+    return content
 
 
 @cache

@@ -87,7 +87,8 @@ def _scale(image: Image.Image, mode: str, value_range: ValueRange | None) -> Ima
     if value_range is None and not black <= low <= high <= white:
         raise UnusablePixelsError(
             f"its {what} go from {low:g} to {high:g}, outside {black:g} to {white:g}",
-            f"give the range of the whole set as data.value_range, such as [{min(low, black):g}, {high:g}]",
+            f"give the range of the whole set as data.value_range, such as [{min(low, black):g}, {high:g}], "
+            f"in prediction as --value-range {min(low, black):g} {high:g}",
             (float(min(low, black)), float(high)),
         )
     scaled = (255 / (white - black) * (values - black)).round().clip(0, 255)

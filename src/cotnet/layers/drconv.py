@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
 
 from cotnet.layers._common import Device, check_layer
 
@@ -60,12 +61,7 @@ class DRConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""
-        batch, dim = x.shape[:2]
-        filters = self.filters(x).flatten(0, 2)
-        padding = self.dilation * (self.kernel_size // 2)
-        # One group per image, so that each is filtered by its own filters.
-        regional = F.conv2d(x.flatten(0, 1)[None], filters, padding=padding, dilation=self.dilation, groups=batch)
-        regional = regional.squeeze(0).unflatten(0, (batch, self.regions, dim))
+        regional = _filter_each(x, self.filters(x), self.dilation)
         return (regional * self.choice(x)[:, :, None]).sum(1)
 
     def filters(self, x: Tensor) -> Tensor:
@@ -83,3 +79,16 @@ class DRConv(nn.Module):
     def extra_repr(self) -> str:
         """The options that the submodules do not show."""
         return f"kernel_size={self.kernel_size}, dilation={self.dilation}, regions={self.regions}"
+
+
+def _filter_each(x: Tensor, filters: Tensor, dilation: int) -> Tensor:
+    """Each image by its own filters: [N, C, H, W] and [N, m, C, C, k, k] to [N, m, C, H, W]."""
+    if has_torch_function((x, filters)):  # a symbolic trace cannot tell whether there are images
+        return handle_torch_function(_filter_each, (x, filters), x, filters, dilation)
+    batch, regions, dim = filters.shape[:3]
+    if batch == 0:
+        return x[:, None].expand(-1, regions, -1, -1, -1)
+    # One group per image, so that each is filtered by its own filters.
+    images, padding = x.flatten(0, 1)[None], dilation * (filters.shape[-1] // 2)
+    regional = F.conv2d(images, filters.flatten(0, 2), padding=padding, dilation=dilation, groups=batch)
+    return regional.view(batch, regions, dim, *x.shape[2:])

@@ -11,6 +11,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from cotnet.layers import Mixer, get_mixer, init_weights
 from cotnet.models.select import select
+from cotnet.ops.plain import is_plain_module
 
 Where = str | Sequence[str] | Callable[[str, nn.Conv2d], bool]
 
@@ -69,7 +70,7 @@ def convert(model: nn.Module, mixer: str = "cot", where: Where | None = None) ->
     kind = get_mixer(mixer)
     converted = copy.deepcopy(model)
     convolutions = _convolutions(converted)
-    reasons = {name: _reason(conv, kind) for name, conv in convolutions.items()}
+    reasons = {name: _reason(name, conv, kind) for name, conv in convolutions.items()}
     possible = [name for name, reason in reasons.items() if reason is None]
     selected = select(converted, convolutions, where, possible=_listed(possible))
     report = Conversion(mixer, parameters=(_parameters(model), 0))
@@ -101,12 +102,14 @@ def _convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
     }
 
 
-def _reason(conv: nn.Conv2d, mixer: Mixer) -> str | None:
+def _reason(name: str, conv: nn.Conv2d, mixer: Mixer) -> str | None:
     """Why a convolution cannot be swapped, or ``None``."""
     if isinstance(conv, nn.modules.lazy.LazyModuleMixin):
         return "its width is not known yet; run the network once first"
     if type(conv) is not nn.Conv2d:
         return f"a {type(conv).__name__} may compute something else than a convolution"
+    if name.rpartition(".")[2] == "base_layer":
+        return "an adapter reads its weight; merge the adapter first"
     if conv.kernel_size != (3, 3):
         return f"its window is {conv.kernel_size[0]}x{conv.kernel_size[1]}, not 3x3"
     if conv.in_channels != conv.out_channels:
@@ -117,8 +120,8 @@ def _reason(conv: nn.Conv2d, mixer: Mixer) -> str | None:
         return f"it pads by {conv.padding_mode}, a mixer with zeros"
     if conv.padding != "same" and conv.padding != conv.dilation:
         return f"padding {conv.padding} with dilation {conv.dilation} changes the size"
-    if conv._forward_hooks or conv._forward_pre_hooks:
-        return "it has hooks, perhaps a weight or spectral norm"
+    if not is_plain_module(conv, nn.Conv2d):
+        return "it has hooks, such as a weight norm, replaced methods, or weights of another kind of tensor"
     try:
         with torch.device("meta"):
             mixer.create(conv.out_channels, 3, dilation=conv.dilation[0])

@@ -70,7 +70,7 @@ def load_entries(model: nn.Module, entries: Mapping[str, Tensor]) -> None:
         ValueError: The entries belong to another model.
     """
     entries = checkpoint_filter_fn(dict(entries), model)
-    head = _classifier(model)
+    head = classifier_name(model)
     classes, wanted = len(entries.get(f"{head}.weight", ())), getattr(model, "num_classes", 0)
     if classes != wanted:
         _notice(classes, wanted)
@@ -92,7 +92,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
     entries = from_official(without_prefixes(state_dict, expected))
     # A detector's frozen norms do not count batches; nothing is computed from the number.
     entries = {name: expected[name] for name in expected if name.endswith("num_batches_tracked")} | entries
-    head = _classifier(model)
+    head = classifier_name(model)
     adaptable = {f"{head}.weight", f"{head}.bias"}
     first_conv = next(iter(expected), "")
     missing = [name for name in expected if name not in entries and name not in adaptable]
@@ -110,7 +110,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
     return entries
 
 
-def _classifier(model: nn.Module) -> str:
+def classifier_name(model: nn.Module) -> str:
     """Name of the classifier, as timm's configuration of the model has it."""
     name = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or "fc"
     return name if isinstance(name, str) else name[0]

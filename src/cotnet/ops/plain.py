@@ -20,11 +20,12 @@ _PARAMETERS = frozenset({Tensor, nn.Parameter, FakeTensor, FunctionalTensor})
 
 
 def is_plain_tensor(x: Tensor) -> bool:
-    """Whether a tensor's memory holds its values: it is strided, of no derived class, and no lazy view or zero."""
+    """Whether a tensor's memory holds its values: it is strided, of no derived class, no lazy view, no wrapper."""
     return (
         type(x) in (Tensor, nn.Parameter)
         and x.layout == torch.strided
         and not (x.is_neg() or x.is_conj() or x._is_zerotensor())
+        and torch._C._has_storage(x)
     )
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from cotnet.files.image import SUFFIXES, is_image_name, open_image, to_rgb
+from cotnet.files.image import SUFFIXES, UnreadableImageError, is_image_name, open_image, upright
 from cotnet.files.listing import SkippedFiles, images_below
+from cotnet.files.pixels import UnusablePixelsError, to_rgb
 
 
 class InputFiles(Iterable[str]):
@@ -112,9 +113,12 @@ def read_image(source: Any, *, name: str | None = None, **decoding: Any) -> Imag
         source = source.detach().cpu()
         source = (source.permute(1, 2, 0) if source.ndim == 3 else source).numpy()
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        source = _from_array(source)
     if isinstance(source, Image.Image):
-        return to_rgb(source)
+        try:
+            return to_rgb(upright(source), value_range=decoding.get("value_range"))
+        except UnusablePixelsError as error:
+            raise UnreadableImageError.named(name or "in memory", error.reason, error.advice) from error
     raise TypeError(f"an image is a path, bytes, or an image of Pillow, NumPy or torch, got a {type(source).__name__}")
 
 
@@ -129,7 +133,7 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
         pixels = (255 * pixels).round().astype(np.uint8)
     if pixels.dtype != np.uint8:
         raise ValueError(f"an image's pixels are uint8 or floats from 0 to 1, got {pixels.dtype}")
-    return to_rgb(Image.fromarray(pixels))
+    return Image.fromarray(pixels)
 
 
 def _file(path: str) -> str | io.BytesIO:

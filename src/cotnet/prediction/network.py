@@ -1,7 +1,7 @@
 """From a card and entries of unknown origin to a network: what both must be is checked in this one place."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +9,10 @@ from torch import Tensor, nn
 
 from cotnet.files.weights import WeightsCard
 from cotnet.fusing.api import fuse
+from cotnet.models.arguments import FORBIDDEN, argument_names
 from cotnet.models.family import check_name
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
-# What would make timm open other files on behalf of a weights file, or build a network without its classes.
-FORBIDDEN = frozenset(
-    [
-        "pretrained",
-        "pretrained_cfg",
-        "pretrained_cfg_overlay",
-        "checkpoint_path",
-        "cache_dir",
-        "num_classes",
-        "features_only",
-    ]
-)
 
 
 def check_card(path: Path, card: WeightsCard, *, task: str) -> None:
@@ -92,14 +81,9 @@ def _fault(card: WeightsCard) -> str | None:
     limits = p.get("value_range", [0, 1])
     if not (_are_finite(limits) and len(limits) == 2 and limits[0] < limits[1]):
         return f"value_range must be two numbers that rise, got {limits!r:.80}"
-    refused = FORBIDDEN & _argument_names(card.kwargs)
+    refused = FORBIDDEN.keys() & argument_names(card.kwargs)
     return f"its network's arguments may not include {', '.join(sorted(refused))}" if refused else None
 
 
 def _are_finite(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(x, (int, float)) and math.isfinite(x) for x in values)
-
-
-def _argument_names(kwargs: Mapping[str, Any]) -> set[str]:
-    """The names of all arguments, those of networks inside of the network among them."""
-    return {*kwargs}.union(*(_argument_names(value) for value in kwargs.values() if isinstance(value, Mapping)))

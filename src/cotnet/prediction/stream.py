@@ -1,6 +1,7 @@
 """Images through a network, batch by batch: an iterator of answers in order, with memory that does not grow."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cotnet.files.image import UnreadableImageError
+from cotnet.files.machine import affordable_workers
 from cotnet.prediction.inputs import read_image
 from cotnet.prediction.processes import gather, process_group, processes
 
@@ -51,11 +53,11 @@ def stream(
     loader = DataLoader(
         _Reader(transform, decoding or {}),
         batch_sampler=itertools.chain(first, rounds),
-        collate_fn=_as_it_is,
-        num_workers=min(num_workers, len(first)) if on_disk and len(first) > 1 else 0,
+        collate_fn=_pack,
+        num_workers=affordable_workers(min(num_workers, len(first))) if on_disk and len(first) > 1 else 0,
     )
     with process_group(members):
-        for batch in loader:
+        for batch in map(_unpack, loader):
             inputs = [x for _, x in batch if isinstance(x, Tensor)]
             with torch.inference_mode():
                 answers = iter(answer(inputs) if inputs else [])
@@ -106,5 +108,22 @@ def _rounds(named: Iterator[Named], batch_size: int, rank: int, world_size: int)
         yield batches[rank]
 
 
-def _as_it_is(batch: list[Any]) -> list[Any]:
+def _pack(batch: list[tuple[str, Tensor | str]]) -> tuple[list[tuple[str, Any]], Tensor]:
+    """All tensors of a batch in one, since each on its way from a worker takes a file descriptor; shapes in place."""
+    tensors = [x for _, x in batch if isinstance(x, Tensor)]
+    shapes = [(name, tuple(x.shape) if isinstance(x, Tensor) else x) for name, x in batch]
+    return shapes, torch.cat([x.reshape(-1) for x in tensors]) if tensors else torch.empty(0)
+
+
+def _unpack(packed: tuple[list[tuple[str, Any]], Tensor]) -> list[tuple[str, Tensor | str]]:
+    shapes, content = packed
+    batch: list[tuple[str, Tensor | str]] = []
+    start = 0
+    for name, shape in shapes:
+        if isinstance(shape, tuple):
+            size = math.prod(shape)
+            batch.append((name, content[start : start + size].view(shape)))
+            start += size
+        else:
+            batch.append((name, shape))
     return batch

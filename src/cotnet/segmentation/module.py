@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from cotnet.detection.coco.dataset import Batch
 from cotnet.detection.coco.source import describe_source
 from cotnet.detection.notes import note_frozen_parts
-from cotnet.detection.optimizer import OptimizerName, OptimizerOptions, check_ranges
+from cotnet.detection.optimizer import BASE_BATCH, OptimizerName, OptimizerOptions, check_ranges
 from cotnet.detection.pyramid import Norm
 from cotnet.files.weights import WeightsCard
 from cotnet.models import load_entries
@@ -45,6 +45,7 @@ class Segmenter(TrainingModule):
         ValueError: A name is unknown, or a number is outside its range.
     """
 
+    base_batch = BASE_BATCH
     monitor = "val_miou"
     monitor_label = "val mean IoU"
     columns = ("train_loss", "val_miou", "val_pixels")
@@ -123,7 +124,7 @@ class Segmenter(TrainingModule):
     def create_optimizer(self) -> tuple[Optimizer, Scheduler]:
         """SGD or AdamW at the scaled learning rate, and a cosine."""
         assert self.trainer.max_epochs is not None
-        return self.options.create(self.network, global_batch=self.global_batch, epochs=self.trainer.max_epochs)
+        return self.options.create(self.network, lr=self.peak_lr, epochs=self.trainer.max_epochs)
 
     @property
     def optimizer_fields(self) -> dict[str, Any]:
@@ -134,6 +135,7 @@ class Segmenter(TrainingModule):
             task="segmentation",
             model=self.name,
             kwargs=self.kwargs,
+            data=describe_source(data),  # first, it refuses data of another kind
             class_names=data.class_names,
             preprocessing={
                 "input_size": [3, self.size, MAX_SIZE],
@@ -141,8 +143,8 @@ class Segmenter(TrainingModule):
                 "std": list(IMAGENET_DEFAULT_STD),
                 "interpolation": "bilinear",
                 "crop_pct": 1.0,
+                **data.card_fields,
             },
-            data=describe_source(data),
         )
 
     def on_fit_start(self) -> None:

@@ -89,8 +89,8 @@ def _find_lr(model: TrainingModule, data: TrainingData, trainer: Trainer, image:
     advice = "the loss does not fall; check the data and the network"
     if found.base_lr is not None:
         advice = (
-            f"steepest at a learning rate of {found.suggested:.3g}: --model.base_lr {found.base_lr:.3g} "
-            f"for {found.global_batch} images a step"
+            f"suggested: a learning rate of {found.suggested:.3g} for {found.global_batch} images a step: "
+            f"--model.base_lr {found.base_lr:.3g}"
         )
     rank_zero_print(f"{advice}\nthe loss over the rates is in {image}")
     return RunResult(folder=None, score=None, weights=None, status=advice, range_test=found)

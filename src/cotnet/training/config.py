@@ -17,6 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from cotnet.models.arguments import check_arguments
 from cotnet.training.field_types import alternatives, check_value, described, nearest
 from cotnet.training.groups import CLASSES, Group
 from cotnet.training.module import TrainingModule, class_path
@@ -60,13 +61,16 @@ class Config:
         """
         try:
             values = self.parser.instantiate(self.values)
-            data = self.data(**values.data)
-            data.prepare_data()
-            data.setup("fit")
-            model = self.model(num_classes=data.num_classes, **values.model)
-            return model, data, Trainer(**values.trainer)
-        except (MisconfigurationException, ValueError) as error:
+        except (MisconfigurationException, TypeError, ValueError) as error:
             raise ValueError(_reason(error)) from error
+        data = self.data(**values.data)
+        data.prepare_data()
+        data.setup("fit")
+        model = self.model(num_classes=data.num_classes, **values.model)
+        try:
+            return model, data, Trainer(**values.trainer)
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            raise ValueError(" ".join(str(error).split())) from error
 
     def to_yaml(self) -> str:
         """The configuration as a recipe of its own, every field with its value."""
@@ -126,6 +130,7 @@ def read_config(recipe: Sequence[dict[str, Any]], words: Sequence[str]) -> Confi
         parsed = parser.parse_args(native)
     except (ArgumentError, TypeError, ValueError) as error:
         raise ValueError(_reason(error)) from error
+    check_arguments(parsed.model.get("kwargs") or {}, [name.removeprefix("model.") for name in types])
     return Config(parsed, parser, kinds["model"], kinds["data"])
 
 

@@ -89,7 +89,7 @@ def draw_range_test(rates: Sequence[float], losses: Sequence[float], suggested: 
     axes = figure.subplots()
     axes.plot(rates, losses)
     if suggested is not None:
-        axes.axvline(suggested, color="black", linestyle="--", linewidth=1, label=f"steepest at {suggested:.3g}")
+        axes.axvline(suggested, color="black", linestyle="--", linewidth=1, label=f"suggested: {suggested:.3g}")
         axes.legend()
     axes.set_xscale("log")
     axes.set_xlabel("learning rate")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.tuner import Tuner
 
@@ -19,6 +20,7 @@ from cotnet.training.protocol import TrainingData
 
 _SMOOTHING = 0.98  # of the losses, in Lightning's tuner
 _SKIPPED = 10  # steps at the start, whose average is over too few losses
+_FALL = 0.005  # of the loss; less is noise
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class RangeTest:
     Attributes:
         rates: Learning rates of the steps.
         losses: Smoothed loss at each.
-        suggested: The rate at which the loss falls most steeply over its logarithm, or None where it never falls.
+        suggested: With SGD the rate at which the loss is lowest. Adam lowers it for a while even at rates that a whole
+            run does not survive: there a tenth of that. None where the loss does not fall.
         global_batch: Images of a step, over all processes.
         base_batch: Images of the step that ``model.base_lr`` is for.
     """
@@ -74,6 +77,7 @@ def find_learning_rate(
     quiet = nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())  # its bar is for terminals
     with tempfile.TemporaryDirectory() as folder, quiet:  # the tuner puts the weights there, to restore them
         set_root_folder(trainer, folder)
+        trainer.fit_loop.max_epochs = max(steps, trainer.max_epochs or 0)  # small data needs many for as many steps
         limits: dict[str, Any] = {"min_lr": lowest, "max_lr": highest, "num_training": steps}
         finder = Tuner(trainer).lr_find(model, datamodule=data, update_attr=False, **limits)  # type: ignore[arg-type]
     assert finder is not None
@@ -82,10 +86,13 @@ def find_learning_rate(
     if finite.sum() < 3:
         raise ValueError("the loss was not finite even at the lowest learning rates; check the data and the network")
     rates, losses = rates[finite], losses[finite]
+    suggested = lowest_loss(rates, losses)
+    if suggested is not None and _is_adaptive(trainer):
+        suggested /= 10
     found = RangeTest(
         rates.tolist(),
         losses.tolist(),
-        steepest(rates, losses),
+        suggested,
         global_batch=model.global_batch,
         base_batch=model.base_batch,
     )
@@ -104,9 +111,17 @@ def unbiased(losses: np.ndarray) -> np.ndarray:
     return losses * (1 - _SMOOTHING ** (steps + 2)) / (1 - _SMOOTHING ** (steps + 1))
 
 
-def steepest(rates: np.ndarray, losses: np.ndarray) -> float | None:
-    """The rate at which the loss falls most steeply over the rate's logarithm, None where it never falls."""
+def lowest_loss(rates: np.ndarray, losses: np.ndarray) -> float | None:
+    """The rate at which the smoothed loss is lowest, None where it hardly falls.
+
+    The steepest fall, another usual rule, names a rate several times lower than the best one of a sweep.
+    """
     if len(rates) <= _SKIPPED + 2:
         return None
-    slopes = np.gradient(losses, np.log(rates))[_SKIPPED:]
-    return float(rates[_SKIPPED + slopes.argmin()]) if slopes.min() < 0 else None
+    index = _SKIPPED + int(losses[_SKIPPED:].argmin())
+    fell = losses[:_SKIPPED].mean() - losses[index]
+    return float(rates[index]) if fell > _FALL * losses[:_SKIPPED].mean() else None
+
+
+def _is_adaptive(trainer: Trainer) -> bool:
+    return any(isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)) for optimizer in trainer.optimizers)

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from cotnet.files.weights import WeightsCard
 from cotnet.models import load_entries
+from cotnet.models.weights_file import WeightsFile
 from cotnet.training.distributed import suit_strategy
 from cotnet.training.protocol import TrainingData, data_of
 from cotnet.training.sync_norm import AverageNorms
@@ -85,6 +86,18 @@ class TrainingModule(LightningModule):
         Raises:
             ValueError: It cannot.
         """
+
+    def resumed_from(self, init_from: str | None) -> None:
+        """Learn what the run that is resumed has started from, where defaults depend on it."""
+        self.init_from = init_from
+
+    def start_from(self, file: WeightsFile) -> None:
+        """Start from a file of weights; warns of what is left out.
+
+        Raises:
+            ValueError: They do not fit.
+        """
+        self.load_entries(file.entries)
 
     def load_entries(self, entries: dict[str, Tensor]) -> None:
         """Start from these weights, named as a network of ours names them; warns of what is left out.

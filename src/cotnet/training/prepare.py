@@ -1,20 +1,16 @@
 """What is checked and loaded before a run makes its folder."""
 
 import warnings
-from pathlib import Path
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from cotnet.files.weights import read_checkpoint
-from cotnet.models import load_official
 from cotnet.training.checkpoint_io import AtomicCheckpointIO
 from cotnet.training.limits import check_limits
 from cotnet.training.module import TrainingModule
 from cotnet.training.protocol import TrainingData
 from cotnet.training.resume import Resume, check_order, check_resume, order_of
+from cotnet.training.start import read_start
 
 
 def prepare(
@@ -54,39 +50,32 @@ def prepare(
     data.seed = seed
     if resume is not None:
         check_resume(resume, model, model.card, epochs=epochs)
+        model.resumed_from(resume.plain["run"].get("init_from"))
         data.position = resume.position
     elif model.init_from is not None:
-        load_start(model, Path(model.init_from))
+        load_start(model, model.init_from)
     data.check_images()
     if resume is not None:  # unusable images have been left out by now
         check_order(resume, order_of(data, trainer, seed))
 
 
-def load_start(model: TrainingModule, path: Path) -> None:
+def load_start(model: TrainingModule, name: str) -> None:
     """Load the weights that a module starts from, and print what of them is not used.
 
     Args:
-        model: The module.
-        path: Weights of a run, a checkpoint of one, or a file of tensors from elsewhere.
+        model: The module, with its card.
+        name: Weights, see `cotnet.training.start.read_start`.
 
     Raises:
         ValueError: The file is missing or damaged, or does not fit.
     """
-    if not path.is_file():
-        raise ValueError(f"model.init_from {str(path)!r} is not a file")
-    try:
-        if path.suffix == ".safetensors":  # of any origin: a card is not needed
-            entries = load_file(path)
-        else:
-            entries = read_checkpoint(path)[0] if path.suffix == ".ckpt" else load_official(path)
-    except SafetensorError as error:
-        raise ValueError(f"model.init_from {str(path)!r} is damaged or no safetensors file: {error}") from error
+    file = read_start(name, field="model.init_from")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            model.load_entries(entries)
+            model.start_from(file)
         except ValueError as error:
-            raise ValueError(f"model.init_from {str(path)!r} does not fit {model.name}: {error}") from error
+            raise ValueError(f"model.init_from {name!r} does not fit {model.name}: {error}") from error
     for warning in caught:
         print(f"note: {warning.message}")
 

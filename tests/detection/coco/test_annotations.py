@@ -82,3 +82,65 @@ def test_odd_entries_are_mended_or_left_out_and_named(coco_files):
 def test_annotations_of_missing_images_are_counted(coco_files):
     (coco_files.images / "1.png").unlink()
     assert "3 annotations of images that were left out: annotation 4, " in coco_files.read().report()
+
+
+def test_categories_of_one_name_are_refused(coco_files):
+    coco_files.edit(lambda c: c["categories"].append({"id": 9, "name": "red"}))
+    with pytest.raises(ValueError, match=r"the categories 7 and 9 have the same name red; rename one of them, or give"):
+        coco_files.read()
+
+
+def test_a_category_written_twice_is_one(coco_files):
+    annotations = coco_files.edit(lambda c: c["categories"].append(dict(c["categories"][0]))).read()
+    assert annotations.class_names == ["blue", "red"]
+    assert "1 repeated categories left out: red" in annotations.report()
+
+
+def test_images_of_one_id_are_left_out_with_their_annotations(coco_files):
+    """Which of them an annotation belongs to cannot be known."""
+    coco_files.edit(lambda c: c["images"][1].update(id=10))
+    annotations = coco_files.read()
+    assert [image["id"] for image in annotations.images] == list(range(12, 18))
+    report = annotations.report()
+    assert "2 images with the id of another left out: 0.png, 1.png" in report
+    assert "3 annotations of images that were left out: annotation 1, annotation 2, annotation 3" in report
+    assert "3 annotations of unknown images left out: annotation 4" in report
+
+
+def test_an_image_written_twice_is_one(coco_files):
+    annotations = coco_files.edit(lambda c: c["images"].append(dict(c["images"][0]))).read()
+    assert len(annotations.images) == 8
+    assert len(annotations.objects[10]) == 3
+    assert "1 repeated images left out: 0.png" in annotations.report()
+
+
+def test_one_image_under_two_ids_is_named(coco_files):
+    def double(content):
+        content["images"].append({**content["images"][0], "id": 99})
+        content["annotations"][0]["image_id"] = 99
+
+    report = coco_files.edit(double).read().report()
+    assert "1 images listed again under another id, which divides their objects: 0.png" in report
+
+
+def test_classes_are_matched_by_name(coco_files):
+    annotations = coco_files.read()
+    matched = annotations.with_classes(["red", "green", "blue"], [1, 2, 3])
+    assert (matched.class_names, matched.category_ids) == (["red", "green", "blue"], [1, 2, 3])
+    for image, objects in annotations.objects.items():
+        expected = [{7: 1, 3: 3}[one["category_id"]] for one in objects]
+        assert [one["category_id"] for one in matched.objects[image]] == expected
+    assert "1 of 3 classes are not in it and get no score: green" in matched.report()
+    with pytest.raises(ValueError, match=r"has objects of blue, the classes of the network are red; rename or remove"):
+        annotations.with_classes(["red"], [1])
+
+
+def test_a_split_depends_on_names_and_seed_alone(coco_files):
+    first = [sorted(part.objects) for part in coco_files.read().split(0.3, seed=3)]
+    coco_files.edit(lambda c: (c["images"].reverse(), c["annotations"].reverse()))
+    assert [sorted(part.objects) for part in coco_files.read().split(0.3, seed=3)] == first
+    assert [len(part) for part in first] == [6, 2]
+    other = [sorted(part.objects) for part in coco_files.read().split(0.3, seed=4)]
+    assert other != first
+    with pytest.raises(ValueError, match="1 image cannot be split into training and validation"):
+        coco_files.read().only([10]).split(0.3, seed=3)

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cotnet.detection.coco.dataset import CocoDataset, collate
 
@@ -38,3 +40,13 @@ def test_a_size_that_differs_is_named(coco_files):
     annotations = coco_files.edit(lambda c: c["images"][0].update(width=65)).read()
     with pytest.raises(ValueError, match=r"0\.png has 64 x 80 pixels, .* says 65 x 80"):
         CocoDataset(annotations, coco_files.files)[0]
+
+
+def test_deep_pixels_are_read_in_the_range_of_the_set(coco_files):
+    annotations = coco_files.read()
+    entry = annotations.images[0]
+    pixels = np.full((entry["height"], entry["width"]), 2048, np.uint16)
+    Image.fromarray(pixels).save(coco_files.images / "0.png")
+    for decoding, grey in (({}, 8), ({"value_range": (0, 4095)}, 128)):
+        image = CocoDataset(annotations, coco_files.files, decoding=decoding).only([entry["id"]])[0][0]
+        assert set((255 * image).flatten().tolist()) == {grey}

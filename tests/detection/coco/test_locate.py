@@ -103,7 +103,7 @@ def test_the_folder_of_the_images_is_found(coco_files, tmp_path):
     annotations = read_coco(coco_files.files, "annotations.json")
     assert annotations.images[0]["path"] == "photos/0.png"
     shutil.copytree(tmp_path / "photos", tmp_path / "others")
-    with pytest.raises(ValueError, match="its images are in others and in photos; name the folder: --data.images"):
+    with pytest.raises(ValueError, match=r"its images are in others and in photos; name the folder: --data\.images"):
         read_coco(coco_files.files, "annotations.json")
     (tmp_path / "others").rename(tmp_path / "annotations")  # called as the file is
     assert read_coco(coco_files.files, "annotations.json").images[0]["path"] == "annotations/0.png"

@@ -44,3 +44,43 @@ def test_masks_that_a_decoder_would_stumble_over_are_left_out(coco_files, shape)
     annotations = coco_files.read(masks=True)
     assert "1 objects without a usable mask left out: annotation 2 in 0.png" in annotations.report()
     assert len(CocoDataset(annotations, coco_files.files, masks=True)[0][1]["masks"]) == 2
+
+
+def test_good_parts_of_a_mask_are_kept(coco_files):
+    def spoil(content):
+        x, y, w, h = content["annotations"][1]["bbox"]
+        good = [x, y, x + w, y, x + w, y + h, x, y + h]
+        content["annotations"][1]["segmentation"] = [[1, 2, 3, 4], good, [1, 1, 2, 2, 1e9, 9], [x, y, x, "y", 3, 4]]
+
+    before = coco_files.read(masks=True)
+    annotations = coco_files.edit(spoil).read(masks=True)
+    report = annotations.report()
+    assert "1 masks of which some polygons were left out: annotation 2 in 0.png (a polygon" in report
+    masks = [CocoDataset(one, coco_files.files, masks=True)[0][1]["masks"] for one in (before, annotations)]
+    assert masks[0].equal(masks[1])
+
+
+def test_a_flat_list_is_named_and_taken(coco_files):
+    before = coco_files.read(masks=True)
+
+    def flatten(content):
+        for one in content["annotations"]:
+            if isinstance(one["segmentation"], list):
+                one["segmentation"] = one["segmentation"][0]
+
+    annotations = coco_files.edit(flatten).read(masks=True)
+    assert "16 flat lists of a mask taken as one polygon: annotation 2 in 0.png" in annotations.report()
+    assert [one["segmentation"] for one in annotations.objects[10]] == [
+        one["segmentation"] for one in before.objects[10]
+    ]
+
+
+def test_polygons_in_quotes_are_read(coco_files):
+    before = coco_files.read(masks=True)
+
+    def quote(content):
+        for one in content["annotations"]:
+            if isinstance(one["segmentation"], list):
+                one["segmentation"] = [[str(value) for value in part] for part in one["segmentation"]]
+
+    assert coco_files.edit(quote).read(masks=True).objects == before.objects

@@ -1,9 +1,6 @@
 """The native CPU kernels equal the float64 reference: instruction sets, layouts, dtypes, shapes and both gradients."""
 
 import itertools
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,17 +11,11 @@ from torch import Tensor
 from cotnet.ops import native_library
 from cotnet.ops.local_aggregation import contract, local_aggregation, native, reference
 from cotnet.ops.local_aggregation.contract import Geometry
+from tests.ops.conftest import run_script
 from tests.ops.local_aggregation.oracle import CASES, EPSILON, LAYOUTS, channels_last, check_case, contiguous
 
 LIBRARY = native_library.load()
 needs_library = pytest.mark.skipif(isinstance(LIBRARY, str), reason=f"no native library: {LIBRARY}")
-
-
-def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env={**variables, **environment}, timeout=100
-    )
 
 
 @pytest.mark.parametrize("dtype", EPSILON)
@@ -173,19 +164,6 @@ def test_hostile_arguments_raise_with_values(call, words: str) -> None:
 
 
 @needs_library
-def test_the_environment_forces_an_instruction_set() -> None:
-    script = "from cotnet.ops import native_library; print(native_library.load().isa)"
-    assert run_script(script, COTNET_NATIVE_ISA="baseline").stdout == "baseline\n"
-
-
-@needs_library
-def test_an_unknown_instruction_set_is_an_error() -> None:
-    done = run_script("from cotnet.ops import native_library; native_library.load()", COTNET_NATIVE_ISA="mmx")
-    assert "COTNET_NATIVE_ISA=mmx" in done.stderr
-    assert "expected one of baseline, avx2, avx512" in done.stderr
-
-
-@needs_library
 def test_a_forked_worker_computes() -> None:
     script = """
 import os, torch
@@ -202,12 +180,6 @@ assert same and os.waitpid(child, 0)[1] == 0
 """
     done = run_script(script, OMP_NUM_THREADS="2")
     assert done.returncode == 0, done.stderr
-
-
-@needs_library
-def test_a_library_behind_changed_sources_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr(native_library, "INTERFACE", native_library.INTERFACE + 1)
-    assert "install the package again" in native_library.load.__wrapped__()
 
 
 def test_without_the_library_torch_serves_and_one_notice_says_so() -> None:

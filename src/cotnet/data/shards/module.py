@@ -83,15 +83,15 @@ class WebShards(ImageDataModule):
         """Path or URL of a shard."""
         return f"{self.root}/{name}" if self.url is None else self.url.replace("{name}", name)
 
-    def make_train_set(self) -> "Split":
-        return Split(self, "train", self.train_transform())
+    def _make_train_set(self) -> "Split":
+        return Split(self, "train", self._train_transform())
 
-    def make_val_set(self) -> "Split":
-        return Split(self, "val", self.eval_transform())
+    def _make_val_set(self) -> "Split":
+        return Split(self, "val", self._eval_transform())
 
-    def check_batch(self) -> None:
+    def _check_batch(self) -> None:
         """Raise `ValueError` where there are fewer training images than a batch for every process, or than workers."""
-        super().check_batch()
+        super()._check_batch()
         count = len(self.train_set)
         if count < self.num_workers * self.world_size:
             raise ValueError(

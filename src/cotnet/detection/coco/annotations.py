@@ -207,7 +207,7 @@ def _present_images(
         else:  # which of them the annotations belong to cannot be known
             for entry in same:
                 problems["images with the id of another left out"].append(entry["file_name"])
-    images, unreadable = [], []
+    images, unreadable, taken = [], [], set()
     for entry, path in zip(distinct, finder.find([entry["file_name"] for entry in distinct]), strict=True):
         if path is None:
             continue
@@ -218,6 +218,9 @@ def _present_images(
                 unreadable.append(f"image {finder.files.path(path)} cannot be read: {error}")
                 continue
             problems["images without a usable size, which was read from them"].append(entry["file_name"])
+        if path in taken:
+            problems["images listed again under another id, which divides their objects"].append(entry["file_name"])
+        taken.add(path)
         images.append({**entry, "path": path})
     return images, unreadable
 

@@ -1,6 +1,6 @@
 """Images with boxes and masks in COCO's format, one target dict for each image."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         files: The files that they were read from.
         masks: Decode the masks, too.
         transform: Changes image and target, as torchvision's transforms v2 do.
+        decoding: Further arguments of `cotnet.files.image.open_image`.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         *,
         masks: bool = False,
         transform: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+        decoding: Mapping[str, Any] | None = None,
     ) -> None:
         self.annotations, self.files, self.masks, self.transform = annotations, files, masks, transform
+        self.decoding = dict(decoding or {})
         self._labels = {category: label for label, category in enumerate(annotations.category_ids, 1)}
 
     def __len__(self) -> int:
@@ -88,7 +91,8 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         Args:
             ids: The ids of the images to keep.
         """
-        return CocoDataset(self.annotations.only(ids), self.files, masks=self.masks, transform=self.transform)
+        options: dict[str, Any] = {"masks": self.masks, "transform": self.transform, "decoding": self.decoding}
+        return CocoDataset(self.annotations.only(ids), self.files, **options)
 
     def name(self, index: int) -> str:
         """The path of an image, in the folder or the archive."""
@@ -117,7 +121,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     def _decode(self, index: int, content: bytes) -> Image.Image:
         entry, name = self.annotations.images[index], self.name(index)
         try:
-            image = open_image(content, apply_orientation=self.annotations.upright)
+            image = open_image(content, apply_orientation=self.annotations.upright, **self.decoding)
         except UnreadableImageError as error:
             raise ValueError(f"image {name} cannot be read: {error}") from error
         if image.size == (entry["width"], entry["height"]):

@@ -48,6 +48,10 @@ class CocoData(BaseDataModule):
         epoch_images: Images per epoch, over all devices; None for each image once.
         skip_unreadable: The number of images to tolerate in each split that cannot be read or have another size than
             their annotation says; they are skipped. With 0 the first one stops the run.
+        value_range: The values that become black and white in images deeper than 8 bits, see
+            `cotnet.files.pixels.to_rgb`; None takes the range of their type.
+        max_pixels: The largest number of pixels that an image may have; None takes Pillow's limit, or that of the
+            environment variable ``COTNET_MAX_PIXELS``.
 
     Raises:
         ValueError: A number is outside its range; on use: the files are missing, damaged or unusable.
@@ -70,8 +74,16 @@ class CocoData(BaseDataModule):
         flip: Flip = "horizontal",
         epoch_images: int | None = None,
         skip_unreadable: int = 0,
+        value_range: tuple[float, float] | None = None,
+        max_pixels: int | None = None,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, skip_unreadable=skip_unreadable)
+        super().__init__(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            skip_unreadable=skip_unreadable,
+            value_range=value_range,
+            max_pixels=max_pixels,
+        )
         if epoch_images is not None and epoch_images < batch_size:
             raise ValueError(f"data.epoch_images must be at least data.batch_size {batch_size}, got {epoch_images}")
         if flip not in _FLIPS:
@@ -165,8 +177,8 @@ class CocoData(BaseDataModule):
         if stage == "fit":
             assert train is not None
             flips = v2.Compose([flip(0.5) for flip in _FLIPS[self.flip]]) if self.flip != "none" else None
-            self._train_set = CocoDataset(train, files, masks=self.masks, transform=flips)
-        self._val_set = CocoDataset(val, files, masks=self.masks)
+            self._train_set = CocoDataset(train, files, masks=self.masks, transform=flips, decoding=self.decoding)
+        self._val_set = CocoDataset(val, files, masks=self.masks, decoding=self.decoding)
 
     def _find_annotations(self, files: Files, stage: str | None) -> None:
         """Set the names of annotations that are not given by the layout of the set."""

@@ -7,6 +7,7 @@ from cotnet.detection.coco.archive import open_files
 from cotnet.detection.coco.layout import find_layout
 from cotnet.detection.coco.module import CocoData
 from cotnet.files.weights import WeightsCard
+from cotnet.prediction.transform import decoding_options
 from cotnet.training.module import class_path
 
 _ARGUMENTS = ("path", "train", "val", "images", "masks", "apply_orientation", "val_fraction", "split_seed")
@@ -63,7 +64,8 @@ def open_source(
             "the weights do not record the images that they were validated on; name them: cotnet validate WEIGHTS DATA"
         )
     source |= {key: value for key, value in (("val", annotations), ("images", images)) if value is not None}
-    data = CocoData(**source, batch_size=batch_size, num_workers=num_workers, skip_unreadable=skip_unreadable)
+    options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers, "skip_unreadable": skip_unreadable}
+    data = CocoData(**source, **options, **decoding_options(card))
     data.expect_classes(card.class_names, card.data["category_ids"])
     data.setup("validate")
     data.check_images()
