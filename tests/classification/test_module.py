@@ -163,12 +163,12 @@ def test_starts_from_a_checkpoint_of_a_run(tmp_path):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ("{pretrained: true}", "cannot hold pretrained: the weights to start from are --model.init_from WEIGHTS"),
-        ("{checkpoint_path: w.pth}", "cannot hold checkpoint_path: the weights to start from"),
-        ("{pretrained_cfg_overlay: {file: x}}", "cannot hold pretrained_cfg_overlay: the weights to start from"),
-        ("{features_only: true}", "cannot hold features_only: a network without its classifier"),
-        ("{num_classes: 3}", "cannot hold num_classes: the number of classes follows from the data"),
-        ("{drop_rate: 0.3}", "cannot hold drop_rate, a field of its own: --model.drop_rate 0.3"),
+        ("{pretrained: true}", "cannot contain pretrained: the weights to start from are --model.init_from WEIGHTS"),
+        ("{checkpoint_path: w.pth}", "cannot contain checkpoint_path: the weights to start from"),
+        ("{pretrained_cfg_overlay: {file: x}}", "cannot contain pretrained_cfg_overlay: the weights to start from"),
+        ("{features_only: true}", "cannot contain features_only: a network without its classifier"),
+        ("{num_classes: 3}", "cannot contain num_classes: the number of classes follows from the data"),
+        ("{drop_rate: 0.3}", "cannot contain drop_rate, a field of its own: --model.drop_rate 0.3"),
         ("{nonsense: 1}", "cotnet_nano takes no argument 'nonsense'; it takes mixers, "),
         ("{global_pool: nonsense}", "cannot build cotnet_nano with"),
     ],

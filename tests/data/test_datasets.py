@@ -78,7 +78,7 @@ def test_the_seed_decides_the_changes():
 @pytest.mark.parametrize("options", [{"augment": "resized_crop"}, {"auto_augment": "rand-m9"}])
 def test_in_memory_refuses_what_it_cannot_do(options):
     name, value = next(iter(options.items()))
-    with pytest.raises(ValueError, match=f"does not go with data.{name} {value}; use --data.in_memory false"):
+    with pytest.raises(ValueError, match=f"cannot be combined with data.{name} {value}; use --data.in_memory false"):
         NpzPack("pack.npz", in_memory=True, **options)
 
 

@@ -32,7 +32,9 @@ def test_the_test_split_is_for_evaluation(test):
 
 
 def test_what_is_there_is_named():
-    with pytest.raises(ValueError, match=r"^it has no split train or training, only a, b; name one by --data.train_sp"):
+    with pytest.raises(
+        ValueError, match=r"^it has no split train or training, only a, b; name one with --data.train_sp"
+    ):
         train_split_of(["b", "a"], place="it")
     with pytest.raises(ValueError, match=r"only 0, 1, 2, 3, 4, 5, 6, 7 and 2 more; name one by --data\.val_split$"):
         val_split_of(list("0123456789"), place="it", evaluation=True)

@@ -145,7 +145,7 @@ def test_pretrained_from_a_file(released):
 
 def test_pretrained_from_a_damaged_safetensors_file(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(b"cut")
-    with pytest.raises(ValueError, match=r"cut\.safetensors' is damaged or no safetensors file"):
+    with pytest.raises(ValueError, match=r"cut\.safetensors' is damaged or not a safetensors file"):
         timm.create_model(
             "cotnet_nano", pretrained=True, pretrained_cfg_overlay={"file": str(tmp_path / "cut.safetensors")}
         )

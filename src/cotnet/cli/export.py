@@ -28,14 +28,14 @@ def run(arguments: list[str]) -> None:
     parser = Parser("export", DESCRIPTION)
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("--format", nargs="+", default=["onnx"], metavar="FORMAT", help="of torch, onnx, openvino")
-    parser.add_argument("--output", metavar="PATH", help="files without ending, or a folder; default beside WEIGHTS")
+    parser.add_argument("--output", metavar="PATH", help="path without ending, or a folder; default beside WEIGHTS")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier files")
     add_weights_arguments(parser)
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the images; default as in training")
-    parser.add_argument("--images", nargs="+", metavar="IMAGE", help="files, folders, globs to compare answers on")
     parser.add_argument(
-        "--tolerance", type=float, metavar="X", help="of a logit, relative to the largest; default 1e-4"
+        "--images", nargs="+", metavar="IMAGE", help="files, folders and globs to compare the answers on"
     )
+    parser.add_argument("--tolerance", type=float, metavar="X", help="largest relative error of a logit; default 1e-4")
     args = parser.parse_args(arguments)
     if args.size is not None:
         at_least(1, "size", args.size)

@@ -79,7 +79,7 @@ def output_format(output: str | None, given: str | None, formats: Sequence[str])
         return given or "table"
     if ending not in formats:
         known = " and ".join(formats)
-        raise ValueError(f"--output {output}: the formats here are {known}; name the file so, or pass --format")
+        raise ValueError(f"--output {output}: the formats are {known}; name the file accordingly, or pass --format")
     return ending
 
 

@@ -64,7 +64,7 @@ class BaseDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         if value_range is not None and not (len(value_range) == 2 and value_range[0] < value_range[1]):
-            raise ValueError(f"data.value_range must be two numbers that rise, such as [0, 4095], got {value_range}")
+            raise ValueError(f"data.value_range must be two ascending numbers, such as [0, 4095], got {value_range}")
         if max_pixels is not None:
             check_at_least(max_pixels=(max_pixels, 1))
         self.skip_unreadable = skip_unreadable

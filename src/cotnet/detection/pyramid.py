@@ -128,7 +128,9 @@ def _first_parts(body: nn.Module, count: int) -> list[str]:
     flat = [name.replace(".", "_") + "_" for name in modules]
     inside = [[i for i, name in enumerate(flat) if name.startswith(stage)] for stage in stages]
     if not all(inside):
-        raise ValueError(f"the stages of this {type(body).__name__} cannot be told apart to freeze them; use frozen=0")
+        raise ValueError(
+            f"the stages of this {type(body).__name__} cannot be distinguished to freeze them; use frozen=0"
+        )
     end = inside[0][0] if count == 1 else inside[count - 2][-1] + 1
     # Without the root, whose name is empty, and without modules that contain a later one.
     return [modules[i] for i in range(1, end) if not any(later.startswith(flat[i]) for later in flat[end:])]

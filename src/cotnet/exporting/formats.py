@@ -78,7 +78,9 @@ def output_stem(weights: str | Path, output: str | Path | None, forms: Sequence[
         raise FileNotFoundError(f"--output {output}: this folder does not exist; make it first")
     if path.suffix in ENDINGS.values():
         if any(ENDINGS[form] != path.suffix for form in forms):
-            raise ValueError(f"--output {output} ends as another format than {', '.join(forms)}; leave the ending out")
+            raise ValueError(
+                f"--output {output} has the ending of another format than {', '.join(forms)}; leave the ending out"
+            )
         return path.with_suffix("")
     return path
 

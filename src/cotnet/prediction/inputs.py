@@ -33,7 +33,7 @@ class InputFiles(Iterable[str]):
 
     Raises:
         FileNotFoundError: A word names nothing.
-        ValueError: A folder or an archive holds no images.
+        ValueError: A folder or an archive contains no images.
     """
 
     def __init__(self, words: Sequence[str]):
@@ -44,8 +44,8 @@ class InputFiles(Iterable[str]):
                 continue
             if Path(word).exists():
                 kind = "folder" if Path(word).is_dir() else "archive"
-                raise ValueError(f"{kind} {word} holds no images ({', '.join(sorted(SUFFIXES))})")
-            raise FileNotFoundError(f"{word} is no file or folder, and as a pattern it matches nothing")
+                raise ValueError(f"{kind} {word} contains no images ({', '.join(sorted(SUFFIXES))})")
+            raise FileNotFoundError(f"{word} is neither a file nor a folder, and as a pattern it matches nothing")
 
     def __iter__(self) -> Iterator[str]:
         seen: set[str] = set()
@@ -126,13 +126,15 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)) or 0 in pixels.shape:
-        raise ValueError(f"an array is an image as [H, W] or [H, W, 3], a tensor as [3, H, W]; got {pixels.shape}")
+        raise ValueError(
+            f"the shape of an image must be [H, W] or [H, W, 3] as an array, [3, H, W] as a tensor; got {pixels.shape}"
+        )
     if np.issubdtype(pixels.dtype, np.floating):
         if not (pixels.min() >= 0 and pixels.max() <= 1):  # so that NaN is refused, too
-            raise ValueError(f"floats are an image's from 0 to 1, got {pixels.min():g} to {pixels.max():g}")
+            raise ValueError(f"the floats of an image must be from 0 to 1, got {pixels.min():g} to {pixels.max():g}")
         pixels = (255 * pixels).round().astype(np.uint8)
     if pixels.dtype != np.uint8:
-        raise ValueError(f"an image's pixels are uint8 or floats from 0 to 1, got {pixels.dtype}")
+        raise ValueError(f"the pixels of an image must be uint8 or floats from 0 to 1, got {pixels.dtype}")
     return Image.fromarray(pixels)
 
 

@@ -208,11 +208,11 @@ def _check_name(name: str, types: dict[str, Any], kinds: dict[str, type], value:
         raise ValueError(f"unknown field {name}; did you mean {hint}?")
     if name in ("data.root", "data.path"):
         meant = f"cotnet train finetune --data.root {value or 'FOLDER'}"
-        raise ValueError(f"unknown field {name}: {kinds['data'].__name__} brings its images; did you mean {meant}?")
+        raise ValueError(f"unknown field {name}: {kinds['data'].__name__} has its own images; did you mean {meant}?")
     if group not in GROUPS:
         raise ValueError(f"unknown field --{name}; fields begin with --model., --data. or --trainer.")
     raise ValueError(
-        f"unknown field {name}: {kinds[group].__name__} has none of this name; "
+        f"unknown field {name}: {kinds[group].__name__} has no field of this name; "
         f"cotnet train --help {group} lists the fields of every class"
     )
 

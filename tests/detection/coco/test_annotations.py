@@ -17,7 +17,7 @@ def test_what_cannot_be_used_is_left_out_counted_and_named(coco_files):
     assert "2 boxes of no area or outside their image left out: annotation 1 [10, 10, 0, 5] in 0.png, " in report
     assert "1 annotations of unknown categories left out: annotation 3 of category 99" in report
     assert "1 annotations of unknown images left out: annotation 4" in report
-    assert "1 boxes over the edge cut: annotation 5 in 1.png" in report
+    assert "1 boxes beyond the edge cut: annotation 5 in 1.png" in report
     assert "1 missing images left out: gone.png" in report
     assert "1 images outside the folder left out: ../annotations.json" in report
     assert sum(map(len, annotations.objects.values())) == 20

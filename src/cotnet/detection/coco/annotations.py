@@ -328,7 +328,7 @@ def _check_object(annotation: Entry, image: Entry, name: str, *, masks: bool, pr
     if masks and mask.correction:
         problems[mask.correction].append(f"{named} ({mask.reason})" if mask.reason else named)
     if max(abs(a - b) for a, b in zip(clipped, box, strict=True)) > 1:
-        problems["boxes over the edge cut"].append(named)
+        problems["boxes beyond the edge cut"].append(named)
     area = annotation.get("area", clipped[2] * clipped[3])
     if not (is_finite(area) and area > 0):
         problems["unusable areas taken from the box"].append(named)

@@ -47,8 +47,8 @@ class AspectRatioSampler(DistributedEpochSampler):
         self.batches = (epoch_images or len(aspect_ratios)) // (batch_size * world_size)
         if self.batches == 0:
             raise ValueError(
-                f"{epoch_images or len(aspect_ratios)} images make no batch of {batch_size} on each of {world_size} "
-                "devices; use a smaller --data.batch_size"
+                f"{epoch_images or len(aspect_ratios)} images are fewer than a batch of {batch_size} on each of "
+                f"{world_size} devices; use a smaller --data.batch_size"
             )
 
     def __len__(self) -> int:
