@@ -81,7 +81,7 @@ def test_another_size_and_the_images_at_hand(cotnet_command, resnet, tmp_path):
         (["--output", "absent/place/x"], "folder absent/place does not exist"),
         (["--output", "absent/"], "does not exist; make it first"),
         (["--output", "x.onnx"], "has the ending of another format than torch"),
-        (["--images", "absent/*.jpg"], "absent/*.jpg is no file or folder"),
+        (["--images", "absent/*.jpg"], "absent/*.jpg is neither a file nor a folder"),
         (["--ema"], "--ema is for released checkpoints"),
     ],
 )

@@ -28,7 +28,7 @@ def test_help_and_version(cotnet_command):
         (["predict"], "required: WEIGHTS, IMAGE"),
         (["predict", "w.safetensors", "p.jpg", "--topk", "0"], "--topk must be at least 1, got 0"),
         (["predict", "w.safetensors", "p.jpg", "--topk", "many"], "invalid int value: 'many'"),
-        (["predict", "w.safetensors", "absent.jpg"], "absent.jpg is no file or folder"),
+        (["predict", "w.safetensors", "absent.jpg"], "absent.jpg is neither a file nor a folder"),
         (["validate", "--modle", "x", "y"], "did you mean --model?"),
         (["validate", "absent.safetensors"], "there is no weights file absent.safetensors"),
         (["models", "resnet"], "no model matches 'resnet'; there are cotnet50"),

@@ -102,7 +102,7 @@ def test_the_next_readable_image_takes_the_place_of_an_unreadable_one():
 
 
 @pytest.mark.parametrize(
-    ("tolerated", "message"), [(0, "^4 is broken$"), (1, "5 is broken; .*skip_unreadable 1 allows")]
+    ("tolerated", "message"), [(0, "^4 is broken$"), (1, "5 is broken; .*skip_unreadable 1 tolerates")]
 )
 def test_one_unreadable_image_more_than_tolerated_stops(tolerated, message):
     with pytest.raises(ValueError, match=message):

@@ -58,7 +58,7 @@ def test_a_split_can_be_named(root, field):
     data = folder(root, **{field: "aside"})
     data.setup()
     assert len(data.train_set) == len(data.val_set) == 6
-    with pytest.raises(ValueError, match=f"data.{field} 'nowhere' is not a folder in .*; it holds aside, "):
+    with pytest.raises(ValueError, match=f"data.{field} 'nowhere' is not a folder in .*; it contains aside, "):
         folder(root, **{field: "nowhere"}).setup()
 
 
@@ -259,7 +259,7 @@ def test_a_folder_around_the_data_set_is_no_class(unsplit):
     for place in ("one", "two"):
         shutil.copytree(unsplit, unsplit.with_name(place) / "data")
         with pytest.raises(
-            ValueError, match=rf"holds one folder, .*; if 'data' is the data set, pass --data.root .*{place}/"
+            ValueError, match=rf"contains one folder, .*; if 'data' is the data set, pass --data.root .*{place}/"
         ):
             folder(unsplit.with_name(place)).setup()
 

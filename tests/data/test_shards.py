@@ -285,7 +285,7 @@ def test_a_truncated_and_a_short_shard_are_named(folder, tmp_path):
         numbers(data(tmp_path).val_dataloader())
     module = data(folder)
     module.index.splits["train"][-1] = Shard("train-000005.tar", 1, 0)
-    with pytest.raises(ValueError, match=r"train-000005\.tar holds 2 images, its index says 1"):
+    with pytest.raises(ValueError, match=r"train-000005\.tar contains 2 images, but its index says 1"):
         numbers(training(module))
     with tarfile.open(shard, "w") as archive:
         entry = tarfile.TarInfo("0.cls")

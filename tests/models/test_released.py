@@ -77,7 +77,7 @@ def damaged(folder):
             archive.writestr(f"script/{name}", b"3")
     yield folder / "script", "TorchScript"
     for name, content, words in (
-        ("list", [1, 2], "holds a list"),
+        ("list", [1, 2], "contains a list"),
         ("number", {"state_dict": {"a": 3}}, "'a' is not a named tensor"),
         ("nothing", {"state_dict": {}}, "no weights under state_dict"),
         ("hostile", {"state_dict": {"a": Hostile(folder / "owned")}}, "system.*do not trust"),

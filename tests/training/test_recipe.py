@@ -100,7 +100,7 @@ def test_later_bases_and_own_fields_win(tmp_path):
     ("fields", "message"),
     [
         ({"base": "own.yaml"}, "is among its own bases"),
-        ({"base": ["nowhere.yaml"]}, "stands on 'nowhere.yaml', which is no file beside it and no recipe"),
+        ({"base": ["nowhere.yaml"]}, "names the base 'nowhere.yaml', which is neither a file beside it nor a recipe"),
     ],
 )
 def test_a_wrong_base_is_named(tmp_path, fields, message):
