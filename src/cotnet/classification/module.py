@@ -3,7 +3,7 @@
 import inspect
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,9 +23,10 @@ from cotnet.classification.memory import largest_output, memory_bytes
 from cotnet.classification.optimizer import cosine_schedule, sgd
 from cotnet.classification.report import class_sections
 from cotnet.files.weights import WeightsCard
-from cotnet.models.family import check_name
+from cotnet.models.family import BODIES, check_name
 from cotnet.models.memory_format import to_layout
 from cotnet.models.pretrained import classifier_name
+from cotnet.models.variants import vary
 from cotnet.models.weights_file import WeightsFile
 from cotnet.training.distributed import rank_zero_print, shard, sync_norms
 from cotnet.training.figures import draw_confusion
@@ -352,12 +353,14 @@ def create_network(name: str, **kwargs: Any) -> nn.Module:
 
 
 def _arguments(name: str) -> list[str]:
-    """What a recipe can give in ``model.kwargs`` for a network: its constructor's arguments, less those of our own."""
+    """The names that ``model.kwargs`` can have for a network: its constructor's, except those that are fields."""
     with torch.device("meta"):
-        kind = type(timm.create_model(name))
-    parameters = inspect.signature(kind).parameters.values()
+        kinds: list[Callable[..., Any]] = [type(timm.create_model(name))]
+    if name in BODIES:
+        kinds.insert(0, vary)  # makes the body
+    parameters = [one for kind in kinds for one in inspect.signature(kind).parameters.values()]
     plain = [one.name for one in parameters if one.kind is not one.VAR_KEYWORD]
-    return [one for one in plain if one not in ("num_classes", "drop_rate", "drop_path_rate")]
+    return [one for one in plain if one not in ("body", "num_classes", "drop_rate", "drop_path_rate")]
 
 
 def _with_classes(
