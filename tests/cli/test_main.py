@@ -31,7 +31,7 @@ def test_help_and_version(cotnet_command):
         (["predict", "w.safetensors", "absent.jpg"], "absent.jpg is neither a file nor a folder"),
         (["validate", "--modle", "x", "y"], "did you mean --model?"),
         (["validate", "absent.safetensors"], "there is no weights file absent.safetensors"),
-        (["models", "resnet"], "no model matches 'resnet'; there are cotnet50"),
+        (["models", "resnet"], "no model matches 'resnet'; the models are cotnet50"),
         (["train", "embeded"], "unknown recipe 'embeded'; did you mean embedded?"),
         (["train", "--modle.name", "x"], "did you mean --model.name x?"),
     ],

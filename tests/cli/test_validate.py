@@ -179,4 +179,4 @@ def test_names_that_occur_twice_stay_apart():
 def test_csv_is_no_format_of_scores(cotnet_command, weights, images, tmp_path):
     status, _, err = cotnet_command("validate", weights, images, "--output", tmp_path / "x.csv")
     assert (status, err.count("\n")) == (2, 1)
-    assert "the formats here are table and json" in err
+    assert "the formats are table and json" in err
