@@ -168,7 +168,7 @@ def test_starts_from_a_checkpoint_of_a_run(tmp_path):
         ("{pretrained_cfg_overlay: {file: x}}", "cannot contain pretrained_cfg_overlay: the weights to start from"),
         ("{features_only: true}", "cannot contain features_only: a network without its classifier"),
         ("{num_classes: 3}", "cannot contain num_classes: the number of classes follows from the data"),
-        ("{drop_rate: 0.3}", "cannot contain drop_rate, a field of its own: --model.drop_rate 0.3"),
+        ("{drop_rate: 0.3}", "cannot contain drop_rate, a separate field: --model.drop_rate 0.3"),
         ("{nonsense: 1}", "cotnet_nano does not take an argument 'nonsense'; it takes mixers, "),
         ("{global_pool: nonsense}", "cannot build cotnet_nano with"),
     ],

@@ -15,7 +15,7 @@ The report compares logits at two batch sizes and two image sizes, and the likel
 nothing is written and the exit status is 2.
 
 A segmenter gives logits [batch, classes, height, width]. A detector is written as ONNX alone, for images of the size
-of the first of --images, if onnxruntime finds the same there; its backbone is a file of its own, for any size."""
+of the first of --images, if onnxruntime finds the same there; its backbone is a separate file, for any size."""
 
 
 def run(arguments: list[str]) -> None:

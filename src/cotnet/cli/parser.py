@@ -1,4 +1,4 @@
-"""An argument parser whose errors are one sentence, with the nearest option where one is misspelt."""
+"""An argument parser whose errors are one sentence, with the nearest option if one is misspelt."""
 
 import argparse
 import difflib

@@ -32,7 +32,7 @@ grow with their number.
 torchrun --nproc-per-node 8 -m cotnet predict ... shares the images among processes."""
 
 FORMATS = ("table", "csv", "json")
-_ALIGNED = 1000  # images whose paths the table's first column is as wide as
+_ALIGNED = 1000  # the table's first column is as wide as the longest path of this many images
 
 
 def run(arguments: list[str]) -> None:

@@ -176,7 +176,7 @@ class BaseDataModule(LightningDataModule):
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
             "worker_init_fn": ignore_signals,
-            # A generator of its own, so that the start of an epoch draws nothing from the global one.
+            # A separate generator, so that the start of an epoch draws nothing from the global one.
             "generator": torch.Generator().manual_seed(self.seed),
         }
 

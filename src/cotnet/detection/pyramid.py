@@ -28,7 +28,7 @@ class PyramidBackbone(nn.Module):
         frozen_norm: Keep the parameters and statistics of every BatchNorm in the body.
 
     Raises:
-        ValueError: An option is outside its range, or the parts of the body cannot be told apart for freezing.
+        ValueError: An option is outside its range, or the parts of the body cannot be distinguished for freezing.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ def _first_parts(body: nn.Module, count: int) -> list[str]:
     if count == 0:
         return []
     info: Any = body.feature_info
-    # timm flattens a path to one name where it builds the network of maps anew.
+    # timm flattens a path to one name when it rebuilds the network for its maps.
     stages = [name.replace(".", "_") + "_" for name in info.module_name()]
     modules = [name for name, _ in body.named_modules()]
     flat = [name.replace(".", "_") + "_" for name in modules]

@@ -81,7 +81,7 @@ class WeightsCard:
 
 
 def write_weights(path: Path, entries: dict[str, Tensor], card: WeightsCard) -> None:
-    """Write a weights file; a half-written file never bears the final name.
+    """Write a weights file; a half-written file never has the final name.
 
     Args:
         path: Where to, usually ``*.safetensors``.

@@ -36,4 +36,6 @@ def check_arguments(kwargs: Mapping[str, Any], fields: Collection[str] = ()) -> 
             raise ValueError(f"model.kwargs cannot contain {name}: {FORBIDDEN[name]}")
     for name in kwargs:
         if name in fields:
-            raise ValueError(f"model.kwargs cannot contain {name}, a field of its own: --model.{name} {kwargs[name]}")
+            raise ValueError(
+                f"model.kwargs cannot contain {name}, a separate field: --model.{name} {kwargs[name]}"
+            )

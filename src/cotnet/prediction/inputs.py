@@ -22,7 +22,7 @@ class InputFiles(Iterable[str]):
     """Paths of the images that files, folders (searched through), tar archives and globs name, each once, in order.
 
     An image in an archive is named ``ARCHIVE.tar/NAME``. Of a folder or a glob, files with an image's ending are taken;
-    a glob that matches none of those gives what it matches. The paths are looked for anew whenever they are iterated
+    a glob that matches none of those gives what it matches. The paths are searched again whenever they are iterated
     over, and never all held at a time.
 
     Args:

@@ -73,7 +73,7 @@ class Config:
             raise ValueError(" ".join(str(error).split())) from error
 
     def to_yaml(self) -> str:
-        """The configuration as a recipe of its own, every field with its value."""
+        """The configuration as a recipe, every field with its value."""
         # By way of JSON, since the parser alone knows how its values are written.
         plain = json.loads(self.parser.dump(self.values, format="json", skip_unset=False))
         for group in CLASSES:
@@ -178,7 +178,7 @@ def _parser(kinds: dict[str, type]) -> ArgumentParser:
 
 def _types(parser: ArgumentParser) -> dict[str, Any]:
     """The annotation of every field; jsonargparse has found those behind ``**kwargs``, too."""
-    # Private names, for want of public ones: of the parser's actions, groups and help bear no annotation.
+    # Private names, since there are no public ones: the parser's actions for groups and help have no annotation.
     hints = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
     fields = {name: hint for name, hint in hints.items() if hint is not None and not name.endswith(".help")}
     return fields | {option.name: option.kind for option in OPTIONS}

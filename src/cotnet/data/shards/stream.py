@@ -93,7 +93,7 @@ class ShardStream(IterableDataset[Named]):
         order = 0 if self.fixed else epoch
         draw = random.Random(f"{self.seed} {order} {self.rank} {worker}")
         number = failures = 0
-        limit = 2 * self._portion(order, num_workers, worker).images  # so many in a row include every image
+        limit = 2 * self._portion(order, num_workers, worker).images  # that many in a row include every image
         for sample in self._repeated(order, num_workers, worker, draw):
             if number >= count:
                 return

@@ -70,8 +70,8 @@ def _by_split(names: Sequence[str]) -> dict[str, list[str]]:
     splits: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
         parts = [set(words_of(part)) for part in reversed(name.split("/"))]
-        said = (split for part in parts for split, words in _SPLITS.items() if part & words)
-        splits[next(said, "all")].append(name)
+        named = (split for part in parts for split, words in _SPLITS.items() if part & words)
+        splits[next(named, "all")].append(name)
     return splits
 
 

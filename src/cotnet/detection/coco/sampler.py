@@ -8,7 +8,7 @@ from cotnet.data.samplers import DistributedEpochSampler
 
 
 class AspectRatioSampler(DistributedEpochSampler):
-    """Shuffles images anew every epoch, in batches that hold either landscape or portrait images.
+    """Reshuffles images every epoch, in batches that hold either landscape or portrait images.
 
     The images left over of both kinds make a mixed batch; what does not fill the last batch of all ranks is dropped.
     The order depends on seed and epoch alone.
