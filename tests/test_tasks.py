@@ -66,7 +66,7 @@ def test_what_is_no_image_is_named(weights, tmp_path):
     for wrong, error in ((3, TypeError), (np.zeros((2, 3, 5)), ValueError), (np.full((4, 4, 3), 2.0), ValueError)):
         with pytest.raises(error, match="image"):
             model(wrong)
-    with pytest.raises(TypeError, match="a model for classification takes topk, and not threshold"):
+    with pytest.raises(TypeError, match="a model for classification takes topk, not threshold"):
         model(np.zeros((4, 4), np.uint8), threshold=0.5)
 
 

@@ -36,7 +36,7 @@ def test_frozen_parts_keep_weights_and_statistics(tmp_path):
 
 
 def test_a_wrong_part_to_freeze_is_named():
-    with pytest.raises(ValueError, match="no part 'layer9' in the network; it has conv1"):
+    with pytest.raises(ValueError, match="the network has no module 'layer9'; it has conv1"):
         Classifier("cotnet_nano", num_classes=3, freeze=["layer9"])
     whole = [name for name, _ in Classifier("cotnet_nano", num_classes=3).network.named_children()]
     with pytest.raises(ValueError, match="leaves nothing to train"):
@@ -163,13 +163,13 @@ def test_starts_from_a_checkpoint_of_a_run(tmp_path):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ("{pretrained: true}", "cannot hold pretrained: the weights to start from are --model.init_from WEIGHTS"),
-        ("{checkpoint_path: w.pth}", "cannot hold checkpoint_path: the weights to start from"),
-        ("{pretrained_cfg_overlay: {file: x}}", "cannot hold pretrained_cfg_overlay: the weights to start from"),
-        ("{features_only: true}", "cannot hold features_only: a network without its classifier"),
-        ("{num_classes: 3}", "cannot hold num_classes: the number of classes follows from the data"),
-        ("{drop_rate: 0.3}", "cannot hold drop_rate, a field of its own: --model.drop_rate 0.3"),
-        ("{nonsense: 1}", "cotnet_nano takes no argument 'nonsense'; it takes mixers, "),
+        ("{pretrained: true}", "cannot contain pretrained: the weights to start from are --model.init_from WEIGHTS"),
+        ("{checkpoint_path: w.pth}", "cannot contain checkpoint_path: the weights to start from"),
+        ("{pretrained_cfg_overlay: {file: x}}", "cannot contain pretrained_cfg_overlay: the weights to start from"),
+        ("{features_only: true}", "cannot contain features_only: a network without its classifier"),
+        ("{num_classes: 3}", "cannot contain num_classes: the number of classes follows from the data"),
+        ("{drop_rate: 0.3}", "cannot contain drop_rate, a separate field: --model.drop_rate 0.3"),
+        ("{nonsense: 1}", "cotnet_nano does not take an argument 'nonsense'; it takes mixers, "),
         ("{global_pool: nonsense}", "cannot build cotnet_nano with"),
     ],
 )

@@ -70,8 +70,8 @@ def test_other_answers_are_status_2(cotnet_command, here, monkeypatch):
     [
         (["resnt50"], "unknown model 'resnt50'; did you mean resnet50"),
         (["--baseline", "resnt50"], "unknown model 'resnt50'"),
-        (["--modes", "eager,quick"], "--modes must be of eager, compiled, frozen, fused, fused-frozen"),
-        (["--dtypes", "float16"], "--dtypes must be of float32, bfloat16, got 'float16'"),
+        (["--modes", "eager,quick"], "--modes must be among eager, compiled, frozen, fused, fused-frozen"),
+        (["--dtypes", "float16"], "--dtypes must be among float32, bfloat16, got 'float16'"),
         (["--batches", "0"], "--batches must be at least 1, got 0"),
         (["--batches", "one"], "--batches must be whole numbers"),
         (["--blocks", "1"], "--blocks must be at least 2, got 1"),

@@ -86,7 +86,7 @@ def test_resume_goes_on(finished, folder, tmp_path):
     resumed = train(folder, tmp_path, "--ckpt_path", str(finished / "last.ckpt"), epochs=2)
     assert [row["epoch"] for row in rows(resumed)] == ["1", "2"]
     assert load_checkpoint(resumed / "last.ckpt")["epoch"] == 1
-    with pytest.raises(ValueError, match="is of another model"):
+    with pytest.raises(ValueError, match="belongs to another model"):
         train(folder, tmp_path, "--model.norm", "none", "--ckpt_path", str(finished / "last.ckpt"), epochs=2)
 
 
@@ -150,7 +150,7 @@ def test_predict_draws_and_writes_coco(finished, folder, tmp_path, cotnet_comman
         (["predict", "{weights}", "{folder}/images", "--masks", "x"], "--masks is for segmenters, and"),
         (["export", "{weights}"], "name an image of the size to export for"),
         (["export", "{weights}", "--tolerance", "1"], "--tolerance is for classifiers and segmenters, and"),
-        (["export", "{weights}", "--format", "torch"], "a detector exports to onnx alone, not to torch"),
+        (["export", "{weights}", "--format", "torch"], "a detector exports to onnx only, not to torch"),
         (["validate", "{weights}", "{folder}", "--annotations", "test.json"], "test.json does not exist"),
         (["validate", "{weights}", "{folder}/images/0.png"], "0.png cannot be read as a zip archive"),
     ],

@@ -80,8 +80,8 @@ def test_another_size_and_the_images_at_hand(cotnet_command, resnet, tmp_path):
         (["--tolerance", "nan"], "--tolerance must be above 0, got nan"),
         (["--output", "absent/place/x"], "folder absent/place does not exist"),
         (["--output", "absent/"], "does not exist; make it first"),
-        (["--output", "x.onnx"], "ends as another format than torch"),
-        (["--images", "absent/*.jpg"], "absent/*.jpg is no file or folder"),
+        (["--output", "x.onnx"], "has the ending of another format than torch"),
+        (["--images", "absent/*.jpg"], "absent/*.jpg is neither a file nor a folder"),
         (["--ema"], "--ema is for released checkpoints"),
     ],
 )

@@ -87,7 +87,7 @@ def test_empty_folder(cotnet_command, weights, tmp_path):
     (tmp_path / "empty").mkdir()
     status, _, err = cotnet_command("predict", weights, tmp_path / "empty")
     assert status == 2
-    assert "holds no images" in err
+    assert "contains no images" in err
 
 
 def test_released_checkpoint_needs_the_name_of_its_model(cotnet_command, images, tmp_path):
@@ -178,7 +178,7 @@ def test_a_rank_that_something_else_has_set_silences_nothing(command, rank, weig
     words += ["--output", str(tmp_path / "x")]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0
-    assert done.stderr == {"predict": "", "validate": f"note: validating on {images / 'val'}\n"}[command]
+    assert done.stderr == ""
     assert len((tmp_path / "x").read_text().splitlines()) >= 5
 
 
@@ -316,4 +316,4 @@ def test_images_deeper_than_8_bits_have_one_range(cotnet_command, weights, image
         opened.load()
     for image in (path, opened, np.round(255 * values / 600).astype(np.uint8)):
         assert model(image).probabilities == pytest.approx(expected, abs=1e-5)
-    assert "two numbers that rise, got 5 5" in cotnet_command(*words, 5, 5)[2]
+    assert "two ascending numbers, got 5 5" in cotnet_command(*words, 5, 5)[2]

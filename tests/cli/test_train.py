@@ -113,8 +113,8 @@ def test_resume_goes_on_and_equals_an_unbroken_run(finished, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "epochs", "message"),
     [
-        ([], 1, "has already 1 epochs"),
-        (["--model.name", "cotnet18", "--data.size", "32"], 2, "is of another model: it holds cotnet_nano"),
+        ([], 1, "already has 1 epochs"),
+        (["--model.name", "cotnet18", "--data.size", "32"], 2, "belongs to another model: it contains cotnet_nano"),
         (["--model.ema_decay", "0.9"], 2, "model.ema_decay cannot be switched"),
     ],
 )

@@ -73,10 +73,10 @@ def test_class_folders_without_a_split(cotnet_command, weights, images, tmp_path
     for place in (tmp_path / "none", tmp_path / "some" / "cat"):
         place.mkdir(parents=True)
     assert (
-        "must hold train/CLASS and val/CLASS, or CLASS folders"
+        "must contain train/CLASS and val/CLASS, or CLASS folders"
         in cotnet_command("validate", weights, tmp_path / "none")[2]
     )
-    assert "holds no image" in cotnet_command("validate", weights, tmp_path / "some")[2]
+    assert "contains no image" in cotnet_command("validate", weights, tmp_path / "some")[2]
 
 
 def test_classes_are_matched_by_name(cotnet_command, weights, images, tmp_path):
@@ -179,4 +179,4 @@ def test_names_that_occur_twice_stay_apart():
 def test_csv_is_no_format_of_scores(cotnet_command, weights, images, tmp_path):
     status, _, err = cotnet_command("validate", weights, images, "--output", tmp_path / "x.csv")
     assert (status, err.count("\n")) == (2, 1)
-    assert "the formats here are table and json" in err
+    assert "the formats are table and json" in err

@@ -95,7 +95,7 @@ def test_every_image_has_a_folder_whatever_the_names(files, tmp_path, monkeypatc
     words = [str(tmp_path / name) for name in names]
     assert main(["view", weights, *words, "--stages", "res4", "--output", str(tmp_path / "v")]) == 0
     made = {name.partition("/")[0] for name in sheets(tmp_path / "v")}
-    assert made == {"a", "a-2", "a-2-2", "a-3", "A-4"}
+    assert made == {"a", "a_2", "a-2", "a_3", "A_4"}
 
 
 def test_an_unreadable_image_among_others(files, tmp_path, capsys):
@@ -104,7 +104,30 @@ def test_an_unreadable_image_among_others(files, tmp_path, capsys):
     words = ["view", weights, str(tmp_path / "one.png"), image, "--stages", "res4", "--output", str(tmp_path / "v")]
     assert main(words) == 2
     assert f"cannot read the image {tmp_path / 'one.png'}: it is not an image" in capsys.readouterr().err
-    assert {name.partition("/")[0] for name in sheets(tmp_path / "v")} == {"one-2"}
+    assert {name.partition("/")[0] for name in sheets(tmp_path / "v")} == {"one_2"}
+
+
+def test_what_is_skipped_in_a_folder_is_counted(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "captum", None)
+    _, weights, image = files
+    folder = tmp_path / "images"
+    folder.mkdir()
+    shutil.copy(image, folder / "one.png")
+    (folder / "notes.txt").write_text("no image")
+    assert main(["view", weights, str(folder), "--stages", "res4", "--output", str(tmp_path / "v")]) == 0
+    assert "1 .txt" in capsys.readouterr().err
+    assert sheets(tmp_path / "v") == ["one/contexts.png", "one/field-layer3.2.png"]
+
+
+def test_names_are_drawn_as_they_are(files, tmp_path, monkeypatch):
+    _, weights, image = files
+    entries, card = read_weights(Path(weights))
+    names = ["\\frac", "A$B$", "x^2_", "$\\frac$" + "long" * 30]
+    write_weights(tmp_path / "w.safetensors", entries, replace(card, class_names=names))
+    shutil.copy(image, tmp_path / "a$b$\\frac.png")
+    words = [str(tmp_path / "w.safetensors"), str(tmp_path / "a$b$\\frac.png"), "--stages", "res4", "--topk", "4"]
+    assert main(["view", *words, "--output", str(tmp_path / "v")]) == 0
+    assert len(sheets(tmp_path / "v")) >= 2
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_the_seed_decides_the_changes():
 @pytest.mark.parametrize("options", [{"augment": "resized_crop"}, {"auto_augment": "rand-m9"}])
 def test_in_memory_refuses_what_it_cannot_do(options):
     name, value = next(iter(options.items()))
-    with pytest.raises(ValueError, match=f"does not go with data.{name} {value}; use --data.in_memory false"):
+    with pytest.raises(ValueError, match=f"cannot be combined with data.{name} {value}; use --data.in_memory false"):
         NpzPack("pack.npz", in_memory=True, **options)
 
 
@@ -102,7 +102,7 @@ def test_the_next_readable_image_takes_the_place_of_an_unreadable_one():
 
 
 @pytest.mark.parametrize(
-    ("tolerated", "message"), [(0, "^4 is broken$"), (1, "5 is broken; .*skip_unreadable 1 allows")]
+    ("tolerated", "message"), [(0, "^4 is broken$"), (1, "5 is broken; .*skip_unreadable 1 tolerates")]
 )
 def test_one_unreadable_image_more_than_tolerated_stops(tolerated, message):
     with pytest.raises(ValueError, match=message):

@@ -48,7 +48,7 @@ def test_a_missing_root_is_named(tmp_path):
 @pytest.mark.parametrize(("split", "usual"), [("train", "train or training"), ("val", "val, valid or validation")])
 def test_a_missing_split_is_named(root, split, usual):
     (root / split).rename(root / "aside")
-    with pytest.raises(ValueError, match=f"has no split {usual}, only aside, .*; name one by --data.{split}_split"):
+    with pytest.raises(ValueError, match=f"has no split {usual}, only aside, .*; name one with --data.{split}_split"):
         folder(root).setup()
 
 
@@ -58,7 +58,7 @@ def test_a_split_can_be_named(root, field):
     data = folder(root, **{field: "aside"})
     data.setup()
     assert len(data.train_set) == len(data.val_set) == 6
-    with pytest.raises(ValueError, match=f"data.{field} 'nowhere' is not a folder in .*; it holds aside, "):
+    with pytest.raises(ValueError, match=f"data.{field} 'nowhere' is not a folder in .*; it contains aside, "):
         folder(root, **{field: "nowhere"}).setup()
 
 
@@ -75,7 +75,7 @@ def test_usual_names_of_splits_are_recognised_and_said(root, names, capsys):
 def test_the_test_folder_is_never_validated_on_unasked(root, capsys):
     (root / "val").rename(root / "Test")
     with pytest.raises(
-        ValueError, match=r"has no split val.*, only Test, train; .* ask for it by --data.val_split Test"
+        ValueError, match=r"has no split val.*, only Test, train; .* ask for it with --data.val_split Test"
     ):
         folder(root).setup()
     assert folder(root, val_split="Test").source["val_split"] == "Test"
@@ -92,14 +92,14 @@ def test_the_test_folder_is_never_validated_on_unasked(root, capsys):
 def test_an_empty_split_is_named(root):
     (root / "val").rename(root / "aside")
     (root / "val").mkdir()
-    with pytest.raises(ValueError, match="val' holds no class folders"):
+    with pytest.raises(ValueError, match="val' contains no class folders"):
         folder(root).setup()
 
 
 def test_an_empty_class_is_named(root):
     for split in ("train", "val"):
         (root / split / "cedar").mkdir()
-    with pytest.raises(ValueError, match="cedar' holds no image"):
+    with pytest.raises(ValueError, match="cedar' contains no image"):
         folder(root).setup()
 
 
@@ -163,7 +163,7 @@ def test_a_class_of_unsuitable_files_says_what_they_are(root):
     for path in (root / "train" / "ash").iterdir():
         path.rename(path.with_suffix(".heic"))
     with pytest.raises(
-        ValueError, match=r"ash' holds no image \(3 files skipped: 3 \.heic \(which pip install pillow-h"
+        ValueError, match=r"ash' contains no image \(3 files skipped: 3 \.heic \(which pip install pillow-h"
     ):
         folder(root).setup()
 
@@ -259,7 +259,7 @@ def test_a_folder_around_the_data_set_is_no_class(unsplit):
     for place in ("one", "two"):
         shutil.copytree(unsplit, unsplit.with_name(place) / "data")
         with pytest.raises(
-            ValueError, match=rf"holds one folder, .*; if 'data' is the data set, pass --data.root .*{place}/"
+            ValueError, match=rf"contains one folder, .*; if 'data' is the data set, pass --data.root .*{place}/"
         ):
             folder(unsplit.with_name(place)).setup()
 
@@ -267,7 +267,7 @@ def test_a_folder_around_the_data_set_is_no_class(unsplit):
 def test_splits_without_class_folders_are_no_classes(unsplit):
     (unsplit / "ash").rename(unsplit / "train")
     (unsplit / "birch").rename(unsplit / "val")
-    with pytest.raises(ValueError, match=r"(train|val)' holds no class folders"):
+    with pytest.raises(ValueError, match=r"(train|val)' contains no class folders"):
         folder(unsplit).setup()
 
 

@@ -90,8 +90,8 @@ def test_a_folder_of_images(tmp_path):
     ("options", "message"),
     [
         ({"val_split": "dev"}, "has no split 'dev'; it has train, validation"),
-        ({"image": "kind"}, "data.image 'kind' is no column of type Image .* it has image"),
-        ({"label": "nowhere"}, "data.label 'nowhere' is no column of type ClassLabel"),
+        ({"image": "kind"}, "data.image 'kind' is not a column of type Image .* it has image"),
+        ({"label": "nowhere"}, "data.label 'nowhere' is not a column of type ClassLabel"),
     ],
 )
 def test_what_it_lacks_is_named(saved, options, message):

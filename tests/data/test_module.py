@@ -62,7 +62,7 @@ def test_an_unknown_option_is_refused(kind):
         ({"skip_unreadable": -1}, "data.skip_unreadable must be at least 0, got -1"),
         ({"crop_pct": 1.5}, "data.crop_pct must be above 0 and at most 1, got 1.5"),
         ({"std": (0.1, 0, 0.1)}, "data.std must be above 0 in every channel"),
-        ({"value_range": (5, 5)}, "data.value_range must be two numbers that rise"),
+        ({"value_range": (5, 5)}, "data.value_range must be two ascending numbers"),
         ({"max_pixels": 0}, "data.max_pixels must be at least 1, got 0"),
         ({"auto_augment": "rand"}, None),
         ({"auto_augment": "best"}, "data.auto_augment must be a RandAugment policy"),

@@ -56,11 +56,14 @@ def test_two_synsets_of_one_word_are_told_apart(tmp_path):
         ({"train_label": None}, "lacks 'train_label'"),
         ({"classes": None}, "lacks class names"),
         ({"classes": np.array(["ash", "ash"])}, "two classes named 'ash'"),
-        ({"classes": np.array([["ash", "birch"]])}, r"'classes' must hold names in one dimension, got shape \(1, 2\)"),
-        ({"classes": np.array([], dtype=str)}, r"'classes' must hold names in one dimension, got shape \(0,\)"),
+        (
+            {"classes": np.array([["ash", "birch"]])},
+            r"'classes' must contain names in one dimension, got shape \(1, 2\)",
+        ),
+        ({"classes": np.array([], dtype=str)}, r"'classes' must contain names in one dimension, got shape \(0,\)"),
         ({"train_label": np.array([0, 1, 0, 2])}, "unknown class 2 at 3; there are 2 classes"),
         ({"train_offset": np.array([0, 5, 3, 9, 12])}, "offset must rise"),
-        ({"train_offset": np.array([0, 5])}, "one number more than there are labels"),
+        ({"train_offset": np.array([0, 5])}, "one more number than there are labels"),
         ({"train_jpeg": np.zeros(3)}, "jpeg must be uint8"),
     ],
 )

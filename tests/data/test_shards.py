@@ -179,7 +179,7 @@ def test_unreadable_images_within_the_budget_are_skipped_and_named(broken, num_w
     again = data(place, num_workers=num_workers, skip_unreadable=1)
     again.load_state_dict(module.state_dict())
     assert again.skipped() == names
-    with pytest.raises(ValueError, match=r"cannot read .*; data\.skip_unreadable 1 allows no more"):
+    with pytest.raises(ValueError, match=r"cannot read .*; data\.skip_unreadable 1 tolerates no more"):
         module.train_set.unreadable.skip(0, UnreadableImageError("cannot read it"))
 
 
@@ -261,7 +261,7 @@ def test_what_is_wrong_is_named(folder, tmp_path):
     (tmp_path / INDEX).write_text(json.dumps(plain))
     with pytest.raises(ValueError, match=r"a shard must be the name of a \.tar file, got 'pipe"):
         data(tmp_path)
-    with pytest.raises(ValueError, match=r"data\.url must hold \{name\}"):
+    with pytest.raises(ValueError, match=r"data\.url must contain \{name\}"):
         data(folder, url="pipe:cat x")
 
 
@@ -285,13 +285,13 @@ def test_a_truncated_and_a_short_shard_are_named(folder, tmp_path):
         numbers(data(tmp_path).val_dataloader())
     module = data(folder)
     module.index.splits["train"][-1] = Shard("train-000005.tar", 1, 0)
-    with pytest.raises(ValueError, match=r"train-000005\.tar holds 2 images, its index says 1"):
+    with pytest.raises(ValueError, match=r"train-000005\.tar contains 2 images, but its index says 1"):
         numbers(training(module))
     with tarfile.open(shard, "w") as archive:
         entry = tarfile.TarInfo("0.cls")
         entry.size = 1
         archive.addfile(entry, io.BytesIO(b"9"))
-    with pytest.raises(ValueError, match=r"0 of .*val-000000\.tar must hold an image and a class from 0 to 1"):
+    with pytest.raises(ValueError, match=r"0 of .*val-000000\.tar must contain an image and a class from 0 to 1"):
         numbers(data(tmp_path).val_dataloader())
 
 
@@ -306,5 +306,7 @@ def test_the_command_writes_a_whole_folder_or_none(source, tmp_path, capsys):
 
 
 def test_shards_are_not_held_in_memory():
-    with pytest.raises(ValueError, match=r"data\.in_memory does not go with shards.*use --data\.in_memory false"):
+    with pytest.raises(
+        ValueError, match=r"data\.in_memory cannot be combined with shards.*use --data\.in_memory false"
+    ):
         WebShards("nowhere", in_memory=True, augment="none")

@@ -26,15 +26,17 @@ def test_usual_names(available, train, val):
 @pytest.mark.parametrize("test", ["test", "Testing", "TEST"])
 def test_the_test_split_is_for_evaluation(test):
     assert val_split_of(["train", test], place="it", evaluation=True) == test
-    message = f"^it has no split val, valid or validation, only {test}, train; .* by --data.val_split {test}$"
+    message = f"^it has no split val, valid or validation, only {test}, train; .* with --data.val_split {test}$"
     with pytest.raises(ValueError, match=message):
         val_split_of(["train", test], place="it", evaluation=False)
 
 
 def test_what_is_there_is_named():
-    with pytest.raises(ValueError, match=r"^it has no split train or training, only a, b; name one by --data.train_sp"):
+    with pytest.raises(
+        ValueError, match=r"^it has no split train or training, only a, b; name one with --data.train_sp"
+    ):
         train_split_of(["b", "a"], place="it")
-    with pytest.raises(ValueError, match=r"only 0, 1, 2, 3, 4, 5, 6, 7 and 2 more; name one by --data\.val_split$"):
+    with pytest.raises(ValueError, match=r"only 0, 1, 2, 3, 4, 5, 6, 7 and 2 more; name one with --data\.val_split$"):
         val_split_of(list("0123456789"), place="it", evaluation=True)
     with pytest.raises(ValueError, match="only nothing"):
         train_split_of([], place="it")

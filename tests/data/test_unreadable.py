@@ -16,7 +16,7 @@ def test_a_checkpoint_keeps_which_they_are_and_counts_on():
     resumed.from_plain(of_four(3, 1).to_plain("image {}".format))
     assert resumed.indices() == [1, 3]
     assert resumed.names("again {}".format) == ["image 1", "image 3"]
-    with pytest.raises(ValueError, match=r"0 is broken; data\.skip_unreadable 2 allows no more"):
+    with pytest.raises(ValueError, match=r"0 is broken; data\.skip_unreadable 2 tolerates no more"):
         resumed.skip(0, UnreadableImageError("0 is broken"))
 
 

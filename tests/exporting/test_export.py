@@ -131,7 +131,7 @@ def test_a_foreign_or_damaged_artefact_is_one_message(exported, tmp_path):
     with pytest.raises(ValueError, match="does not say its classes"):
         load_exported(foreign)
     damaged.write_bytes(foreign.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="damaged or no ONNX network"):
+    with pytest.raises(ValueError, match="damaged or not an ONNX network"):
         load_exported(damaged)
 
 
@@ -181,7 +181,7 @@ def test_the_images_must_be_named_alike(network, tmp_path):
 
     parity = compare(network, Swapped(), [(32, 32)], [torch.randn(2, 3, 32, 32)], tolerance=9.0)
     assert (parity.images, parity.fault is not None) == (2, True)
-    assert "names another class" in str(parity.fault)
+    assert "predicts another class" in str(parity.fault)
     not_a_number = compare(network, lambda x: network(x) * torch.nan, [(32, 32)], [], tolerance=9.0)
     assert "differ by nan" in str(not_a_number.fault)
 
@@ -204,7 +204,7 @@ def test_a_network_of_one_size_says_so(tmp_path):
     assert report.description["input"]["shape"] == ["batch", 3, 32, 32]
     assert set(parity.errors) == {(1, 32, 32), (3, 32, 32)}
     assert (parity.images, parity.agreeing) == (2, 2)
-    with pytest.raises(ValueError, match="takes no images of 33 pixels"):
+    with pytest.raises(ValueError, match="does not take images of 33 pixels"):
         Exporter(Fixed(), 33)
     images[0].write_bytes(b"none")
     with pytest.raises(ValueError, match=r"cannot read the image .*a\.png"):

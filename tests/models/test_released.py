@@ -77,7 +77,7 @@ def damaged(folder):
             archive.writestr(f"script/{name}", b"3")
     yield folder / "script", "TorchScript"
     for name, content, words in (
-        ("list", [1, 2], "holds a list"),
+        ("list", [1, 2], "contains a list"),
         ("number", {"state_dict": {"a": 3}}, "'a' is not a named tensor"),
         ("nothing", {"state_dict": {}}, "no weights under state_dict"),
         ("hostile", {"state_dict": {"a": Hostile(folder / "owned")}}, "system.*do not trust"),
@@ -145,7 +145,7 @@ def test_pretrained_from_a_file(released):
 
 def test_pretrained_from_a_damaged_safetensors_file(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(b"cut")
-    with pytest.raises(ValueError, match=r"cut\.safetensors' is damaged or no safetensors file"):
+    with pytest.raises(ValueError, match=r"cut\.safetensors' is damaged or not a safetensors file"):
         timm.create_model(
             "cotnet_nano", pretrained=True, pretrained_cfg_overlay={"file": str(tmp_path / "cut.safetensors")}
         )

@@ -55,7 +55,7 @@ def test_each_image_once_in_order(folder):
 def test_nothing_found(folder):
     with pytest.raises(FileNotFoundError, match="matches nothing"):
         InputFiles([str(folder / "*.gif")])
-    with pytest.raises(ValueError, match="holds no images"):
+    with pytest.raises(ValueError, match="contains no images"):
         InputFiles([str(folder / "folder.jpg")])
 
 
@@ -169,5 +169,5 @@ def test_what_is_no_archive_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"cannot read the archive .*bad\.tar"):
         InputFiles([str(tmp_path / "bad.tar")])
     tarfile.open(tmp_path / "none.tar", "w").close()
-    with pytest.raises(ValueError, match="holds no images"):
+    with pytest.raises(ValueError, match="contains no images"):
         InputFiles([str(tmp_path / "none.tar")])

@@ -132,10 +132,10 @@ def test_a_cell_without_a_folder_is_named_and_the_others_go_on(finished, tmp_pat
         ({"seeds": (-1,)}, "a seed is a whole number from 0 .* got -1"),
         ({"seeds": ("a",)}, "a seed is a whole number"),
         ({"seeds": ()}, "at least one case and one seed"),
-        ({"cases": (Case("../up", "cotnet_nano"),)}, "a label is a folder's name"),
+        ({"cases": (Case("../up", "cotnet_nano"),)}, "a label is also the name of a folder"),
         ({"cases": (Case("a", "cotnet_nano"), Case("a", "cotnet20_nano"))}, "'a' is given to two cases"),
         ({"cases": (Case("a", "cotnet_nano", {"mixers": ["cot"]}),)}, "case 'a': expected mixers by stage"),
-        ({"order": (("a", "b"),)}, "order names 'a', which is no case; the cases are one"),
+        ({"order": (("a", "b"),)}, "order names 'a', which is not a case; the cases are one"),
     ],
 )
 def test_a_study_that_cannot_be(changes, message):

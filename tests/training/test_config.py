@@ -93,7 +93,7 @@ def test_overrides_of_python_are_words():
         (("--model.base_lrr", "1"), "unknown field model.base_lrr; did you mean --model.base_lr 1?"),
         (("--trainer.max_epoch=1",), "unknown field trainer.max_epoch; did you mean --trainer.max_epochs 1?"),
         (("--data.batchsize", "1"), "unknown field data.batchsize; did you mean --data.batch_size 1?"),
-        (("--data.root", "x"), "BundledImages brings its images; did you mean cotnet train finetune --data.root x?"),
+        (("--data.root", "x"), "BundledImages has its own images; did you mean cotnet train finetune --data.root x?"),
         (("--model.batch_size", "1"), "did you mean --data.batch_size 1?"),
         (("--model.zzz", "1"), "cotnet train --help model lists the fields"),
         (("--model.num_classes", "3"), "follows from the data"),
@@ -142,7 +142,7 @@ def test_what_is_wrong_is_named(words, message):
         ({"trainer": {"max_epochs": 1.5}}, "trainer.max_epochs must be int, got 1.5"),
         ({"trainer": {"class_path": "x"}}, "unknown field trainer.class_path"),
         ({"data": {"class_path": "CIFAR", "root": "x"}}, "a class's own fields stand under init_args"),
-        ({"data": [1]}, "data must hold fields, got [1]"),
+        ({"data": [1]}, "data must contain fields, got [1]"),
     ],
 )
 def test_what_is_wrong_in_a_recipe_is_named(tmp_path, fields, message):

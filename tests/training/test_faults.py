@@ -243,7 +243,9 @@ def test_a_run_whose_folder_was_moved_keeps_its_best_epoch(tmp_path, at_batch, m
     ],
 )
 def test_what_the_order_depends_on_cannot_change_inside_an_epoch(stopped, tmp_path, field, value, message):
-    with pytest.raises(ValueError, match=rf"is of the middle of an epoch, after batch 4 of epoch 1; there .*{message}"):
+    with pytest.raises(
+        ValueError, match=rf"was written in the middle of an epoch, after batch 4 of epoch 1; there .*{message}"
+    ):
         run(words_of(tmp_path, f"--{field}", value, "--ckpt_path", "last"))
 
 

@@ -41,7 +41,7 @@ def test_a_image_that_cannot_be_written_is_named_first(file, message):
     ("fields", "message"),
     [
         (["--ckpt_path", "last"], "--find_lr does not resume from a checkpoint: leave out --ckpt_path"),
-        (["--trainer.strategy", "fsdp2"], "--find_lr cannot put sharded weights back: use --trainer.strategy ddp"),
+        (["--trainer.strategy", "fsdp2"], "--find_lr cannot restore sharded weights: use --trainer.strategy ddp"),
     ],
 )
 def test_what_a_range_test_cannot_do_is_refused(tmp_path, capfd, fields, message):

@@ -77,7 +77,9 @@ def test_the_header_has_command_accuracy_source_and_rate(name):
     if setup == "advanced" and network in PUBLISHED_ACCURACY:
         assert "Expected top-1 {} (top-5 {})".format(*PUBLISHED_ACCURACY[network]) in header
     batch = yaml.safe_load(text).get("data", {}).get("init_args", {}).get("batch_size", 64)
-    assert f"B = 8 x {batch} = {8 * batch} images a step, so the learning rate peaks at {8 * batch / 2560:g}." in header
+    assert (
+        f"B = 8 x {batch} = {8 * batch} images per step, so the learning rate peaks at {8 * batch / 2560:g}." in header
+    )
 
 
 def write(folder: Path, name: str, **fields: object) -> Path:
@@ -97,8 +99,8 @@ def test_later_bases_and_own_fields_win(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"base": "own.yaml"}, "stands on itself"),
-        ({"base": ["nowhere.yaml"]}, "stands on 'nowhere.yaml', which is no file beside it and no recipe"),
+        ({"base": "own.yaml"}, "is among its own bases"),
+        ({"base": ["nowhere.yaml"]}, "names the base 'nowhere.yaml', which is neither a file beside it nor a recipe"),
     ],
 )
 def test_a_wrong_base_is_named(tmp_path, fields, message):
@@ -107,7 +109,8 @@ def test_a_wrong_base_is_named(tmp_path, fields, message):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"a: [", "is no YAML"), (b"- 1", "holds no fields"), (b"\xff\xfe\x00", "is no YAML")]
+    ("content", "message"),
+    [(b"a: [", "is not valid YAML"), (b"- 1", "contains no fields"), (b"\xff\xfe\x00", "is not valid YAML")],
 )
 def test_a_file_that_is_no_recipe_is_named(tmp_path, content, message):
     (tmp_path / "own.yaml").write_bytes(content)

@@ -100,7 +100,7 @@ def test_run_folders_count_up(tmp_path):
 
 def test_a_place_where_none_can_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"no run folder can be made in .*file'; name another place by --runs"):
+    with pytest.raises(ValueError, match=r"no run folder can be made in .*file'; name another one with --runs"):
         next_folder(tmp_path / "file", "mine")
 
 

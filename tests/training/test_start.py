@@ -104,7 +104,7 @@ def test_weights_are_found_inside_a_package(tmp_path, monkeypatch):
     assert read_start("some_weights/models/a.pth", field="f").path == file
     for name in ("some_weights/models/b.pth", "some_weights/../outside.pth", "nowhere/a.pth", "nowhere.pth"):
         (tmp_path / "outside.pth").touch()
-        with pytest.raises(ValueError, match="is no file, neither by itself nor in an installed package"):
+        with pytest.raises(ValueError, match="is neither a file nor a file inside an installed package"):
             read_start(name, field="f")
 
 

@@ -9,15 +9,12 @@ from typing import Any
 from cotnet.classification.predict import ClassificationModel
 from cotnet.exporting.export import ExportReport
 from cotnet.exporting.export import export as export_network
-from cotnet.exporting.formats import export_files
+from cotnet.exporting.formats import target_files
 from cotnet.exporting.images import comparison_images
 from cotnet.prediction.stream import read_input
 from cotnet.prediction.transform import decoding_options, input_transform
 
-
-def target_files(stem: Path, forms: Sequence[str]) -> list[Path]:
-    """The files that `export` writes."""
-    return [path for form in forms for path in export_files(form, stem)]
+__all__ = ["export", "target_files"]
 
 
 def export(

@@ -347,11 +347,13 @@ def create_network(name: str, **kwargs: Any) -> nn.Module:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown is None:
             raise ValueError(f"cannot build {name} with {kwargs}: {error}") from error
-        raise ValueError(f"{name} takes no argument {unknown[1]!r}; it takes {', '.join(_arguments(name))}") from error
+        raise ValueError(
+            f"{name} does not take an argument {unknown[1]!r}; it takes {', '.join(_arguments(name))}"
+        ) from error
 
 
 def _arguments(name: str) -> list[str]:
-    """What a recipe can give in ``model.kwargs`` for a network: its constructor's arguments, less those of our own."""
+    """The names that ``model.kwargs`` can have for a network: its constructor's, except those that are fields."""
     with torch.device("meta"):
         kind = type(timm.create_model(name))
     parts: list[Callable[..., Any]] = [vary, kind] if name in BODIES else [kind]
@@ -393,7 +395,7 @@ def freeze_parts(network: nn.Module, names: Sequence[str]) -> None:
         if not name or name not in parts:
             known = ", ".join(child for child, _ in network.named_children())
             raise ValueError(
-                f"model.freeze: there is no part {name!r} in the network; it has {known}, and parts of those"
+                f"model.freeze: the network has no module {name!r}; it has {known}, and modules inside them"
             )
         parts[name].requires_grad_(False).eval()
     if not any(parameter.requires_grad for parameter in network.parameters()):

@@ -60,7 +60,9 @@ def _parse(arguments: list[str]) -> Namespace:
     parser = Parser("bench", DESCRIPTION)
     parser.add_argument("models", metavar="MODEL", nargs="*")
     parser.add_argument("--peers", action="store_true", help="add the family and every peer with a published accuracy")
-    parser.add_argument("--baseline", metavar="MODEL", help="of the ratios; default resnet50, or the first model")
+    parser.add_argument(
+        "--baseline", metavar="MODEL", help="network that ratios refer to; default resnet50, or the first model"
+    )
     parser.add_argument("--modes", metavar="LIST", help="with commas between; default all")
     parser.add_argument("--dtypes", metavar="LIST", default="float32,bfloat16", help="default both")
     parser.add_argument("--batches", metavar="LIST", default="1,8", help="images per call; default 1,8")

@@ -15,7 +15,7 @@ The report compares logits at two batch sizes and two image sizes, and the likel
 nothing is written and the exit status is 2.
 
 A segmenter gives logits [batch, classes, height, width]. A detector is written as ONNX alone, for images of the size
-of the first of --images, if onnxruntime finds the same there; its backbone is a file of its own, for any size."""
+of the first of --images, if onnxruntime finds the same there; its backbone is a separate file, for any size."""
 
 
 def run(arguments: list[str]) -> None:
@@ -28,14 +28,14 @@ def run(arguments: list[str]) -> None:
     parser = Parser("export", DESCRIPTION)
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("--format", nargs="+", default=["onnx"], metavar="FORMAT", help="of torch, onnx, openvino")
-    parser.add_argument("--output", metavar="PATH", help="files without ending, or a folder; default beside WEIGHTS")
+    parser.add_argument("--output", metavar="PATH", help="path without ending, or a folder; default beside WEIGHTS")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier files")
     add_weights_arguments(parser)
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the images; default as in training")
-    parser.add_argument("--images", nargs="+", metavar="IMAGE", help="files, folders, globs to compare answers on")
     parser.add_argument(
-        "--tolerance", type=float, metavar="X", help="of a logit, relative to the largest; default 1e-4"
+        "--images", nargs="+", metavar="IMAGE", help="files, folders and globs to compare the answers on"
     )
+    parser.add_argument("--tolerance", type=float, metavar="X", help="largest relative error of a logit; default 1e-4")
     args = parser.parse_args(arguments)
     if args.size is not None:
         at_least(1, "size", args.size)

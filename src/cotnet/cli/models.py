@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> None:
 
     names = fnmatch.filter(BODIES, pattern) or fnmatch.filter(BODIES, f"*{pattern}*")
     if not names:
-        raise ValueError(f"no model fits {pattern!r}; there are {', '.join(BODIES)}")
+        raise ValueError(f"no model matches {pattern!r}; the models are {', '.join(BODIES)}")
     rows = [("name", "parameters", "input", "top-1", "top-5", "origin")]
     for name in names:
         with torch.device("meta"):

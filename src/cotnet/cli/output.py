@@ -79,7 +79,7 @@ def output_format(output: str | None, given: str | None, formats: Sequence[str])
         return given or "table"
     if ending not in formats:
         known = " and ".join(formats)
-        raise ValueError(f"--output {output}: the formats here are {known}; name the file so, or pass --format")
+        raise ValueError(f"--output {output}: the formats are {known}; name the file accordingly, or pass --format")
     return ending
 
 
@@ -113,14 +113,19 @@ def check_folder(option: str, folder: str, *, inputs: Iterable[str] = ()) -> Non
 
 
 class OutputNames:
-    """File names for what is drawn of images, each another one, also where a file system tells no case apart."""
+    """Names for what is drawn of images, all different, even in a file system that ignores case.
 
-    def __init__(self) -> None:
+    Args:
+        ending: The end of every name.
+    """
+
+    def __init__(self, ending: str = ".png") -> None:
+        self._ending = ending
         self._taken: set[str] = set()
         self._counts: dict[str, int] = {}
 
     def __call__(self, path: str) -> str:
-        """The name for the image at a path: its own with another ending, with a number where that is taken."""
+        """The name for the image at a path: its own with the ending, with a number if that is taken."""
         stem = os.fsdecode(os.fsencode(Path(path).stem)[:_STEM_BYTES])
         key = _folded(stem)
         name = stem
@@ -128,7 +133,7 @@ class OutputNames:
             self._counts[key] = self._counts.get(key, 1) + 1
             name = f"{stem}_{self._counts[key]}"
         self._taken.add(_folded(name))
-        return f"{name}.png"
+        return f"{name}{self._ending}"
 
 
 def _folded(name: str) -> str:

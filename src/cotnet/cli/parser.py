@@ -1,4 +1,4 @@
-"""An argument parser whose errors are one sentence, with the nearest option where one is misspelt."""
+"""An argument parser whose errors are one sentence, with the nearest option if one is misspelt."""
 
 import argparse
 import difflib
@@ -46,33 +46,38 @@ def at_least(least: int, name: str, value: int) -> int:
 
 def add_weights_arguments(parser: Parser) -> None:
     """The options for files of weights that do not describe themselves, `WEIGHTS_OPTIONS`."""
-    parser.add_argument("--model", metavar="NAME", help="the network, where WEIGHTS does not say it")
-    parser.add_argument("--ema", action="store_true", help="averaged weights of a checkpoint that has both")
-    parser.add_argument("--class-names", metavar="FILE", help="the classes, one a line, where WEIGHTS has no names")
+    parser.add_argument("--model", metavar="NAME", help="name of the network, if WEIGHTS does not say it")
+    parser.add_argument("--ema", action="store_true", help="use the averaged weights of a checkpoint that has both")
+    parser.add_argument("--class-names", metavar="FILE", help="class names, one per line, if WEIGHTS has none")
 
 
 def add_detection_arguments(group: Any) -> None:
     """The options that change a detector's limits, `DETECTION_OPTIONS`."""
     group.add_argument(
-        "--box-detections-per-img", type=int, metavar="N", help="most objects in an image; default as in training"
+        "--box-detections-per-img",
+        type=int,
+        metavar="N",
+        help="maximum number of objects in an image; default as in training",
     )
 
 
 def add_run_arguments(parser: Parser, *, batch_size: int, formats: Sequence[str]) -> None:
     """The options for how images go through a network, `RUN_OPTIONS` of its loading, and where the result goes."""
     workers = available_cpus()
-    parser.add_argument("--batch-size", type=int, metavar="N", help=f"default {batch_size}, of others 4 images")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help=f"default {batch_size} for classifiers, 4 for others"
+    )
     parser.add_argument("--num-workers", type=int, default=workers, metavar="N", help="decoding processes")
     parser.add_argument(
         "--value-range",
         nargs=2,
         type=float,
         metavar=("LOW", "HIGH"),
-        help="values that are black and white above 8 bits",
+        help="black and white of images deeper than 8 bits",
     )
-    parser.add_argument("--no-fuse", action="store_true", help="the network as it was trained; slower")
-    parser.add_argument("--format", choices=formats, help="default as the name of FILE ends, else table")
-    parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
+    parser.add_argument("--no-fuse", action="store_true", help="use the network as it was trained; slower")
+    parser.add_argument("--format", choices=formats, help="default by the ending of FILE, else table")
+    parser.add_argument("--output", metavar="FILE", help="write to FILE instead of standard output")
 
 
 def check_run_arguments(args: argparse.Namespace) -> None:
@@ -83,7 +88,7 @@ def check_run_arguments(args: argparse.Namespace) -> None:
             at_least(1, name.replace("_", "-"), getattr(args, name))
     if args.value_range is not None and not -math.inf < args.value_range[0] < args.value_range[1] < math.inf:
         low, high = args.value_range
-        raise ValueError(f"--value-range must be two numbers that rise, got {low:g} {high:g}")
+        raise ValueError(f"--value-range must be two ascending numbers, got {low:g} {high:g}")
 
 
 def check_options(weights: "WeightsFile", args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
@@ -116,7 +121,7 @@ def comma_separated(name: str, text: str, *, among: Sequence[str] = ()) -> list[
         raise ValueError(f"--{name} must be a list with commas between, got {text!r}")
     for word in words:
         if among and word not in among:
-            raise ValueError(f"--{name} must be of {', '.join(among)}, got {word!r}")
+            raise ValueError(f"--{name} must be among {', '.join(among)}, got {word!r}")
     return words
 
 

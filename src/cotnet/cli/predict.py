@@ -32,7 +32,7 @@ grow with their number.
 torchrun --nproc-per-node 8 -m cotnet predict ... shares the images among processes."""
 
 FORMATS = ("table", "csv", "json")
-_ALIGNED = 1000  # images whose paths the table's first column is as wide as
+_ALIGNED = 1000  # the table's first column is as wide as the longest path of this many images
 
 
 def run(arguments: list[str]) -> None:
@@ -47,13 +47,13 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="file, folder (searched through), .tar, or glob")
     add_weights_arguments(parser)
-    parser.add_argument("--topk", type=int, metavar="K", help="classes an image, at most all; default 5")
+    parser.add_argument("--topk", type=int, metavar="K", help="classes per image; default 5")
     add_run_arguments(parser, batch_size=32, formats=FORMATS)
     group = parser.add_argument_group("detectors and segmenters")
-    group.add_argument("--threshold", type=float, metavar="P", help="least score of a detection; default 0.5")
+    group.add_argument("--threshold", type=float, metavar="P", help="minimum score of a detection; default 0.5")
     add_detection_arguments(group)
-    group.add_argument("--draw", metavar="FOLDER", help="write the images with boxes and masks, or coloured, there")
-    group.add_argument("--masks", metavar="FOLDER", help="write each pixel's class as PNG, and classes.json, there")
+    group.add_argument("--draw", metavar="FOLDER", help="folder for the images with boxes and masks, or coloured")
+    group.add_argument("--masks", metavar="FOLDER", help="folder for each pixel's class as PNG, and classes.json")
     args = parser.parse_args(arguments)
     at_least(1, "topk", 1 if args.topk is None else args.topk)
     check_run_arguments(args)
@@ -77,7 +77,7 @@ def run(arguments: list[str]) -> None:
     for option, folder in folders.items():
         check_folder(option, folder, inputs=files)
     if len({Path(folder).resolve() for folder in folders.values()}) < len(folders):
-        raise ValueError(f"--draw and --masks name the same folder {args.draw}, and their files the same images")
+        raise ValueError(f"--draw and --masks name the same folder {args.draw}; name two folders")
     options: dict[str, Any] = {name: given.pop(name) for name in ("topk", "threshold") if name in given}
     if "threshold" in options:  # a detector keeps nothing below its limit
         given["min_score"] = options["threshold"]

@@ -21,9 +21,11 @@ def run(arguments: list[str]) -> None:
     parser = Parser("shards", DESCRIPTION)
     parser.add_argument("source", metavar="SOURCE")
     parser.add_argument("folder", metavar="FOLDER")
-    parser.add_argument("--per-shard", type=int, default=1000, metavar="N", help="images of a shard; default 1000")
-    parser.add_argument("--val-split", metavar="NAME", help="the validation split, where it has no usual name, or test")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the mixed order; default 0")
+    parser.add_argument("--per-shard", type=int, default=1000, metavar="N", help="images per shard; default 1000")
+    parser.add_argument(
+        "--val-split", metavar="NAME", help="the validation split, if it has an unusual name or is the test split"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the shuffled order; default 0")
     args = parser.parse_args(arguments)
     at_least(1, "per-shard", args.per_shard)
     at_least(0, "seed", args.seed)

@@ -34,13 +34,13 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--mixers", metavar="NAMES", help="of a grid")
     parser.add_argument("--stages", metavar="NAMES", default="all", help="of a grid: all, res4, res2-3, ...")
     parser.add_argument("--kernel-sizes", metavar="LIST", default="3", help="of a grid; default 3")
-    parser.add_argument("--recipe", metavar="NAME", help="of `cotnet train`, in the place of the study's")
-    parser.add_argument("--seeds", metavar="LIST", help="e.g. 0,1,2; default what the study says, or 0,1,2")
+    parser.add_argument("--recipe", metavar="NAME", help="recipe of `cotnet train`, instead of the study's")
+    parser.add_argument("--seeds", metavar="LIST", help="e.g. 0,1,2; default the study's, or 0,1,2")
     parser.add_argument("--output", metavar="FOLDER", help="default studies/STUDY")
     parser.add_argument(
-        "--jobs", type=int, metavar="N", help="cells at a time; default one for each processor, with a GPU one"
+        "--jobs", type=int, metavar="N", help="cells at a time; default one per processor, or one with a GPU"
     )
-    parser.add_argument("--report-only", action="store_true", help="train nothing, report what is done")
+    parser.add_argument("--report-only", action="store_true", help="only report what is done")
     options, fields = _split(arguments)
     args = parser.parse_args(options)
     jobs = at_least(1, "jobs", args.jobs) if args.jobs is not None else None

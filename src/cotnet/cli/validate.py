@@ -48,7 +48,9 @@ def run(arguments: list[str]) -> None:
     group.add_argument("--annotations", metavar="NAME", help="COCO file in DATA; default val.json")
     group.add_argument("--images-folder", metavar="NAME", help="folder of images in DATA; default images")
     add_detection_arguments(group)
-    group.add_argument("--plots", metavar="FOLDER", help="draw precision over recall, confused classes, samples there")
+    group.add_argument(
+        "--plots", metavar="FOLDER", help="folder for figures: precision over recall, confused classes, samples"
+    )
     args = parser.parse_args(arguments)
     check_run_arguments(args)
     check_output(args.output, inputs=[args.weights, args.data or ""])

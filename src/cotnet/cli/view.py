@@ -4,7 +4,16 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cotnet.cli.parser import Parser, add_weights_arguments, at_least, comma_separated, whole_numbers
+from cotnet.cli.output import OutputNames
+from cotnet.cli.parser import (
+    WEIGHTS_OPTIONS,
+    Parser,
+    add_weights_arguments,
+    at_least,
+    check_options,
+    comma_separated,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,30 +63,32 @@ def run(arguments: list[str]) -> None:
         raise ValueError(f"--output {output} is a file; name a folder")
 
     from cotnet import viz
-    from cotnet.classification.load import load_network
-    from cotnet.cli.errors import UnfinishedError, print_error
+    from cotnet.cli.errors import UnfinishedError, print_error, print_note
+    from cotnet.files.image import UnreadableImageError
     from cotnet.models.weights_file import open_weights
     from cotnet.prediction.inputs import InputFiles
-    from cotnet.prediction.stream import read_input
-    from cotnet.prediction.transform import decoding_options, input_transform
+    from cotnet.tasks import load
 
-    paths = list(InputFiles(args.images))
+    files = InputFiles(args.images)
     weights = open_weights(args.weights, ema=args.ema)
     if weights.card is not None and weights.card.task != "classification":
         raise ValueError(f"{weights.path} is for {weights.card.task}; cotnet view shows classifiers")
-    network, card = load_network(weights, model=args.model, ema=args.ema, class_names=args.class_names)
-    selected = _layers(network, card.model, stages, layers)
+    model = load(weights, fused=False, **check_options(weights, args, WEIGHTS_OPTIONS))
+    selected = _layers(model.network, model.card.model, stages, layers)
     topk = args.topk if _has_captum(needed=not selected) else 0
 
-    transform, unreadable = input_transform(card), 0
-    for path, folder in zip(paths, _folders(output, paths), strict=True):
-        x = read_input(path, transform, **decoding_options(card))
-        if isinstance(x, str):
+    names, unreadable = OutputNames(ending=""), 0
+    for path in files:
+        folder = output / names(path)
+        try:
+            view = viz.view_image(model, path, folder, layers=selected, heads=heads, topk=topk)
+        except UnreadableImageError as error:
             unreadable += 1
-            print_error(x)
-            continue
-        view = viz.view_image(network, card, x, folder, name=Path(path).name, layers=selected, heads=heads, topk=topk)
-        _print(path, view, folder)
+            print_error(error)
+        else:
+            _print(path, view, folder)
+    if files.skipped:
+        print_note(files.skipped)
     if unreadable:
         raise UnfinishedError
 
@@ -115,20 +126,3 @@ def _has_captum(*, needed: bool) -> bool:
         raise ModuleNotFoundError("No module named 'captum'", name="captum")
     print("Grad-CAM is left out: it needs captum; install it with: pip install 'cotnet[view]'")
     return False
-
-
-def _folders(output: Path, paths: list[str]) -> list[Path]:
-    """A folder for each image, named after it, with a number where the name is taken already.
-
-    Names that differ in case alone count as the same, as they do in the file systems of Windows and macOS.
-    """
-    used: dict[str, int] = {}
-    folders: dict[str, Path] = {}
-    for path in paths:
-        stem = Path(path).stem
-        name = stem
-        while name.casefold() in folders:
-            number = used[stem.casefold()] = used.get(stem.casefold(), 1) + 1
-            name = f"{stem}-{number}"
-        folders[name.casefold()] = output / name
-    return list(folders.values())

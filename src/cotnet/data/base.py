@@ -64,7 +64,7 @@ class BaseDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         if value_range is not None and not (len(value_range) == 2 and value_range[0] < value_range[1]):
-            raise ValueError(f"data.value_range must be two numbers that rise, such as [0, 4095], got {value_range}")
+            raise ValueError(f"data.value_range must be two ascending numbers, such as [0, 4095], got {value_range}")
         if max_pixels is not None:
             check_at_least(max_pixels=(max_pixels, 1))
         self.skip_unreadable = skip_unreadable
@@ -176,7 +176,7 @@ class BaseDataModule(LightningDataModule):
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
             "worker_init_fn": ignore_signals,
-            # A generator of its own, so that the start of an epoch draws nothing from the global one.
+            # A separate generator, so that the start of an epoch draws nothing from the global one.
             "generator": torch.Generator().manual_seed(self.seed),
         }
 

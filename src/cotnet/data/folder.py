@@ -72,13 +72,13 @@ class ImageFolder(ImageDataModule):
         if not self.has_splits:
             if not self._folders:
                 raise ValueError(
-                    f"folder {str(self.root)!r} must hold train/CLASS and val/CLASS, or CLASS folders with images"
+                    f"folder {str(self.root)!r} must contain train/CLASS and val/CLASS, or CLASS folders with images"
                 )
             if len(self._folders) == 1 and not self.evaluation:
                 inner = self.root / self._folders[0]
                 raise ValueError(
-                    f"folder {str(self.root)!r} holds one folder, and training needs two classes; if {inner.name!r} is "
-                    f"the data set, pass --data.root {inner}"
+                    f"folder {str(self.root)!r} contains one folder, but training needs two classes; if "
+                    f"{inner.name!r} is the data set, pass --data.root {inner}"
                 )
             return self._folders
         val = self.val_folder
@@ -93,7 +93,7 @@ class ImageFolder(ImageDataModule):
             if lacking:
                 raise ValueError(
                     f"class folders differ: {_listed(lacking)} in {str(here)!r} but not in {str(there)!r}; "
-                    "both must hold the same classes"
+                    "both must contain the same classes"
                 )
         return names
 
@@ -159,7 +159,7 @@ class ImageFolder(ImageDataModule):
     def _folders(self) -> list[str]:
         if not self.root.is_dir():
             raise ValueError(
-                f"data.root {str(self.root)!r} is not a folder; it must hold train/<class> and val/<class>, or one "
+                f"data.root {str(self.root)!r} is not a folder; it must contain train/<class> and val/<class>, or one "
                 "folder per class"
             )
         return _folder_names(self.root)
@@ -167,7 +167,7 @@ class ImageFolder(ImageDataModule):
     def _split_folder(self, name: str | None, field: str) -> Path | None:
         if name is not None and not (self.root / name).is_dir():
             raise ValueError(
-                f"data.{field} {name!r} is not a folder in {str(self.root)!r}; it holds {', '.join(self._folders)}"
+                f"data.{field} {name!r} is not a folder in {str(self.root)!r}; it contains {', '.join(self._folders)}"
             )
         return None if name is None else self.root / name
 
@@ -235,7 +235,9 @@ def labelled_files(folder: Path, class_names: Sequence[str]) -> tuple[list[str],
         files = list(images_below(str(folder / name), of_class))
         if not files:
             seen = f" ({of_class})" if of_class else ""
-            raise ValueError(f"class folder {str(folder / name)!r} holds no image{seen}; add some or remove the class")
+            raise ValueError(
+                f"class folder {str(folder / name)!r} contains no image{seen}; add some or remove the class"
+            )
         skipped.counts += of_class.counts
         paths += files
         labels += [label] * len(files)
@@ -247,7 +249,9 @@ def labelled_files(folder: Path, class_names: Sequence[str]) -> tuple[list[str],
 def _class_folders(folder: Path) -> list[str]:
     names = _folder_names(folder)
     if not names:
-        raise ValueError(f"folder {str(folder)!r} holds no class folders: it must hold one folder of images per class")
+        raise ValueError(
+            f"folder {str(folder)!r} contains no class folders: it must contain one folder of images per class"
+        )
     return names
 
 

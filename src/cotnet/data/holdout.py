@@ -26,7 +26,7 @@ def hold_out(names: Sequence[str], labels: Sequence[int], *, fraction: float, se
     for members in by_class.values():
         if len(members) == 1:
             raise ValueError(
-                f"{members[0]!r} is the only image of its class, which needs two: for training, validation"
+                f"{members[0]!r} is the only image of its class, which needs two, for training and validation"
             )
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         chosen.update(sorted(members, key=lambda name: _hash([str(seed), name]))[:count])

@@ -120,7 +120,7 @@ class HuggingFace(ImageDataModule):
                 )
             if name is not None and name not in fitting:
                 raise ValueError(
-                    f"data.{field} {name!r} is no column of type {kind.__name__} of {self.path!r}; "
+                    f"data.{field} {name!r} is not a column of type {kind.__name__} of {self.path!r}; "
                     f"it has {', '.join(fitting) or 'none'}"
                 )
             columns.append(name or fitting[0])

@@ -87,9 +87,9 @@ class ImageDataModule(BaseDataModule):
             check_policy(auto_augment)
         if in_memory and (augment == "resized_crop" or auto_augment is not None):
             field = f"data.augment {augment}" if auto_augment is None else f"data.auto_augment {auto_augment}"
-            raise ValueError(f"data.in_memory does not go with {field}; use --data.in_memory false")
+            raise ValueError(f"data.in_memory cannot be combined with {field}; use --data.in_memory false")
         if in_memory and skip_unreadable:
-            raise ValueError("data.in_memory does not go with data.skip_unreadable; use --data.in_memory false")
+            raise ValueError("data.in_memory cannot be combined with data.skip_unreadable; use --data.in_memory false")
         self.size = size
         self.augment: Augment = augment
         self.auto_augment = auto_augment

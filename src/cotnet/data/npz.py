@@ -86,7 +86,7 @@ class NpzPack(ImageDataModule):
         array = self._arrays[key]
         if array.ndim != 1 or len(array) == 0:
             raise ValueError(
-                f"{str(self.path)!r} is damaged: {key!r} must hold names in one dimension, got shape {array.shape}"
+                f"{str(self.path)!r} is damaged: {key!r} must contain names in one dimension, got shape {array.shape}"
             )
         names = [str(name) for name in array]
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -141,7 +141,7 @@ class NpzPack(ImageDataModule):
         keys = [f"{split}_{part}" for part in ("jpeg", "offset", "label")]
         for key in keys:
             if key not in self._arrays:
-                raise ValueError(f"{str(self.path)!r} lacks {key!r}; it holds {', '.join(sorted(self._arrays))}")
+                raise ValueError(f"{str(self.path)!r} lacks {key!r}; it contains {', '.join(sorted(self._arrays))}")
         jpeg, offset, label = (self._arrays[key] for key in keys)
         fault = _fault(jpeg, offset, label, self.num_classes)
         if fault:
@@ -155,15 +155,15 @@ def _fault(jpeg: np.ndarray, offset: np.ndarray, label: np.ndarray, num_classes:
         return f"jpeg must be uint8 in one dimension, got {jpeg.dtype} of shape {jpeg.shape}"
     for name, array in (("offset", offset), ("label", label)):
         if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) == 0:
-            return f"{name} must hold integers in one dimension, got {array.dtype} of shape {array.shape}"
+            return f"{name} must contain integers in one dimension, got {array.dtype} of shape {array.shape}"
     if len(offset) != len(label) + 1:
-        return f"offset must hold one number more than there are labels, got {len(offset)} for {len(label)} labels"
+        return f"offset must contain one more number than there are labels, got {len(offset)} for {len(label)} labels"
     signed = offset.astype(np.int64)
     if signed[0] != 0 or signed[-1] != len(jpeg) or (np.diff(signed) <= 0).any():
         return f"offset must rise from 0 to {len(jpeg)}, the length of jpeg; it goes from {signed[0]} to {signed[-1]}"
     wrong = np.flatnonzero((label.astype(np.int64) < 0) | (label.astype(np.int64) >= num_classes))
     if wrong.size:
-        return f"label holds the unknown class {label[wrong[0]]} at {wrong[0]}; there are {num_classes} classes"
+        return f"label contains the unknown class {label[wrong[0]]} at {wrong[0]}; there are {num_classes} classes"
     return None
 
 

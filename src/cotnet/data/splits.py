@@ -28,7 +28,7 @@ def train_split_of(available: Collection[str], *, place: str) -> str:
     split = find_split(available, TRAIN)
     if split is None:
         raise ValueError(
-            f"{place} has no split {_or(TRAIN)}, only {_listed(available)}; name one by --data.train_split"
+            f"{place} has no split {_or(TRAIN)}, only {_listed(available)}; name one with --data.train_split"
         )
     return split
 
@@ -54,9 +54,11 @@ def val_split_of(available: Collection[str], *, place: str, evaluation: bool, hi
     if test is not None:
         raise ValueError(
             f"{place} has no split {_or(VAL)}, only {_listed(available)}; "
-            f"to choose the best epoch on the test images, ask for it by --data.val_split {test}{hint}"
+            f"to choose the best epoch on the test images, ask for it with --data.val_split {test}{hint}"
         )
-    raise ValueError(f"{place} has no split {_or(VAL)}, only {_listed(available)}; name one by --data.val_split{hint}")
+    raise ValueError(
+        f"{place} has no split {_or(VAL)}, only {_listed(available)}; name one with --data.val_split{hint}"
+    )
 
 
 def _or(names: Sequence[str]) -> str:

@@ -43,7 +43,7 @@ class UnreadableImages:
             raise error
         self.marks[index] = True
         if int(self.marks.sum()) > min(self.tolerated, len(self.marks) - 1):
-            raise ValueError(f"{error}; data.skip_unreadable {self.tolerated} allows no more") from error
+            raise ValueError(f"{error}; data.skip_unreadable {self.tolerated} tolerates no more") from error
 
     def gather(self) -> None:
         """Mark what any process of the run has marked; all processes must call it together."""

@@ -38,7 +38,7 @@ def target_files(stem: Path, forms: Sequence[str]) -> list[Path]:
         ValueError: Another format than ONNX.
     """
     if list(forms) != ["onnx"]:
-        raise ValueError(f"a detector exports to onnx alone, not to {', '.join(forms)}; see docs/detection.md")
+        raise ValueError(f"a detector exports to onnx only, not to {', '.join(forms)}; see docs/detection.md")
     return [*export_files("onnx", stem), stem.with_name(f"{stem.name}.backbone.onnx")]
 
 
@@ -206,7 +206,7 @@ def compare(network: Any, path: Path, images: list[Tensor]) -> Agreement:
         count += len(expected["boxes"])
     sound = differences["boxes"] <= 0.1 and differences["scores"] <= 1e-3 and differences["masks"] <= 1e-2
     if differences["labels"] or not sound:
-        raise RuntimeError(f"onnxruntime finds something else than the detector: differences {differences}")
+        raise RuntimeError(f"onnxruntime finds other objects than the detector: differences {differences}")
     return Agreement(len(images), count, differences["boxes"], differences["scores"], differences["masks"])
 
 

@@ -52,7 +52,7 @@ class Detector(TrainingModule):
         milestones: Epochs at which the rate falls to a tenth; None for a cosine.
         warmup_epochs: Epochs of linear warm-up.
         warmup_factor: Learning rate at its start, as a fraction of the peak.
-        precise_norm: Training batches over which BatchNorm statistics are estimated anew before an evaluation; not
+        precise_norm: Training batches over which BatchNorm statistics are estimated again before an evaluation; not
             together with ``ema_decay``.
         ema_decay: Decay of a moving average of weights and buffers, which is then validated and kept; None for none.
 

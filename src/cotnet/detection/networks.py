@@ -29,7 +29,7 @@ _HIDDEN, _BOX_SIZE, _MASK_SIZE = 1024, 7, 14
 # Arguments that create_detector sets, or takes by themselves.
 _FIXED = {"self", "detector", "backbone", "num_classes", "box_roi_pool", "box_head", "box_predictor"}
 _FIXED |= {"rpn_anchor_generator", "rpn_head"}
-# The cascade has overlaps and weights of its own for each stage.
+# The cascade has its own overlaps and weights for each stage.
 _PLAIN_ONLY = {"box_fg_iou_thresh", "box_bg_iou_thresh", "bbox_reg_weights"}
 
 

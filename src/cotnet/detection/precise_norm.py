@@ -1,4 +1,4 @@
-"""BatchNorm statistics estimated anew before an evaluation, over many training batches at fixed weights.
+"""BatchNorm statistics estimated again before an evaluation, over many training batches at fixed weights.
 
 Wu and Johnson, Rethinking "Batch" in BatchNorm, arXiv 2105.07576, section 3.
 """

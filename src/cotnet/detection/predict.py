@@ -160,7 +160,7 @@ class DetectionModel(TrainedModel[Detections]):
             raise ValueError(f"threshold must be from 0 to 1, got {threshold}")
         if threshold < lowest:
             raise ValueError(
-                f"threshold {threshold} is below {lowest}, the least score that the detector keeps; "
+                f"threshold {threshold} is below {lowest}, the minimum score that the detector keeps; "
                 f"load it with min_score={threshold}"
             )
 

@@ -29,7 +29,7 @@ class PyramidBackbone(nn.Module):
         frozen_norm: Keep the parameters and statistics of every BatchNorm in the body.
 
     Raises:
-        ValueError: An option is outside its range, or the parts of the body cannot be told apart for freezing.
+        ValueError: An option is outside its range, or the parts of the body cannot be distinguished for freezing.
     """
 
     def __init__(
@@ -125,13 +125,15 @@ def _first_parts(body: nn.Module, count: int) -> list[str]:
     if count == 0:
         return []
     info: Any = body.feature_info
-    # timm flattens a path to one name where it builds the network of maps anew.
+    # timm flattens a path to one name when it rebuilds the network for its maps.
     stages = [name.replace(".", "_") + "_" for name in info.module_name()]
     modules = [name for name, _ in body.named_modules()]
     flat = [name.replace(".", "_") + "_" for name in modules]
     inside = [[i for i, name in enumerate(flat) if name.startswith(stage)] for stage in stages]
     if not all(inside):
-        raise ValueError(f"the stages of this {type(body).__name__} cannot be told apart to freeze them; use frozen=0")
+        raise ValueError(
+            f"the stages of this {type(body).__name__} cannot be distinguished to freeze them; use frozen=0"
+        )
     end = inside[0][0] if count == 1 else inside[count - 2][-1] + 1
     # Without the root, whose name is empty, and without modules that contain a later one.
     return [modules[i] for i in range(1, end) if not any(later.startswith(flat[i]) for later in flat[end:])]

@@ -42,7 +42,7 @@ class Comparison:
         if not self.worst <= self.tolerance:  # so that NaN is a fault
             return f"its answers differ by {self.worst:.1e} of the largest logit, more than {self.tolerance:.1e}"
         if self.agreeing < self.images:
-            return f"it names another class for {self.images - self.agreeing} of {self.images} images"
+            return f"it predicts another class for {self.images - self.agreeing} of {self.images} images"
         return None
 
     def to_plain(self) -> dict[str, Any]:

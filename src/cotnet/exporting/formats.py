@@ -44,6 +44,16 @@ def export_files(form: str, stem: Path) -> list[Path]:
     return [first, *weights, first.with_name(f"{first.name}.json")]
 
 
+def target_files(stem: Path, forms: Sequence[str]) -> list[Path]:
+    """The files of a network in several formats.
+
+    Args:
+        stem: Path of the files without ending.
+        forms: The formats.
+    """
+    return [path for form in forms for path in export_files(form, stem)]
+
+
 def output_stem(weights: str | Path, output: str | Path | None, forms: Sequence[str]) -> Path:
     """The path of exported files without their ending.
 
@@ -68,7 +78,9 @@ def output_stem(weights: str | Path, output: str | Path | None, forms: Sequence[
         raise FileNotFoundError(f"--output {output}: this folder does not exist; make it first")
     if path.suffix in ENDINGS.values():
         if any(ENDINGS[form] != path.suffix for form in forms):
-            raise ValueError(f"--output {output} ends as another format than {', '.join(forms)}; leave the ending out")
+            raise ValueError(
+                f"--output {output} has the ending of another format than {', '.join(forms)}; leave the ending out"
+            )
         return path.with_suffix("")
     return path
 

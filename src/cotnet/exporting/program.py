@@ -44,7 +44,7 @@ def trace(network: nn.Module, size: int) -> ExportedProgram:
         network(torch.zeros(2, 3, size, size))
     # A network can fail in any way at a size that it does not take.
     except Exception as error:
-        raise ValueError(f"the network takes no images of {size} pixels: {_first_line(error)}") from error
+        raise ValueError(f"the network does not take images of {size} pixels: {_first_line(error)}") from error
     sample = torch.zeros(2, 3, *other_size(size))
     auto: Any = torch.export.Dim.AUTO
     with _quietly():

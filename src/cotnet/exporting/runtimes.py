@@ -58,7 +58,7 @@ def open_onnx(path: Path, *, threads: int | None = None) -> ExportedNetwork:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     # Its errors have no common base but Exception.
     except Exception as error:
-        raise ValueError(f"{path} is damaged or no ONNX network: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{path} is damaged or not an ONNX network: {' '.join(str(error).split())}") from error
     name = session.get_inputs()[0].name
     text = session.get_modelmeta().custom_metadata_map.get(KEY, "null")
     return ExportedNetwork(lambda x: session.run(None, {name: x})[0], _plain(text))
@@ -87,7 +87,7 @@ def open_openvino(path: Path, *, threads: int | None = None, precision: str = "f
         text = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else "null"
         compiled = openvino.Core().compile_model(model, "CPU", config)
     except RuntimeError as error:
-        raise ValueError(f"{path} is damaged or no OpenVINO network: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{path} is damaged or not an OpenVINO network: {' '.join(str(error).split())}") from error
     return ExportedNetwork(lambda x: compiled(x)[0], _plain(text))
 
 

@@ -12,7 +12,7 @@ _DPI = 110
 _LONGEST = 24  # characters of a name
 
 
-def save_figure(figure: "Figure", path: Path) -> None:
+def save_figure(figure: "Figure", path: str | Path) -> None:
     """Write a figure as PNG; a file gets its name only when it is complete.
 
     Every text is drawn as it is: names of classes and files may hold ``$`` and ``^``, which matplotlib would read

@@ -145,8 +145,8 @@ def why_unreadable(path: Path, error: Exception) -> str:
         name = asked[1]
         is_class = name.rpartition(".")[2][:1].isupper()
         if is_class and name.partition(".")[0] not in sys.stdlib_module_names:
-            return f"it holds a whole object of {name}; save the state_dict() of the network in its place"
+            return f"it contains a whole object of {name}; save the state_dict() of the network instead"
         return f"it asks for {name}, which no checkpoint of weights needs; do not trust it"
     if start.startswith(b"\x80") and not start.startswith(_LEGACY):
         return "it is a pickle of something else, which could run code; do not trust it"
-    return f"it is damaged, or holds more than weights ({type(error).__name__})"
+    return f"it is damaged, or contains more than weights ({type(error).__name__})"

@@ -81,7 +81,7 @@ class WeightsCard:
 
 
 def write_weights(path: Path, entries: dict[str, Tensor], card: WeightsCard) -> None:
-    """Write a weights file; a half-written file never bears the final name.
+    """Write a weights file; a half-written file never has the final name.
 
     Args:
         path: Where to, usually ``*.safetensors``.
@@ -137,7 +137,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], WeightsCard | None]
                 for name in file.keys()  # noqa: SIM118 (safe_open is not iterable)
             }
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"weights file {str(path)!r} is damaged or no safetensors file: {error}") from error
+        raise ValueError(f"weights file {str(path)!r} is damaged or not a safetensors file: {error}") from error
     if _KEY not in metadata:
         return entries, None
     try:
@@ -166,7 +166,7 @@ def read_checkpoint(path: Path, content: dict[str, Any] | None = None) -> tuple[
     card = WeightsCard.from_plain(checkpoint.get("card"), name=f"checkpoint {str(path)!r}")
     entries = checkpoint.get("state_dict")
     if not isinstance(entries, dict):
-        raise ValueError(f"checkpoint {str(path)!r} is damaged: it holds no weights")
+        raise ValueError(f"checkpoint {str(path)!r} is damaged: it contains no weights")
     prefix = "network."
     return {name[len(prefix) :]: value for name, value in entries.items() if name.startswith(prefix)}, card
 
@@ -183,7 +183,9 @@ def load_checkpoint(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """
     content = checkpoint_content(path, mapped=mapped)
     if not isinstance(content, dict):
-        raise ValueError(f"checkpoint {str(path)!r} is no training checkpoint: it holds a {type(content).__name__}")
+        raise ValueError(
+            f"checkpoint {str(path)!r} is not a training checkpoint: it contains a {type(content).__name__}"
+        )
     return content
 
 

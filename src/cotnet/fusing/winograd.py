@@ -50,7 +50,7 @@ class WinogradConv(nn.Conv2d):
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "WinogradConv":
-        """As every module does it; the weight is then transformed anew, so that a change of dtype rounds once."""
+        """As every module does it; the weight is then transformed again, so that a change of dtype rounds once."""
         super()._apply(fn, recurse)
         self._refresh()
         return self

@@ -33,7 +33,7 @@ def check_arguments(kwargs: Mapping[str, Any], fields: Collection[str] = ()) -> 
     """
     for name in sorted(argument_names(kwargs)):
         if name in FORBIDDEN:
-            raise ValueError(f"model.kwargs cannot hold {name}: {FORBIDDEN[name]}")
+            raise ValueError(f"model.kwargs cannot contain {name}: {FORBIDDEN[name]}")
     for name in kwargs:
         if name in fields:
-            raise ValueError(f"model.kwargs cannot hold {name}, a field of its own: --model.{name} {kwargs[name]}")
+            raise ValueError(f"model.kwargs cannot contain {name}, a separate field: --model.{name} {kwargs[name]}")

@@ -73,7 +73,9 @@ def find_weights(content: Any, path: Path, *, ema: bool = False) -> ForeignWeigh
         ValueError: There are none.
     """
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path} is not a released checkpoint: it holds a {type(content).__name__}, not a dictionary")
+        raise ValueError(
+            f"{path} is not a released checkpoint: it contains a {type(content).__name__}, not a dictionary"
+        )
     key, entries = _entries(content, _EMA_KEYS if ema else _KEYS)
     if key is None and ema:
         raise ValueError(f"{path} has no averaged weights (state_dict_ema); read it with ema=False")

@@ -58,5 +58,5 @@ _is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compil
 
 
 def exporting() -> bool:
-    """Whether a program is being exported, which must hold standard operators only."""
+    """Whether a program is being exported, which must contain standard operators only."""
     return _is_exporting() or torch.onnx.is_in_onnx_export()

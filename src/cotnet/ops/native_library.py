@@ -82,7 +82,7 @@ def run(kernel: Kernel, problem: bytes, *addresses: int, what: str, shape: Seque
         problem: What it is about, packed by one of `PROBLEMS`.
         addresses: Of the tensors that the problem does not hold.
         what: What is computed, for the error message.
-        shape: Of its input, likewise.
+        shape: Shape of its input, for the error message.
 
     Raises:
         MemoryError: There was no memory for the kernel's scratch.
@@ -121,7 +121,7 @@ def _check_interface(library: Any, path: Path) -> None:
 
 
 def _kernel(function: Any, *, addresses: int = 0) -> Kernel:
-    """A function that takes a packed problem and so many addresses."""
+    """A function that takes a packed problem and that many addresses."""
     function.restype = ctypes.c_int
     function.argtypes = [ctypes.c_char_p, *[ctypes.c_void_p] * addresses]
     return function

@@ -22,7 +22,7 @@ class InputFiles(Iterable[str]):
     """Paths of the images that files, folders (searched through), tar archives and globs name, each once, in order.
 
     An image in an archive is named ``ARCHIVE.tar/NAME``. Of a folder or a glob, files with an image's ending are taken;
-    a glob that matches none of those gives what it matches. The paths are looked for anew whenever they are iterated
+    a glob that matches none of those gives what it matches. The paths are searched again whenever they are iterated
     over, and never all held at a time.
 
     Args:
@@ -34,7 +34,7 @@ class InputFiles(Iterable[str]):
 
     Raises:
         FileNotFoundError: A word names nothing.
-        ValueError: A folder or an archive holds no images.
+        ValueError: A folder or an archive contains no images.
     """
 
     def __init__(self, words: Sequence[str], *, outputs: Sequence[str] = ()):
@@ -46,8 +46,8 @@ class InputFiles(Iterable[str]):
                 continue
             if Path(word).exists():
                 kind = "folder" if Path(word).is_dir() else "archive"
-                raise ValueError(f"{kind} {word} holds no images ({', '.join(sorted(SUFFIXES))})")
-            raise FileNotFoundError(f"{word} is no file or folder, and as a pattern it matches nothing")
+                raise ValueError(f"{kind} {word} contains no images ({', '.join(sorted(SUFFIXES))})")
+            raise FileNotFoundError(f"{word} is neither a file nor a folder, and as a pattern it matches nothing")
 
     def __iter__(self) -> Iterator[str]:
         seen: set[str] = set()
@@ -149,10 +149,10 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
         )
     if np.issubdtype(pixels.dtype, np.floating):
         if not (pixels.min() >= 0 and pixels.max() <= 1):  # so that NaN is refused, too
-            raise ValueError(f"floats are an image's from 0 to 1, got {pixels.min():g} to {pixels.max():g}")
+            raise ValueError(f"the floats of an image must be from 0 to 1, got {pixels.min():g} to {pixels.max():g}")
         pixels = (255 * pixels).round().astype(np.uint8)
     if pixels.dtype != np.uint8:
-        raise ValueError(f"an image's pixels are uint8 or floats from 0 to 1, got {pixels.dtype}")
+        raise ValueError(f"the pixels of an image must be uint8 or floats from 0 to 1, got {pixels.dtype}")
     return Image.fromarray(pixels)
 
 

@@ -121,7 +121,7 @@ class TrainedModel(ABC, Generic[Result]):
         """
         if unknown := options.keys() - self.options.keys():
             known = ", ".join(self.options)
-            raise TypeError(f"a model for {self.card.task} takes {known}, and not {', '.join(sorted(unknown))}")
+            raise TypeError(f"a model for {self.card.task} takes {known}, not {', '.join(sorted(unknown))}")
         options = self.options | options
         self.check_options(options)
         rows = stream(

@@ -58,7 +58,7 @@ def build_network(
         raise ValueError(f"{path} describes a network for {card.task} that cannot be built: {error}") from error
     for name, value in entries.items():
         if not value.isfinite().all():
-            raise ValueError(f"{path}: {name} holds infinite values or none (NaN); its training has diverged")
+            raise ValueError(f"{path}: {name} contains infinite values or NaN; its training has diverged")
     try:
         load(network, entries)
     except (ValueError, RuntimeError) as error:
@@ -71,7 +71,7 @@ def _fault(card: WeightsCard) -> str | None:
     """What is wrong in a card, or None."""
     p: dict[str, Any] = card.preprocessing
     if p["input_size"][0] != 3:
-        return f"its network takes {p['input_size'][0]} channels, and images are read in 3"
+        return f"its network takes {p['input_size'][0]} channels, but images are read with 3"
     if p["interpolation"] not in INTERPOLATIONS:
         return f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {p['interpolation']!r:.80}"
     if not 0 < p["crop_pct"] <= 1:
@@ -80,7 +80,7 @@ def _fault(card: WeightsCard) -> str | None:
         return f"mean must be finite and std above 0, got {p['mean']} and {p['std']}"
     limits = p.get("value_range", [0, 1])
     if not (_are_finite(limits) and len(limits) == 2 and limits[0] < limits[1]):
-        return f"value_range must be two numbers that rise, got {limits!r:.80}"
+        return f"value_range must be two ascending numbers, got {limits!r:.80}"
     refused = FORBIDDEN.keys() & argument_names(card.kwargs)
     return f"its network's arguments may not include {', '.join(sorted(refused))}" if refused else None
 

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
-from cotnet.classification.export import target_files
 from cotnet.exporting.export import ExportReport
 from cotnet.exporting.export import export as export_network
+from cotnet.exporting.formats import target_files
 from cotnet.exporting.images import comparison_images
 from cotnet.prediction.stream import read_input
 from cotnet.prediction.transform import decoding_options

@@ -192,7 +192,7 @@ def _write_result(cell: Cell, run: Path, settings: dict[str, Any]) -> float:
     rows = _rows(run)
     _, card = read_weights(run / "weights.safetensors")
     if not rows or "val_top1" not in rows[-1]:
-        raise ValueError(f"{run / 'metrics.csv'} holds no validation top-1")
+        raise ValueError(f"{run / 'metrics.csv'} contains no validation top-1")
     # The last epoch, not the best one: choosing an epoch by its validation score would flatter the noisier case.
     result = {
         "top1": float(rows[-1]["val_top1"]),
@@ -218,7 +218,7 @@ def _read(path: Path, what: str, keys: set[str]) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text())
         if not isinstance(found, dict) or not keys <= found.keys():
-            raise ValueError(f"it is no {what}")
+            raise ValueError(f"it is not a valid {what}")
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); remove it to make it again") from error
     return found

@@ -88,7 +88,7 @@ class Study:
             if labels.count(label) > 1:
                 raise ValueError(f"the label {label!r} is given to two cases")
             if not label or label.startswith(".") or not set(label).isdisjoint("/\\:"):
-                raise ValueError(f"a label is a folder's name, too; {label!r} cannot be one")
+                raise ValueError(f"a label is also the name of a folder, which {label!r} cannot be")
         for seed in self.seeds:
             if not isinstance(seed, int) or not 0 <= seed < 2**32:
                 raise ValueError(f"a seed is a whole number from 0 to {2**32 - 1}, got {seed!r}")
@@ -96,7 +96,7 @@ class Study:
                 raise ValueError(f"the seed {seed} is given twice")
         for label in (label for chain in self.order for label in chain):
             if label not in labels:
-                raise ValueError(f"order names {label!r}, which is no case; the cases are {', '.join(labels)}")
+                raise ValueError(f"order names {label!r}, which is not a case; the cases are {', '.join(labels)}")
         for case in self.cases:
             check_name(case.body)
             try:
@@ -143,7 +143,7 @@ def load_study(name: str) -> Study:
         seeds: dict[str, Any] = {"seeds": tuple(content.pop("seeds"))} if "seeds" in content else {}
         return Study(cases=cases, order=order, **seeds, **content)
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{str(path)!r} is no study: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{str(path)!r} is not a study: {' '.join(str(error).split())}") from error
 
 
 def _studies() -> Path:

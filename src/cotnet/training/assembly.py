@@ -79,8 +79,8 @@ def _check_find_lr(ckpt_path: str | None, trainer: Trainer) -> None:
         )
     if isinstance(trainer.strategy, ModelParallelStrategy):
         raise ValueError(
-            "--find_lr cannot put sharded weights back: use --trainer.strategy ddp in the place of fsdp2; the rate is "
-            "the same for as many images a step"
+            "--find_lr cannot restore sharded weights: use --trainer.strategy ddp instead of fsdp2; the rate is "
+            "the same for as many images per step"
         )
 
 
@@ -89,7 +89,7 @@ def _find_lr(model: TrainingModule, data: TrainingData, trainer: Trainer, image:
     advice = "the loss does not fall; check the data and the network"
     if found.base_lr is not None:
         advice = (
-            f"suggested: a learning rate of {found.suggested:.3g} for {found.global_batch} images a step: "
+            f"suggested: a learning rate of {found.suggested:.3g} for {found.global_batch} images per step: "
             f"--model.base_lr {found.base_lr:.3g}"
         )
     rank_zero_print(f"{advice}\nthe loss over the rates is in {image}")

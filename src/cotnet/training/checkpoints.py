@@ -50,7 +50,7 @@ class BestCheckpoint(ModelCheckpoint):
         try:
             score = load_checkpoint(earlier, mapped=True)["callbacks"][self.state_key]["best_model_score"].clone()
         except (ValueError, KeyError) as error:
-            print(f"note: the best epoch so far cannot be taken over: {error}", flush=True)
+            print(f"note: the best epoch so far cannot be kept: {error}", flush=True)
             return
         if not path.exists():
             _copy(earlier, path)

@@ -73,7 +73,7 @@ class Config:
             raise ValueError(" ".join(str(error).split())) from error
 
     def to_yaml(self) -> str:
-        """The configuration as a recipe of its own, every field with its value."""
+        """The configuration as a recipe, every field with its value."""
         # By way of JSON, since the parser alone knows how its values are written.
         plain = json.loads(self.parser.dump(self.values, format="json", skip_unset=False))
         for group in CLASSES:
@@ -178,7 +178,7 @@ def _parser(kinds: dict[str, type]) -> ArgumentParser:
 
 def _types(parser: ArgumentParser) -> dict[str, Any]:
     """The annotation of every field; jsonargparse has found those behind ``**kwargs``, too."""
-    # Private names, for want of public ones: of the parser's actions, groups and help bear no annotation.
+    # Private names, since there are no public ones: the parser's actions for groups and help have no annotation.
     hints = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
     fields = {name: hint for name, hint in hints.items() if hint is not None and not name.endswith(".help")}
     return fields | {option.name: option.kind for option in OPTIONS}
@@ -208,11 +208,11 @@ def _check_name(name: str, types: dict[str, Any], kinds: dict[str, type], value:
         raise ValueError(f"unknown field {name}; did you mean {hint}?")
     if name in ("data.root", "data.path"):
         meant = f"cotnet train finetune --data.root {value or 'FOLDER'}"
-        raise ValueError(f"unknown field {name}: {kinds['data'].__name__} brings its images; did you mean {meant}?")
+        raise ValueError(f"unknown field {name}: {kinds['data'].__name__} has its own images; did you mean {meant}?")
     if group not in GROUPS:
         raise ValueError(f"unknown field --{name}; fields begin with --model., --data. or --trainer.")
     raise ValueError(
-        f"unknown field {name}: {kinds[group].__name__} has none of this name; "
+        f"unknown field {name}: {kinds[group].__name__} has no field of this name; "
         f"cotnet train --help {group} lists the fields of every class"
     )
 

@@ -50,14 +50,14 @@ class Group:
         """Put the group of another recipe over this one; a text names the class alone.
 
         Raises:
-            ValueError: It holds no fields, or names something else than a class.
+            ValueError: It contains no fields, or names something else than a class.
         """
         if isinstance(part, str):
             if not part.startswith("{"):
                 self._check_class_name(part)
             part = parse_yaml(part) if part.startswith("{") else {"class_path": part}
         if not isinstance(part, dict):
-            raise ValueError(f"{self.name} must hold fields, got {part!r}")
+            raise ValueError(f"{self.name} must contain fields, got {part!r}")
         part = dict(part)
         class_path, given = part.pop("class_path", None), part
         if class_path is not None and self.name not in CLASSES:
@@ -66,7 +66,7 @@ class Group:
             given = part.pop("init_args", None) or {}
             if part:
                 raise ValueError(
-                    f"{self.name} holds fields beside class_path; a class's own fields stand under init_args"
+                    f"{self.name} has fields beside class_path; the fields of a class belong under init_args"
                 )
         if class_path is not None and class_path != self.class_path:
             self.class_path = class_path
@@ -82,7 +82,7 @@ class Group:
 
     def _check_class_name(self, text: str) -> None:
         if self.name == "model" and is_model(text):
-            raise ValueError(f"--model names a class and {text} is a network; did you mean --model.name {text}?")
+            raise ValueError(f"--model takes a class, but {text} is a network; did you mean --model.name {text}?")
         if self.name != "data" or not is_place(text):
             return
         if text.endswith(".npz"):
@@ -91,7 +91,7 @@ class Group:
             takes = inspect.signature(self.kind()).parameters if self.class_path else {}
             field = next((name for name in ("root", "path") if name in takes), None)
             meant = f"--data.{field} {text}" if field else f"cotnet train finetune --data.root {text}"
-        raise ValueError(f"--data names a class and {text} is a place; did you mean {meant}?")
+        raise ValueError(f"--data takes a class, but {text} is a path; did you mean {meant}?")
 
     def kind(self) -> type:
         """The class that takes the fields.

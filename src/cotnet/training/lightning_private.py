@@ -1,4 +1,4 @@
-"""The private names of Lightning that training reaches for, each in one place and with a test of its own.
+"""The private names of Lightning that training uses, each in one place and with its own test.
 
 Every function says what no public name of Lightning gives.
 """

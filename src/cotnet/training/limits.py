@@ -65,7 +65,7 @@ def check_limits(trainer: Trainer, resume: Resume | None) -> None:
         return
     if 0 < steps <= resume.steps:
         raise ValueError(
-            f"{resume.name} has already {resume.steps} steps of trainer.max_steps {steps}; "
+            f"{resume.name} already has {resume.steps} steps of trainer.max_steps {steps}; "
             f"continue with --trainer.max_steps {resume.steps + 1} or more"
         )
     for timer in _timers(trainer):

@@ -38,7 +38,7 @@ def prepare(
         )
     _check_validation(trainer, epochs)
     if type(trainer.strategy.checkpoint_io) not in (TorchCheckpointIO, AtomicCheckpointIO):
-        raise ValueError("trainer.plugins cannot hold a CheckpointIO: a run brings its own")
+        raise ValueError("trainer.plugins cannot contain a CheckpointIO: a run has its own")
     check_limits(trainer, resume)
     data.trainer = trainer
     data.setup("fit")

@@ -32,7 +32,7 @@ def parse_yaml(text: str) -> Any:
     """The value of a piece of YAML.
 
     Raises:
-        ValueError: It is no YAML; the message says where.
+        ValueError: It is not valid YAML; the message says where.
     """
     try:
         return yaml.load(text, _Loader)
@@ -69,10 +69,10 @@ def find_recipe(name: str) -> Path:
         return shipped[name]
     path = Path(name)
     if "=" in name and not path.exists():
-        raise ValueError(f"{name!r} is no recipe; {stray(name)}")
+        raise ValueError(f"{name!r} is not a recipe; {stray(name)}")
     command = _meant(path)
     if command is not None:
-        raise ValueError(f"{name!r} is no recipe; did you mean cotnet train {command}?")
+        raise ValueError(f"{name!r} is not a recipe; did you mean cotnet train {command}?")
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml"):
@@ -109,22 +109,24 @@ def read_recipe(path: Path, *, above: tuple[Path, ...] = ()) -> list[dict[str, A
         above: The recipes that led here.
 
     Raises:
-        ValueError: A file is missing, is no YAML, holds no fields, or stands on itself.
+        ValueError: A file is missing, is not valid YAML, contains no fields, or is among its own bases.
     """
     if path.resolve() in above:
-        raise ValueError(f"recipe {str(path)!r} stands on itself; take it out of the list of bases")
+        raise ValueError(f"recipe {str(path)!r} is among its own bases; remove it from the list")
     try:
         content = parse_yaml(path.read_text("utf-8"))
     except ValueError as error:  # that of a wrong encoding is one, too
-        raise ValueError(f"recipe {str(path)!r} is no YAML: {error}") from error
+        raise ValueError(f"recipe {str(path)!r} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"recipe {str(path)!r} holds no fields; see cotnet train --print_config")
+        raise ValueError(f"recipe {str(path)!r} contains no fields; see cotnet train --print_config")
     bases = content.pop("base", [])
     chain: list[dict[str, Any]] = []
     for base in [bases] if isinstance(bases, str) else bases:
         beside = path.parent / str(base)
         file = beside if beside.is_file() else shipped_recipes().get(str(base))
         if file is None:
-            raise ValueError(f"recipe {str(path)!r} stands on {base!r}, which is no file beside it and no recipe")
+            raise ValueError(
+                f"recipe {str(path)!r} names the base {base!r}, which is neither a file beside it nor a recipe"
+            )
         chain += read_recipe(file, above=(*above, path.resolve()))
     return [*chain, content]

@@ -142,7 +142,7 @@ def next_folder(runs: Path, recipe: str) -> Path:
     home = runs / recipe
     there = next(path for path in (home, *home.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"no run folder can be made in {str(there)!r}; name another place by --runs FOLDER")
+        raise ValueError(f"no run folder can be made in {str(there)!r}; name another one with --runs FOLDER")
     taken = [int(path.name) for path in home.glob("*") if path.name.isdecimal()] if home.is_dir() else []
     return home / str(max(taken, default=0) + 1)
 
@@ -198,34 +198,34 @@ def check_resume(resume: Resume, model: TrainingModule, card: WeightsCard, *, ep
     content, name = resume.plain, resume.name
     if "loops" not in content or not isinstance(content.get("run"), dict):
         raise ValueError(
-            f"{name} cannot be resumed: `cotnet train` did not write it; start from it by --model.init_from"
+            f"{name} cannot be resumed: `cotnet train` did not write it; start from it with --model.init_from"
         )
     before = WeightsCard.from_plain(content.get("card"), name=name)
     _check_network(before, card, name)
     ema = model.ema_decay is not None
     if content["run"].get("ema") != ema:
-        kept = "kept" if content["run"].get("ema") else "kept no"
+        kept = "has a" if content["run"].get("ema") else "has no"
         raise ValueError(f"{name} {kept} moving average; model.ema_decay cannot be switched on a resume")
     for field, now in model.optimizer_fields.items():
         was = content["run"].get("optimizer", {}).get(field, now)
         if was != now and not (isinstance(was, float) and isinstance(now, float)):  # those make the same groups
             raise ValueError(
                 f"model.{field} cannot change from {was} to {now} on a resume, since the optimizer's state in {name} "
-                "would not fit; start a new run from the weights.safetensors of this one by --model.init_from"
+                "would not fit; start a new run from the weights.safetensors of this one with --model.init_from"
             )
     if model.init_from not in (None, content["run"].get("init_from")):
-        raise ValueError("model.init_from has no effect on a resume: leave out either it or --ckpt_path")
+        raise ValueError("model.init_from has no effect on a resume: leave out it or --ckpt_path")
     done, _ = resume.position
     if done >= epochs:
         raise ValueError(
-            f"{name} has already {done} epochs of trainer.max_epochs {epochs}; "
+            f"{name} already has {done} epochs of trainer.max_epochs {epochs}; "
             f"continue with --trainer.max_epochs {done + 1} or more"
         )
     shapes = {key: value.shape for key, value in model.network.state_dict().items()}
     for key, shape in resume.shapes.items():
         entry = key.removeprefix("network.")
         if key != entry and shapes.get(entry) != shape:
-            raise ValueError(f"{name} is of another model: its entry {entry} of shape {list(shape)} does not fit")
+            raise ValueError(f"{name} belongs to another model: its entry {entry} of shape {list(shape)} does not fit")
 
 
 def check_order(resume: Resume, order: dict[str, Any]) -> None:
@@ -245,16 +245,16 @@ def check_order(resume: Resume, order: dict[str, Any]) -> None:
     for key, now in order.items():
         if key in before and before[key] != now:
             raise ValueError(
-                f"{resume.name} is of the middle of an epoch, after batch {batch} of epoch {epoch + 1}; there "
+                f"{resume.name} was written in the middle of an epoch, after batch {batch} of epoch {epoch + 1}; there "
                 f"{_FIELDS.get(key, key)} cannot change from {before[key]} to {now}: keep it until the epoch is "
-                "complete, or resume from best.ckpt, which is of the end of an epoch"
+                "complete, or resume from best.ckpt, which was written at the end of an epoch"
             )
 
 
 def _check_network(before: WeightsCard, card: WeightsCard, name: str) -> None:
     if (before.task, before.model, before.kwargs) != (card.task, card.model, card.kwargs):
         was, now = (f"{one.model} {one.kwargs or ''}".strip() for one in (before, card))
-        raise ValueError(f"{name} is of another model: it holds {was}, this run trains {now}")
+        raise ValueError(f"{name} belongs to another model: it contains {was}, this run trains {now}")
     if len(before.class_names) != len(card.class_names):
         raise ValueError(
             f"{name} has {len(before.class_names)} classes, the data {len(card.class_names)}; "

@@ -38,7 +38,7 @@ def run_recipe(
     *,
     runs: str | Path | None = None,
 ) -> RunResult:
-    """Train as a recipe says, with the given fields in the place of its own.
+    """Train as a recipe says, with the given fields instead of its own.
 
     What can be checked without Lightning is checked before it is loaded.
 

@@ -9,12 +9,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class StepSeeds(Callback):
-    """Seeds Python, NumPy and torch anew for every batch: for mixing, dropout and stochastic depth.
+    """Seeds Python, NumPy and torch again for every batch: for mixing, dropout and stochastic depth.
 
     The images of a batch bring the random numbers of their augmentation with them, see `cotnet.data.samplers`.
 
     Args:
-        seed: The run's seed; every process draws numbers of its own.
+        seed: The run's seed; every process draws its own numbers.
     """
 
     def __init__(self, seed: int) -> None:

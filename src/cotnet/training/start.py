@@ -23,9 +23,9 @@ def read_start(name: str, *, field: str) -> WeightsFile:
     """
     path = _find(name)
     if path is None:
-        raise ValueError(f"{field} {name!r} is no file, neither by itself nor in an installed package")
+        raise ValueError(f"{field} {name!r} is neither a file nor a file inside an installed package")
     if path.suffix in EXPORTED:
-        raise ValueError(f"{field} {name!r} is an exported network; name the weights.safetensors that it was made of")
+        raise ValueError(f"{field} {name!r} is an exported network; name the weights.safetensors that it was made from")
     try:
         return open_weights(path)
     except (ValueError, OSError) as error:

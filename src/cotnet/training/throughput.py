@@ -101,13 +101,13 @@ class EpochMeter(Callback):
         self._training_s, self._waiting_s = state_dict["training_s"], state_dict["waiting_s"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock; an epoch that a resume continues has no start of its own."""
+        """Start the clock; an epoch that a resume continues does not start it again."""
         self._images = data_of(trainer).batch_size * trainer.world_size
         self._sums = self._sums.to(pl_module.device)
         self._start_clock()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Start again from zero."""
         self.batches, self.scores = 0, {}
         self._sums = torch.zeros(len(self._names), device=pl_module.device)
         self._training_s = self._waiting_s = 0.0

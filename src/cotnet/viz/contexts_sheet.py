@@ -18,7 +18,7 @@ _STATIC, _DYNAMIC = "#8c8c8c", "#d95f02"
 _ENTROPY, _OFFSET = "#1b6ca8", "#b30000"
 
 
-def draw_contexts(fields: Sequence[WeightField], image: SourceImage, path: Path, *, answer: str = "") -> None:
+def draw_contexts(fields: Sequence[WeightField], image: SourceImage, path: str | Path, *, answer: str = "") -> None:
     """Draw how each layer's fusion mixes the two contexts, and how the layers look at their windows.
 
     Args:

@@ -16,7 +16,9 @@ _KERNELS = 8  # along each side of the mosaic; more would be too small to see
 _ARROWS = 14
 
 
-def draw_fields(field: WeightField, image: SourceImage, heads: Sequence[int], path: Path, *, answer: str = "") -> None:
+def draw_fields(
+    field: WeightField, image: SourceImage, heads: Sequence[int], path: str | Path, *, answer: str = ""
+) -> None:
     """Draw some heads of a field, a row for each.
 
     On the left the kernels of evenly spaced positions; in the middle arrows from positions to where they look on

@@ -11,7 +11,7 @@ from cotnet.viz.source_image import SourceImage
 
 
 def draw_grad_cam(
-    image: SourceImage, maps: Sequence[np.ndarray], titles: Sequence[str], path: Path, *, layer: str
+    image: SourceImage, maps: Sequence[np.ndarray], titles: Sequence[str], path: str | Path, *, layer: str
 ) -> None:
     """Draw an image and, beside it, its Grad-CAM maps.
 

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from cotnet.files.weights import WeightsCard
+from cotnet.prediction.inputs import read_image
+from cotnet.prediction.model import TrainedModel
+from cotnet.prediction.transform import decoding_options
 from cotnet.viz.contexts_sheet import draw_contexts
 from cotnet.viz.field_sheet import check_heads, draw_fields
 from cotnet.viz.grad_cam import grad_cam, last_feature_map
@@ -36,12 +39,11 @@ class View:
 
 
 def view_image(
-    network: nn.Module,
-    card: WeightsCard,
-    x: Tensor,
-    folder: Path,
+    model: TrainedModel[Any],
+    image: Any,
+    folder: str | Path,
     *,
-    name: str,
+    name: str | None = None,
     layers: Sequence[str] | None = None,
     heads: Sequence[int] | None = None,
     topk: int = 3,
@@ -49,11 +51,10 @@ def view_image(
     """Draw what a classifier looks at in one image: a sheet for each layer, one of the contexts, one of Grad-CAM.
 
     Args:
-        network: The classifier. It runs in eval mode and is left as it was.
-        card: Its class names and preprocessing.
-        x: The image as the network takes it, ``[3, H, W]``.
+        model: A classifier of ``cotnet.load(..., fused=False)``; in a fused one no layer has a weight field.
+        image: A path, or an image of Pillow, NumPy or torch, as ``model`` takes it.
         folder: Where to write the sheets; it is made if it does not exist.
-        name: The image's name, for titles.
+        name: The image's name, for titles; by default that of its file.
         layers: CoT layers that get a sheet; by default the last one of each stage.
         heads: Heads to draw; by default the three that vary most over the image.
         topk: Number of classes to explain by Grad-CAM, which needs captum; 0 leaves it out.
@@ -63,36 +64,41 @@ def view_image(
 
     Raises:
         ValueError: The image or a head does not fit the network. Nothing is written then.
+        UnreadableImageError: The image cannot be decoded.
         ModuleNotFoundError: captum is not installed and ``topk`` is not 0.
     """
+    network, preprocessing = model.network, model.card.preprocessing
     layers = select_layers(network) if layers is None else layers
-    image = SourceImage.from_input(name, x, mean=card.preprocessing["mean"], std=card.preprocessing["std"])
+    x = model.transform(read_image(image, name=name, **decoding_options(model.card))).to(model.device)
+    name = name or (Path(image).name if isinstance(image, (str, Path)) else "image")
+    source = SourceImage.from_input(name, x, mean=preprocessing["mean"], std=preprocessing["std"])
     fields = record_fields(network, x[None])
     selected = [field for field in fields if field.layer in layers]
     for field in selected:
         check_heads(field, heads or ())
     with torch.no_grad(), eval_mode(network):
-        top = network(x[None]).softmax(1)[0].topk(min(max(topk, 1), len(card.class_names)))
+        top = network(x[None]).softmax(1)[0].topk(min(max(topk, 1), len(model.class_names)))
     classes = top.indices.tolist()
     predictions = [
-        f"{card.class_names[i][:_NAME_LENGTH]} {p:.0%}" for i, p in zip(classes, top.values.tolist(), strict=True)
+        f"{_shortened(model.class_names[i])} {p:.0%}" for i, p in zip(classes, top.values.tolist(), strict=True)
     ]
 
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     sheets = []
     answer = f"predicted: {predictions[0]}"
     for field in selected:
         sheets.append(folder / f"field-{short_name(field.layer)}.png")
         drawn = most_varied_heads(field, _HEADS) if heads is None else heads
-        draw_fields(field, image, drawn, sheets[-1], answer=answer)
+        draw_fields(field, source, drawn, sheets[-1], answer=answer)
     if fields:
         sheets.append(folder / "contexts.png")
-        draw_contexts(fields, image, sheets[-1], answer=answer)
+        draw_contexts(fields, source, sheets[-1], answer=answer)
     if topk:
         sheets.append(folder / "grad-cam.png")
         layer = last_feature_map(network, x[None])
         maps = grad_cam(network, x[None].repeat(len(classes), 1, 1, 1), classes, layer=layer)
-        draw_grad_cam(image, list(maps.numpy()), predictions, sheets[-1], layer=layer)
+        draw_grad_cam(source, list(maps.cpu().numpy()), predictions, sheets[-1], layer=layer)
     return View(predictions, fields, sorted(sheets))
 
 
@@ -125,3 +131,7 @@ def select_layers(
             hint = f"there are some in {offer}" if offer else "the network has none"
             raise ValueError(f"no CoT layer in {word!r}; {hint}")
     return list(dict.fromkeys(layer for its_layers in found.values() for layer in its_layers))
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…"

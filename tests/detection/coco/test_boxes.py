@@ -14,7 +14,7 @@ def corners(content):
 def test_corners_are_named(coco_files):
     report = coco_files.edit(corners).read().report()
     assert "all would fit" not in report
-    assert "boxes reach over the edge of their image, and they would fit as corners [x1, y1, x2, y2]" in report
+    assert "boxes extend beyond the edge of their image, and they would fit as corners [x1, y1, x2, y2]" in report
 
 
 def test_normalised_boxes_are_named(coco_files):

@@ -37,7 +37,7 @@ def test_ids_that_are_names_get_numbers(coco_files):
         boxes = [one["bbox"] for one in plain.objects[before["id"]]]
         assert [one["bbox"] for one in named.objects[after["id"]]] == boxes
     report = named.report()
-    assert "7 image ids that are no numbers replaced by numbers: img_11 by 901, " in report
+    assert "7 image ids that are not numbers replaced by numbers: img_11 by 901, " in report
     assert "3 annotations of unknown images left out" in report  # those of the image that is called 900 now
 
 

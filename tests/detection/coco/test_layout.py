@@ -180,7 +180,7 @@ def test_what_is_not_known_is_one_line(coco_files, root):
         find_layout(open_files(root))
     (root / "photos" / "0.json").unlink()
     write(root, "annotations.xml", "<annotations><version>1.1</version></annotations>")
-    with pytest.raises(ValueError, match=r"annotations.xml is no Pascal VOC; export it in COCO's format"):
+    with pytest.raises(ValueError, match=r"annotations.xml is not in Pascal VOC's format; export it in COCO's format"):
         find_layout(open_files(root))
 
 

@@ -46,7 +46,7 @@ def test_an_epoch_of_fewer_or_more_images(wanted, batches_of_4):
 
 
 def test_too_few_images_are_named():
-    with pytest.raises(ValueError, match="17 images make no batch of 9 on each of 2 devices"):
+    with pytest.raises(ValueError, match="17 images are fewer than a batch of 9 on each of 2 devices"):
         order(batch_size=9, world_size=2)
 
 

@@ -81,7 +81,7 @@ class ShardIndex:
                 if not re.fullmatch(r"[\w.-]+\.tar", shard.name):
                     return f"a shard must be the name of a .tar file, got {shard.name!r}"
                 if not isinstance(shard.images, int) or shard.images < 1:
-                    return f"{shard.name} must hold images, got {shard.images!r}"
+                    return f"{shard.name} must contain images, got {shard.images!r}"
             if sum(self.per_class[split]) != self.images(split):
                 return f"its numbers of {split} images contradict each other"
         return None

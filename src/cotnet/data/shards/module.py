@@ -43,9 +43,11 @@ class WebShards(ImageDataModule):
         super().__init__(**options)
         check_at_least(shuffle=(shuffle, 0))
         if self.in_memory:
-            raise ValueError("data.in_memory does not go with shards, which are streamed; use --data.in_memory false")
+            raise ValueError(
+                "data.in_memory cannot be combined with shards, which are streamed; use --data.in_memory false"
+            )
         if url is not None and "{name}" not in url:
-            raise ValueError(f"data.url must hold {{name}} in the place of a shard's file name, got {url!r}")
+            raise ValueError(f"data.url must contain {{name}} in place of a shard's file name, got {url!r}")
         self.root = root.rstrip("/")
         self.url = url
         self.shuffle = shuffle

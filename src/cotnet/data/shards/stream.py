@@ -93,7 +93,7 @@ class ShardStream(IterableDataset[Named]):
         order = 0 if self.fixed else epoch
         draw = random.Random(f"{self.seed} {order} {self.rank} {worker}")
         number = failures = 0
-        limit = 2 * self._portion(order, num_workers, worker).images  # so many in a row include every image
+        limit = 2 * self._portion(order, num_workers, worker).images  # that many in a row include every image
         for sample in self._repeated(order, num_workers, worker, draw):
             if number >= count:
                 return
@@ -145,7 +145,7 @@ class ShardStream(IterableDataset[Named]):
                 position += 1
                 count += 1
             if count != shard.images:
-                raise ValueError(f"shard {shard.name} holds {count} images, its index says {shard.images}")
+                raise ValueError(f"shard {shard.name} contains {count} images, but its index says {shard.images}")
 
     def _labelled_or_none(self, sample: dict[str, Any]) -> Named | None:
         if sample["__index__"] in self.unreadable:
@@ -161,7 +161,9 @@ class ShardStream(IterableDataset[Named]):
         content = next((value for key, value in sample.items() if key != "cls" and not key.startswith("__")), None)
         text = sample.get("cls", b"").decode(errors="replace").strip()
         if content is None or not text.isdecimal() or int(text) >= self.classes:
-            raise ValueError(f"{name} must hold an image and a class from 0 to {self.classes - 1}, got class {text!r}")
+            raise ValueError(
+                f"{name} must contain an image and a class from 0 to {self.classes - 1}, got class {text!r}"
+            )
         return self.transform(open_image(content, name=name, **self.decoding)), int(text), name
 
 

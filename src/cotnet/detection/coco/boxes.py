@@ -43,7 +43,7 @@ def guess_form(boxes: Sequence[tuple[Sequence[float], Entry]]) -> str | None:
     # Of corners in random places about three in four reach over the edge when they are read as sides.
     if beyond >= 0.2 * len(boxes) and as_corners >= 0.98 * len(boxes):
         return (
-            f"{beyond} of {len(boxes)} boxes reach over the edge of their image, and they would fit as corners "
+            f"{beyond} of {len(boxes)} boxes extend beyond the edge of their image, and they would fit as corners "
             "[x1, y1, x2, y2]; COCO's boxes are [x, y, width, height]"
         )
     return None

@@ -128,7 +128,7 @@ class _Reader:
             if isinstance(entry[key], str):
                 text = entry[key]
                 entry[key] = self.ids[kind].setdefault(text, max(after, 0) + len(self.ids[kind]) + 1)
-                self.problems[f"{kind} ids that are no numbers replaced by numbers"].append(f"{text} by {entry[key]}")
+                self.problems[f"{kind} ids that are not numbers replaced by numbers"].append(f"{text} by {entry[key]}")
 
     def _id(self, entry: Entry, key: str, place: str) -> int | str:
         value = self._given(entry, key, place)

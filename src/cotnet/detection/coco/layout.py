@@ -62,7 +62,7 @@ def find_layout(files: Files) -> Layout:
         train = parts.get("train") or parts.get("all")
         if train or parts.get("val") or parts.get("test"):
             return Layout(form, train, parts.get("val"), parts.get("test"))
-    raise ValueError(f"{files.root} has no annotations that are known: {_explain(files, candidates)}")
+    raise ValueError(f"{files.root} has no annotations in a known format: {_explain(files, candidates)}")
 
 
 def _by_split(names: Sequence[str]) -> dict[str, list[str]]:
@@ -70,8 +70,8 @@ def _by_split(names: Sequence[str]) -> dict[str, list[str]]:
     splits: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
         parts = [set(words_of(part)) for part in reversed(name.split("/"))]
-        said = (split for part in parts for split, words in _SPLITS.items() if part & words)
-        splits[next(said, "all")].append(name)
+        named = (split for part in parts for split, words in _SPLITS.items() if part & words)
+        splits[next(named, "all")].append(name)
     return splits
 
 
@@ -110,6 +110,6 @@ def _explain(files: Files, candidates: Sequence[str]) -> str:
             return f"{candidates[0]} is {tool}; export or convert it to COCO's format"
     xml = [name for name in files.names if name.endswith(".xml")]
     if xml:
-        return f"{listed(xml, 3)} is no Pascal VOC; export it in COCO's format"
+        return f"{listed(xml, 3)} is not in Pascal VOC's format; export it in COCO's format"
     held = listed(sorted({name.split("/", 1)[0] + "/" * ("/" in name) for name in files.names}))
     return f"expected train.json and val.json beside images/, the set holds {held or 'no files'}"

@@ -107,7 +107,7 @@ class ImageFinder:
         if inside:
             names = [path.removeprefix(self.folder + "/") for path in inside]
             return f"{self.folder}/ holds {listed(names, 3)}"
-        return f"the set holds {listed(self._images, 3)}" if self._images else "the set holds no images"
+        return f"the set contains {listed(self._images, 3)}" if self._images else "the set contains no images"
 
     def _guess(self, name: str) -> str | None:
         name = unicodedata.normalize("NFC", name.replace("\\", "/"))

@@ -270,7 +270,7 @@ class CocoData(BaseDataModule):
         )
 
     def train_dataloader(self) -> Loader:
-        """Batches of one shape, shuffled anew every epoch; a function of `seed`, epoch and batch number alone."""
+        """Batches of one shape, reshuffled every epoch; a function of `seed`, epoch and batch number alone."""
         return self.loader(self.train_set, self.train_sampler(), drop_last=True, collate_fn=collate)
 
     def val_dataloader(self) -> Loader:

@@ -8,7 +8,7 @@ from cotnet.data.samplers import DistributedEpochSampler
 
 
 class AspectRatioSampler(DistributedEpochSampler):
-    """Shuffles images anew every epoch, in batches that hold either landscape or portrait images.
+    """Reshuffles images every epoch, in batches that hold either landscape or portrait images.
 
     The images left over of both kinds make a mixed batch; what does not fill the last batch of all ranks is dropped.
     The order depends on seed and epoch alone.
@@ -47,8 +47,8 @@ class AspectRatioSampler(DistributedEpochSampler):
         self.batches = (epoch_images or len(aspect_ratios)) // (batch_size * world_size)
         if self.batches == 0:
             raise ValueError(
-                f"{epoch_images or len(aspect_ratios)} images make no batch of {batch_size} on each of {world_size} "
-                "devices; use a smaller --data.batch_size"
+                f"{epoch_images or len(aspect_ratios)} images are fewer than a batch of {batch_size} on each of "
+                f"{world_size} devices; use a smaller --data.batch_size"
             )
 
     def __len__(self) -> int:

@@ -20,9 +20,9 @@ def find_splits(files: Files) -> dict[str, list[str]]:
     folders = {posixpath.dirname(name) for name in files.names if is_image_name(name)}
     splits: dict[str, list[str]] = {}
     for split, keys in (("train", ("train",)), ("val", ("val", "valid", "validation")), ("test", ("test",))):
-        said = next((config[key] for key in keys if isinstance(config.get(key), str)), None)
-        if said is not None:
-            folder = _matching_folder(said, str(config.get("path", "")), folders)
+        named = next((config[key] for key in keys if isinstance(config.get(key), str)), None)
+        if named is not None:
+            folder = _matching_folder(named, str(config.get("path", "")), folders)
             if folder is not None:
                 splits[split] = [folder]
     if not splits and any(posixpath.basename(folder) == "images" for folder in folders):
@@ -114,9 +114,9 @@ def _read_config(files: Files) -> dict[str, Any] | None:
     return None
 
 
-def _matching_folder(said: str, root: str, folders: set[str]) -> str | None:
+def _matching_folder(named: str, root: str, folders: set[str]) -> str | None:
     """The folder of the set that a path in ``data.yaml`` means, which may be absolute or relative to another place."""
-    parts = [part for part in re.split(r"[/\\]+", f"{root}/{said}") if part not in ("", ".", "..")]
+    parts = [part for part in re.split(r"[/\\]+", f"{root}/{named}") if part not in ("", ".", "..")]
     for start in range(len(parts)):
         tail = "/".join(parts[start:])
         for folder in (tail, f"{tail}/images"):
