@@ -60,6 +60,12 @@ def test_a_name_as_a_label(name, label):
     assert label_of(name) == label
 
 
+def test_names_in_any_script_are_drawn(tmp_path):
+    save_figure(figure_of(["猫", "собака"]), tmp_path / "names.png")
+    assert label_of("собака".encode().decode("ascii", "surrogateescape")) == "собака"
+    assert label_of("\udcff") == "\N{REPLACEMENT CHARACTER}"
+
+
 def test_every_name_is_in_the_legend(tmp_path):
     figure = Figure()
     axes = figure.subplots()

@@ -68,7 +68,8 @@ def test_the_place_and_the_shuffle(kind, images, tmp_path, batches, monkeypatch,
     for field, was, now in changes:
         capfd.readouterr()
         assert main([*words, *shuffled, f"--{field}", now, *again]) == 2
-        (line,) = capfd.readouterr().err.splitlines()
+        *notes, line = capfd.readouterr().err.splitlines()
+        assert all(note.startswith("note: ") for note in notes)
         assert f"after batch 1 of epoch 1; there {field} cannot change from {was} to {now}" in line
 
 

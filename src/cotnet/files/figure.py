@@ -1,5 +1,6 @@
 """Matplotlib figures as files."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ def save_figure(figure: "Figure", path: str | Path) -> None:
     """Write a figure as PNG; a file gets its name only when it is complete.
 
     Every text is drawn as it is: names of classes and files may hold ``$`` and ``^``, which matplotlib would read
-    as a formula. The powers of ten of a logarithmic axis stay formulas.
+    as a formula. The powers of ten of a logarithmic axis stay formulas. Letters that the font lacks are drawn as boxes.
 
     Args:
         figure: A figure made without ``pyplot``, so that it belongs to no window and no backend.
@@ -28,13 +29,15 @@ def save_figure(figure: "Figure", path: str | Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     _draw_names_as_they_are(figure)
-    with replacing(path) as partial:
+    with replacing(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # it is drawn as a box
         FigureCanvasAgg(figure).print_figure(partial, format="png", dpi=_DPI)
 
 
 def label_of(name: str) -> str:
     """A class's or a file's name as a label: one line, shortened where it is long."""
-    line = " ".join(name.split())
+    # Under an ASCII locale, file names come with bytes in the place of letters.
+    line = " ".join(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").split())
     short = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
     # Matplotlib leaves out of a legend what begins with an underscore.
     return f"\N{NO-BREAK SPACE}{short}" if short.startswith("_") else short

@@ -37,7 +37,7 @@ class ConfigFile(Callback):
             text: The run's whole configuration, as YAML.
             resume: What the run resumes from, or None.
         """
-        self._new.write_text(text, "utf-8")
+        self._new.write_text(text, "utf-8", errors="surrogateescape")
         self.changed = [] if resume is None else changed_fields(resume.path.with_name(CONFIG), self._new)
         for line in self.changed:
             print(f"changed on the resume: {line}", flush=True)
