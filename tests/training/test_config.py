@@ -138,10 +138,10 @@ def test_what_is_wrong_is_named(words, message):
         ({"zebra": 1}, "unknown field zebra; fields begin with model, data, trainer"),
         ({"model": {"nam": "x"}}, "unknown field model.nam; did you mean --model.name?"),
         ({"model": {"base_lr": "fast"}}, "model.base_lr must be float, got 'fast'"),
-        ({"model": {"base_lr": None}}, "model.base_lr must be float, got None"),
+        ({"model": {"momentum": None}}, "model.momentum must be float, got None"),
         ({"trainer": {"max_epochs": 1.5}}, "trainer.max_epochs must be int, got 1.5"),
         ({"trainer": {"class_path": "x"}}, "unknown field trainer.class_path"),
-        ({"data": {"class_path": "CIFAR", "root": "x"}}, "a class's own fields stand under init_args"),
+        ({"data": {"class_path": "CIFAR", "root": "x"}}, "the fields of a class belong under init_args"),
         ({"data": [1]}, "data must contain fields, got [1]"),
     ],
 )
