@@ -63,11 +63,23 @@ def test_what_is_no_image_is_named(weights, tmp_path):
     [result] = cotnet.predict(model, [tmp_path / "x.png"])
     assert list(result.class_names) == []
     assert result.error == f"cannot read the image {tmp_path / 'x.png'}: it is not an image; repair or remove it"
-    for wrong, error in ((3, TypeError), (np.zeros((2, 3, 5)), ValueError), (np.full((4, 4), 2.0), ValueError)):
+    for wrong, error in ((3, TypeError), (np.zeros((2, 3, 5)), ValueError), (np.full((4, 4, 3), 2.0), ValueError)):
         with pytest.raises(error, match="image"):
             model(wrong)
     with pytest.raises(TypeError, match="a model for classification takes topk, not threshold"):
         model(np.zeros((4, 4), np.uint8), threshold=0.5)
+
+
+def test_deep_greys_in_memory_are_those_of_files(weights, tmp_path):
+    model = cotnet.load(weights)
+    values = np.random.default_rng(0).integers(0, 65536, (30, 40), np.uint16)
+    Image.fromarray(values).save(tmp_path / "x.png")
+    expected = model(tmp_path / "x.png").probabilities
+    for kind in (np.uint16, np.int32, np.int64):
+        assert model(values.astype(kind)).probabilities == pytest.approx(expected)
+    assert model(torch.from_numpy(values / 65535)).probabilities == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(UnreadableImageError, match="number 1: its floating-point numbers go from 9 to 9"):
+        model(np.full((4, 4), 9.0))
 
 
 def test_predict_is_lazy_and_in_order(weights, images, printed):
@@ -104,6 +116,8 @@ def test_validate_and_export_are_the_commands(weights, images, tmp_path, capfd):
 def test_options_of_other_tasks_are_refused(weights):
     with pytest.raises(ValueError, match=r"plots is for detectors and segmenters, and .* is a classifier"):
         cotnet.load(weights, plots="x")
+    with pytest.raises(ValueError, match="plots is for detectors and segmenters, and this is a classifier"):
+        cotnet.validate(weights, plots="x")
 
 
 def test_every_task_has_its_functions():

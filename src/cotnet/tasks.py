@@ -67,12 +67,16 @@ def find_task(file: "WeightsFile", options: Iterable[str] = (), *, prefix: str =
     name = "classification" if file.card is None else file.card.task
     if name not in TASKS:
         raise ValueError(f"{file.path} is a network for {name}; the tasks are {', '.join(TASKS)}")
+    _check_options(name, options, f"{file.path} is a {TASKS[name].noun}", prefix)
+    return TASKS[name]
+
+
+def _check_options(name: str, options: Iterable[str], statement: str, prefix: str = "") -> None:
     for option in options:
         nouns = [f"{task.noun}s" for task in TASKS.values() if option in task.options]
         if nouns and option not in TASKS[name].options:
             spelt = prefix + (option.replace("_", "-") if prefix else option)
-            raise ValueError(f"{spelt} is for {' and '.join(nouns)}, and {file.path} is a {TASKS[name].noun}")
-    return TASKS[name]
+            raise ValueError(f"{spelt} is for {' and '.join(nouns)}, and {statement}")
 
 
 def load(
@@ -207,7 +211,9 @@ def validate(
 
     ignore_stray_ranks()
     model = weights if isinstance(weights, TrainedModel) else load(weights, device=device)
-    run = TASKS[model.card.task].function("evaluate", "validate")
+    task = TASKS[model.card.task]
+    _check_options(model.card.task, options, f"this is a {task.noun}")
+    run = task.function("evaluate", "validate")
     workers = available_cpus() if num_workers is None else num_workers
     return run(model, None if data is None else str(data), batch_size=batch_size, num_workers=workers, **options)
 

@@ -107,6 +107,8 @@ def test_output_spares_inputs_and_devices(cotnet_command, weights, images):
         status, _, err = cotnet_command("predict", weights, image, "--output", target)
         assert (status, target.read_bytes()) == (2, before)
         assert "is one of the inputs" in err
+    command = f"{sys.executable} -m cotnet predict {weights} {image} --num-workers 0 --output /dev/stdout | cat"
+    assert subprocess.run(["bash", "-c", command], capture_output=True, check=True).stdout.count(b"%") == 3
     assert cotnet_command("predict", weights, image, "--output", "/dev/null")[0] == 0
     assert os.stat("/dev/null").st_rdev
     assert not os.path.exists("/dev/null.partial")
@@ -274,6 +276,7 @@ def test_weights_of_other_programs(cotnet_command, foreign, images, file, option
         ("vit.safetensors", ["--model", "resnet10t"], "resnet10t has fc.weight and conv1.0.weight, the file has"),
         ("hf", ["--class-names", "{folder}/two.txt"], "--class-names has 2 names, the network 3 classes"),
         ("hf", ["--class-names", "{folder}/none.txt"], "none.txt: No such file"),
+        ("hf", ["--class-names", "{folder}/own.pt"], "own.pt is no text in UTF-8; give one name a line"),
     ],
 )
 def test_what_is_wrong_with_them_is_one_line(cotnet_command, foreign, images, file, options, message):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from cotnet.detection.coco.annotations import read_coco
 from cotnet.detection.coco.archive import open_files
+from cotnet.detection.coco.reader import read_coco
 
 
 @dataclass

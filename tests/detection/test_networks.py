@@ -134,3 +134,9 @@ def test_wrong_options_are_named(options, message):
     arguments = {"detector": "faster_rcnn", "backbone": "cotnet18", **SMALL} | options
     with pytest.raises(ValueError, match=message):
         create_detector(arguments.pop("detector"), arguments.pop("backbone"), **arguments)
+
+
+def test_an_image_of_which_nothing_would_be_left_is_one_line():
+    model = create_detector("faster_rcnn", "resnet10t", **SMALL).eval()
+    with pytest.raises(ValueError, match=r"an image of 5000 x 3 pixels is too narrow: .*; cut it into parts"):
+        model([torch.rand(3, 3, 5000)])

@@ -1,4 +1,4 @@
-"""Exported networks: the same answers in every runtime at any size and batch, or no artefact at all."""
+"""Exported networks: the same answers in every runtime at any size and batch, or no file at all."""
 
 import dataclasses
 import json

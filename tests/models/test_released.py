@@ -213,6 +213,19 @@ def test_another_model_is_refused_by_a_name_found_and_one_expected(tmp_path):
         load_entries(timm.create_model("cotnet_nano"), cotnet.load_official(tmp_path / "x.pth"))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"epoch": 1, "optimizer": {}}, "has no weights under state_dict, .* or the like; it has epoch, optimizer"),
+        ({"model_ema": {"a": torch.ones(1)}}, "has averaged weights alone, under model_ema; take them by --ema"),
+    ],
+)
+def test_what_is_there_in_the_place_of_weights(tmp_path, content, message):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=message):
+        cotnet.load_official(tmp_path / "x.pth")
+
+
 def test_threads_load_at_once():
     before = torch.serialization.get_safe_globals()
     with ThreadPoolExecutor(8) as pool:

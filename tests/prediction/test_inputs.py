@@ -105,6 +105,20 @@ def test_linked_folders_are_followed_once_and_the_rest_is_counted(folder, tmp_pa
         assert str(files.skipped).startswith("8 files skipped: 2 ")
 
 
+def test_a_folder_of_outputs_is_no_input(folder):
+    """Neither what an earlier command has left there nor what is written while the images are found."""
+    (folder / "drawn").mkdir()
+    (folder / "drawn" / "old.png").write_bytes(b"")
+    files = InputFiles([str(folder)], outputs=[str(folder / "drawn")])
+    found = iter(files)
+    names = [next(found)]
+    (folder / "drawn" / "new.png").write_bytes(b"")
+    names += found
+    assert [path.removeprefix(f"{folder}/") for path in names] == ["[x].jpg", "a.jpg", "deep/er/b.PNG"]
+    assert files.skipped.counts["in a folder of outputs"] == 2
+    assert len(list(InputFiles([str(folder / "drawn")], outputs=[str(folder / "drawn")]))) == 2
+
+
 def test_the_current_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert list(InputFiles(["."])) == ["[x].jpg", "a.jpg", "deep/er/b.PNG"]

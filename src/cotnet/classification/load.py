@@ -111,7 +111,10 @@ def _renamed(card: WeightsCard, names: str | Path | Sequence[str] | None) -> Wei
     if names is None:
         return card
     if isinstance(names, (str, Path)):
-        lines = Path(names).read_text(encoding="utf-8-sig").splitlines()
+        try:
+            lines = Path(names).read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"--class-names {names} is no text in UTF-8; give one name a line") from error
         names = [line.strip() for line in lines if line.strip()]
     if len(names) != len(card.class_names):
         raise ValueError(f"--class-names has {len(names)} names, the network {len(card.class_names)} classes")

@@ -355,12 +355,11 @@ def create_network(name: str, **kwargs: Any) -> nn.Module:
 def _arguments(name: str) -> list[str]:
     """The names that ``model.kwargs`` can have for a network: its constructor's, except those that are fields."""
     with torch.device("meta"):
-        kinds: list[Callable[..., Any]] = [type(timm.create_model(name))]
-    if name in BODIES:
-        kinds.insert(0, vary)  # makes the body
-    parameters = [one for kind in kinds for one in inspect.signature(kind).parameters.values()]
-    plain = [one.name for one in parameters if one.kind is not one.VAR_KEYWORD]
-    return [one for one in plain if one not in ("body", "num_classes", "drop_rate", "drop_path_rate")]
+        kind = type(timm.create_model(name))
+    parts: list[Callable[..., Any]] = [vary, kind] if name in BODIES else [kind]
+    names = [one.name for part in parts for one in inspect.signature(part).parameters.values()]
+    ours = ("body", "kwargs", "num_classes", "drop_rate", "drop_path_rate")
+    return [one for one in names if one not in ours]
 
 
 def _with_classes(

@@ -54,12 +54,12 @@ def open_output(output: str | None) -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
         return
-    target = os.path.realpath(output)
-    if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):  # a pipe or a device is not replaced
-        with open(target, "w", **options) as file:
+    # A pipe or a device is not replaced; the real path of /dev/stdout may be no path.
+    if os.path.exists(output) and not stat.S_ISREG(os.stat(output).st_mode):
+        with open(output, "w", **options) as file:
             yield file
         return
-    with replacing(target) as partial, open(partial, "w", **options) as file:
+    with replacing(os.path.realpath(output)) as partial, open(partial, "w", **options) as file:
         yield file
 
 

@@ -67,7 +67,7 @@ def run(arguments: list[str]) -> None:
     from cotnet.prediction.processes import processes
     from cotnet.tasks import load
 
-    files = InputFiles(args.images)
+    files = InputFiles(args.images, outputs=[folder for folder in (args.draw, args.masks) if folder])
     check_output(args.output, inputs=itertools.chain([args.weights], files))
     weights = open_weights(args.weights, ema=args.ema)
     given = check_options(

@@ -46,7 +46,13 @@ class PyramidRCNN(FasterRCNN):
         """Losses by name in training mode, detections of each image in eval mode; as of torchvision's detectors."""
         by_size: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, image in enumerate(images):
-            by_size[tuple(image.shape[-2:])].append(index)
+            height, width = image.shape[-2:]
+            if min(height, width) * self.transform.max_size < max(height, width):
+                raise ValueError(
+                    f"an image of {width} x {height} pixels is too narrow: nothing is left of its shorter side when "
+                    f"the longer one is resized to {self.transform.max_size}; cut it into parts"
+                )
+            by_size[height, width].append(index)
         if self.training or len(by_size) < 2:
             return super().forward(images, targets)
         detections: list[dict[str, Tensor]] = [{} for _ in images]

@@ -1,5 +1,6 @@
 """Any timm network as a detection backbone: its maps of strides 4 to 32 in a feature pyramid, with frozen stages."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -90,7 +91,9 @@ def create_body(name: str, **options: Any) -> nn.Module:
             last = tuple(max(i for i, stride in enumerate(strides) if stride == wanted) for wanted in STRIDES)
             return timm.create_model(name, features_only=True, out_indices=last, **options)
     except (RuntimeError, TypeError, AttributeError, AssertionError) as error:
-        raise ValueError(f"{name} with {options} cannot serve as a backbone: {error}") from error
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        reason = f"it has no option {unknown[1]!r}" if unknown else error
+        raise ValueError(f"{name} with {options} cannot serve as a backbone: {reason}") from error
     raise ValueError(
         f"{name} cannot serve as a backbone: it has maps of strides {strides}, detection needs {list(STRIDES)}"
     )

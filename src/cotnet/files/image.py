@@ -205,7 +205,8 @@ def _explain(error: Exception, file: str | Path | BinaryIO) -> tuple[str, str]:
         if _content(file, 4) in (b"II*\0", b"MM\0*"):
             return "it is truncated, or of a kind of TIFF that is not supported", "convert it to 8 or 16 bits"
         return "it is not an image", _REPAIR
-    return " ".join(str(error).split()) or type(error).__name__, _REPAIR
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(reason.split()) or type(error).__name__, _REPAIR
 
 
 def _remarks(image: Image.Image, value_range: ValueRange | None) -> list[str]:

@@ -69,7 +69,9 @@ def _below(folder: str, skipped: SkippedFiles, searched: list[str]) -> Iterator[
     for entry in entries:
         path = entry.name if folder == "." else entry.path
         if entry.is_dir():
-            if is_hidden(entry.name):
+            if not os.access(path, os.R_OK | os.X_OK):
+                skipped.add("folders that cannot be opened")
+            elif is_hidden(entry.name):
                 skipped.add("hidden folders")
             elif not entry.is_symlink():
                 yield from _below(path, skipped, searched)

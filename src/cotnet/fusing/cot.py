@@ -97,7 +97,7 @@ class FusedCoT(TakesNorm):
         """[N, C, H, W] to [N, C, H, W]."""
         conv = self.static_context
         if has_torch_function_unary(x):  # traced symbolically, or of a derived class
-            return self._fused(x, conv(x), self.excite_bias.dtype)
+            return self._fused(x, conv(x))
         device = x.device.type
         autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else self.excite_bias.dtype
@@ -106,13 +106,21 @@ class FusedCoT(TakesNorm):
             return self._fused(x, conv.parts(), dtype)
         return self._fused(x, conv(x), dtype)
 
-    def _fused(self, x: Tensor, static: Tensor | StaticConv, dtype: torch.dtype) -> Tensor:
-        """Everything after the static context, or together with it, with parameters of a dtype."""
-        projections = Projections(*(getattr(self, name).to(dtype) for name in Projections._fields))
-        tail = (getattr(self, name) for name in ContextParameters._fields)
-        parameters = ContextParameters(*(parameter.to(dtype) for parameter in tail if parameter is not None))
+    def _fused(self, x: Tensor, static: Tensor | StaticConv, dtype: torch.dtype | None = None) -> Tensor:
+        """Everything after the static context, or together with it, with the parameters cast to ``dtype`` if given."""
+        projections = [getattr(self, name) for name in Projections._fields]
+        tail = [t for name in ContextParameters._fields if (t := getattr(self, name)) is not None]
+        if dtype is not None and dtype != self.excite_bias.dtype:
+            projections, tail = [t.to(dtype) for t in projections], [t.to(dtype) for t in tail]
         return fused_cot(
-            x, static, projections, parameters, self.eps, self.kernel_size, dilation=self.dilation, groups=self.groups
+            x,
+            static,
+            Projections(*projections),
+            ContextParameters(*tail),
+            self.eps,
+            self.kernel_size,
+            dilation=self.dilation,
+            groups=self.groups,
         )
 
     def train(self, mode: bool = True) -> "FusedCoT":

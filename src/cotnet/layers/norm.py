@@ -27,7 +27,10 @@ def norm_act(norm: nn.Module, x: Tensor, act: Act | None = None, *, residual: Te
         residual: [N, C, H, W] to add before the activation.
     """
     if not _is_plain_in_training(norm) or torch.compiler.is_compiling() or has_torch_function_unary(x):
-        return finish(norm(x), residual, act, inplace=is_plain_module(norm, *_WRITES_ANEW))
+        y = norm(x)
+        if act is None and residual is None:
+            return y
+        return finish(y, residual, act, inplace=is_plain_module(norm, *_WRITES_ANEW))
     assert norm.num_batches_tracked is not None
     assert norm.momentum is not None
     norm.num_batches_tracked.add_(1)

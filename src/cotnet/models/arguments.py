@@ -36,6 +36,4 @@ def check_arguments(kwargs: Mapping[str, Any], fields: Collection[str] = ()) -> 
             raise ValueError(f"model.kwargs cannot contain {name}: {FORBIDDEN[name]}")
     for name in kwargs:
         if name in fields:
-            raise ValueError(
-                f"model.kwargs cannot contain {name}, a separate field: --model.{name} {kwargs[name]}"
-            )
+            raise ValueError(f"model.kwargs cannot contain {name}, a separate field: --model.{name} {kwargs[name]}")

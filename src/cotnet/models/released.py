@@ -79,6 +79,12 @@ def find_weights(content: Any, path: Path, *, ema: bool = False) -> ForeignWeigh
     key, entries = _entries(content, _EMA_KEYS if ema else _KEYS)
     if key is None and ema:
         raise ValueError(f"{path} has no averaged weights (state_dict_ema); read it with ema=False")
+    if key is None and content and not any(isinstance(value, Tensor) for value in content.values()):
+        averaged = _entries(content, _EMA_KEYS)[0]
+        if averaged is not None:
+            raise ValueError(f"{path} has averaged weights alone, under {averaged}; take them by --ema, or ema=True")
+        found = ", ".join(map(str, list(content)[:5]))
+        raise ValueError(f"{path} has no weights under {', '.join(_KEYS[:5])} or the like; it has {found}")
     if key is None:  # a bare state dict
         key, entries = "state_dict", content
     if not isinstance(entries, Mapping) or not entries:

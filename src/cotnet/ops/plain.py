@@ -41,15 +41,22 @@ def is_plain_module(module: nn.Module, *kinds: type[nn.Module]) -> bool:
         True where the module is exactly of one of these classes, none of its methods is replaced, neither it nor the
         process has module hooks, and its parameters and buffers are ordinary tensors.
     """
-    return (
-        type(module) in kinds
-        and not (module._forward_hooks or module._forward_pre_hooks)
-        and not (module._backward_hooks or module._backward_pre_hooks)
-        and not _has_any_global_hook()
-        and _methods(type(module)).isdisjoint(module.__dict__)  # type: ignore[arg-type]
-        and _PARAMETERS.issuperset({type(x) for x in module._parameters.values() if x is not None})
-        and _PARAMETERS.issuperset({type(x) for x in module._buffers.values() if x is not None})
-    )
+    attributes = module.__dict__
+    if (
+        type(module) not in kinds
+        or attributes["_forward_hooks"]
+        or attributes["_forward_pre_hooks"]
+        or attributes["_backward_hooks"]
+        or attributes["_backward_pre_hooks"]
+        or _has_any_global_hook()
+        or not _methods(type(module)).isdisjoint(attributes)  # type: ignore[arg-type]
+    ):
+        return False
+    for tensors in (attributes["_parameters"], attributes["_buffers"]):  # loops: every call of a norm comes here
+        for tensor in tensors.values():
+            if tensor is not None and type(tensor) not in _PARAMETERS:
+                return False
+    return True
 
 
 @cache

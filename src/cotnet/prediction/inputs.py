@@ -27,6 +27,7 @@ class InputFiles(Iterable[str]):
 
     Args:
         words: Files, folders, archives and globs.
+        outputs: Folders that are written to meanwhile; what is in them is found only by words inside of them.
 
     Attributes:
         skipped: Counts what the last iteration has left out.
@@ -36,8 +37,9 @@ class InputFiles(Iterable[str]):
         ValueError: A folder or an archive contains no images.
     """
 
-    def __init__(self, words: Sequence[str]):
+    def __init__(self, words: Sequence[str], *, outputs: Sequence[str] = ()):
         self.words = words
+        self.outputs = [os.path.realpath(folder) for folder in outputs]
         self.skipped = SkippedFiles()
         for word in words:
             if next(_named_by(word, SkippedFiles()), None) is not None:
@@ -51,12 +53,24 @@ class InputFiles(Iterable[str]):
         seen: set[str] = set()
         self.skipped = SkippedFiles()
         for word in self.words:
-            for path in _named_by(word, self.skipped):
+            for path in self._inputs_of(word):
                 if len(self.words) == 1:  # a word alone names nothing twice
                     yield path
                 elif path not in seen:
                     seen.add(path)
                     yield path
+
+    def _inputs_of(self, word: str) -> Iterator[str]:
+        outputs = [folder for folder in self.outputs if not _is_inside(os.path.realpath(word), folder)]
+        for path in _named_by(word, self.skipped):
+            if outputs and any(_is_inside(os.path.realpath(os.path.dirname(path)), folder) for folder in outputs):
+                self.skipped.add("in a folder of outputs")
+            else:
+                yield path
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _named_by(word: str, skipped: SkippedFiles) -> Iterator[str]:
@@ -96,7 +110,7 @@ def read_image(source: Any, *, name: str | None = None, **decoding: Any) -> Imag
     Args:
         source: A path, also of an image in an archive as `InputFiles` names it; encoded bytes; an image of Pillow; an
             array [H, W] or [H, W, 1, 3 or 4]; a tensor [H, W] or [1, 3 or 4, H, W]. Arrays and tensors hold bytes, or
-            floats from 0 to 1.
+            floats from 0 to 1; greys of other types and ranges are brought to 8 bits as those of files.
         name: Name of the image for the error message; default the path.
         decoding: Further arguments of `cotnet.files.image.open_image`.
 
@@ -126,8 +140,12 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)) or 0 in pixels.shape:
-        raise ValueError(
-            f"the shape of an image must be [H, W] or [H, W, 3] as an array, [3, H, W] as a tensor; got {pixels.shape}"
+        raise ValueError(f"an array is an image as [H, W] or [H, W, 3], a tensor as [3, H, W]; got {pixels.shape}")
+    if pixels.ndim == 2 and pixels.dtype != np.uint8 and pixels.dtype.kind in "iuf":  # as files of such pixels
+        if pixels.dtype.kind == "f":
+            return Image.fromarray(pixels.astype(np.float32))
+        return Image.fromarray(
+            pixels if pixels.dtype == np.uint16 else pixels.clip(-(2**31), 2**31 - 1).astype(np.int32)
         )
     if np.issubdtype(pixels.dtype, np.floating):
         if not (pixels.min() >= 0 and pixels.max() <= 1):  # so that NaN is refused, too

@@ -21,7 +21,7 @@ class ImageResult(ABC):
     """What a network says of one image; as text, it is what `cotnet predict` prints.
 
     Attributes:
-        image: Its path, or ``image 3`` for the third of those in memory.
+        image: Its path, or ``number 3`` for the third of those in memory.
         error: A sentence that says why the image could not be read, or None.
     """
 

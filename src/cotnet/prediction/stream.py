@@ -43,7 +43,7 @@ def stream(
         decoding: Further arguments of `cotnet.files.image.open_image`.
 
     Yields:
-        What the image is called (its path, or ``image 3`` for the third of those in memory); its answer, or None; and
+        What the image is called (its path, or ``number 3`` for the third of those in memory); its answer, or None; and
         a sentence that says why the image could not be read, or None.
     """
     members = processes()
@@ -96,7 +96,7 @@ class _Reader(Dataset[tuple[str, Tensor | str]]):
 
 def _named(images: Iterable[Any]) -> Iterator[Named]:
     for number, image in enumerate(images, 1):
-        yield (str(image) if isinstance(image, (str, Path)) else f"image {number}"), image
+        yield (str(image) if isinstance(image, (str, Path)) else f"number {number}"), image
 
 
 def _rounds(named: Iterator[Named], batch_size: int, rank: int, world_size: int) -> Iterator[list[Named]]:

@@ -30,8 +30,8 @@ class RangeTest:
     Attributes:
         rates: Learning rates of the steps.
         losses: Smoothed loss at each.
-        suggested: With SGD the rate at which the loss is lowest. Adam lowers it for a while even at rates that a whole
-            run does not survive: there a tenth of that. None where the loss does not fall.
+        suggested: With SGD the rate at which the loss is lowest. A tenth of it with Adam, which lowers the loss for a
+            while even at rates that a whole run does not survive. None where the loss does not fall.
         global_batch: Images of a step, over all processes.
         base_batch: Images of the step that ``model.base_lr`` is for.
     """

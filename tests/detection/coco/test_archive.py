@@ -4,9 +4,9 @@ import zipfile
 import pytest
 import torch
 
-from cotnet.detection.coco.annotations import read_coco
 from cotnet.detection.coco.archive import open_files
 from cotnet.detection.coco.dataset import CocoDataset
+from cotnet.detection.coco.reader import read_coco
 
 
 def test_a_zip_archive_reads_as_the_folder_does(coco_files, tmp_path):

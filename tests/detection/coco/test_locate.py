@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from cotnet.detection.coco.annotations import read_coco
 from cotnet.detection.coco.archive import open_files
+from cotnet.detection.coco.reader import read_coco
 
 
 def rename(coco_files, name) -> None:

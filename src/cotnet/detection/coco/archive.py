@@ -109,14 +109,16 @@ class ZipFiles(Files):
         super().__init__(root)
         self._archive: zipfile.ZipFile | None = None
         self._pid = 0
-        self._members = {name for name in self._open().namelist() if not name.endswith("/")}
+        # Some tools on Windows write backslashes.
+        members = {name.replace("\\", "/"): name for name in self._open().namelist()}
+        self._members = {name: member for name, member in members.items() if not name.endswith("/")}
 
     def _exists(self, path: str) -> bool:
         return path in self._members
 
     def _read(self, path: str) -> bytes:
         try:
-            return self._open().read(path)
+            return self._open().read(self._members[path])
         # Decompressors raise errors of their own, and an encrypted file raises RuntimeError.
         except Exception as error:
             raise OSError(str(error) or type(error).__name__) from error
@@ -134,7 +136,10 @@ class ZipFiles(Files):
             try:
                 self._archive, self._pid = zipfile.ZipFile(self.root), os.getpid()
             except (zipfile.BadZipFile, OSError) as error:
-                raise ValueError(f"{self.root} cannot be read as a zip archive: {error}") from error
+                raise ValueError(
+                    f"{self.root} cannot be read as a zip archive: {error}; name a zip archive, or the folder that "
+                    "holds images and annotations"
+                ) from error
         return self._archive
 
     def __getstate__(self) -> dict[str, object]:

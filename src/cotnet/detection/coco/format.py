@@ -13,6 +13,7 @@ Entry = dict[str, Any]
 Problems = defaultdict[str, list[str]]
 
 _PARTS = ("images", "annotations", "categories")
+_LFS = b"version https://git-lfs"
 
 
 def load_content(files: Files, name: str, problems: Problems) -> dict[str, Any]:
@@ -35,7 +36,10 @@ def load_content(files: Files, name: str, problems: Problems) -> dict[str, Any]:
         there = f"; there are {listed(nearby)}" if nearby else ""
         raise ValueError(f"annotation file {source} does not exist{there}")
     try:
-        content = json.loads(files.read(name).decode("utf-8-sig"))
+        text = files.read(name)
+        if text.startswith(_LFS):
+            raise ValueError("it is a pointer of Git LFS; fetch the file with git lfs pull")
+        content = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"annotation file {source} is not JSON: {error}") from error
     return normalise(content, source, problems)
@@ -88,6 +92,8 @@ class _Reader:
 
     def image(self, number: int, entry: Entry) -> Entry:
         place = f"images[{number}]"
+        if "file_name" not in entry and isinstance(entry.get("coco_url"), str):  # as in LVIS
+            entry = {**entry, "file_name": "/".join(entry["coco_url"].split("/")[-2:])}
         name = self._given(entry, "file_name", place)
         if not isinstance(name, str) or name == "":
             raise self._unclear(place, "file_name", name, "a name")

@@ -92,7 +92,7 @@ def _choose(files: Files, split: str, names: list[str], check: Any) -> str | Non
 
 def _is_coco(files: Files, name: str) -> bool:
     try:
-        content = json.loads(files.read(name).decode("utf-8-sig"))
+        content = json.loads(files.read(name))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and all(isinstance(content.get(part), list) for part in ("images", "annotations"))
@@ -102,7 +102,7 @@ def _explain(files: Files, candidates: Sequence[str]) -> str:
     """What the set holds instead of annotations, and the way out."""
     if candidates:
         try:
-            first = json.loads(files.read(candidates[0]).decode("utf-8-sig"))
+            first = json.loads(files.read(candidates[0]))
         except (OSError, ValueError, RecursionError):
             first = None
         tool = foreign_tool(first)

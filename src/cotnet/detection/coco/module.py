@@ -1,7 +1,5 @@
 """A set in COCO's format as a Lightning data module."""
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,13 +7,13 @@ from torchvision.transforms import v2
 
 from cotnet.data.base import BaseDataModule, Loader
 from cotnet.data.samplers import DistributedEvalSampler
-from cotnet.detection.coco.annotations import CocoAnnotations, read_coco
+from cotnet.detection.coco.annotations import CocoAnnotations
 from cotnet.detection.coco.archive import Files, open_files
+from cotnet.detection.coco.check import check_images, describe_turned
 from cotnet.detection.coco.dataset import CocoDataset, collate
-from cotnet.detection.coco.format import listed
 from cotnet.detection.coco.layout import find_layout
+from cotnet.detection.coco.reader import read_coco
 from cotnet.detection.coco.sampler import AspectRatioSampler
-from cotnet.files.machine import available_cpus
 
 Flip = Literal["none", "horizontal", "both"]
 _FLIPS: dict[str, list[type]] = {
@@ -232,33 +230,25 @@ class CocoData(BaseDataModule):
         """
         for images in (self._train_set, self._val_set):
             if images is not None:
-                self._check(images)
+                faults, turned = check_images(images, self._print)
+                if not images.annotations.upright:
+                    self._print(describe_turned(images, turned))
+                self._skip(images, faults)
 
-    def _check(self, images: CocoDataset) -> None:
-        faults: dict[int, str] = {}
-        turned = []
-        with ThreadPoolExecutor(min(8, available_cpus())) as pool:  # decoders release the interpreter lock
-            for index, result in enumerate(pool.map(partial(_check_image, images), range(len(images)))):
-                if isinstance(result, str):
-                    faults[index] = result
-                elif result:
-                    turned.append(images.name(index))
-        if turned and not images.annotations.upright:
-            self._print(
-                f"{len(turned)} of {len(images)} images have an EXIF orientation: {listed(turned)}. Their annotations "
-                "are taken for the pixels as they are stored, while cotnet predict turns images upright; if they refer "
-                "to the upright images, pass --data.apply_orientation true"
-            )
-        texts = [*images.annotations.unreadable, *faults.values()]
-        if not texts:
+    def _skip(self, images: CocoDataset, faults: dict[int, str]) -> None:
+        """Leave out images that cannot be used, as far as ``skip_unreadable`` allows."""
+        unusable = images.annotations.unreadable | {images.name(index): text for index, text in faults.items()}
+        if not unusable:
             return
         count = len(images) + len(images.annotations.unreadable)
-        first = "; ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
-        text = f"{len(texts)} of {count} images cannot be used: {first}"
-        if len(texts) > self.skip_unreadable or len(texts) == count:
-            raise ValueError(f"{text}; repair or remove them, or pass --data.skip_unreadable {len(texts)}")
+        first = "; ".join(list(unusable.values())[:5]) + (f" and {len(unusable) - 5} more" if len(unusable) > 5 else "")
+        text = f"{len(unusable)} of {count} images cannot be used: {first}"
+        if len(unusable) == count:
+            raise ValueError(f"{text}; repair or replace them")
+        if len(unusable) > self.skip_unreadable:
+            raise ValueError(f"{text}; repair or remove them, or pass --data.skip_unreadable {len(unusable)}")
         self._print(f"{text}; skipped")
-        self._skipped += [*images.annotations.unreadable, *(images.name(index) for index in faults)]
+        self._skipped += unusable
         images.annotations.leave_out(faults)
 
     def skipped(self) -> list[str]:
@@ -294,11 +284,3 @@ class CocoData(BaseDataModule):
             self.val_set, order, world_size=self.world_size, rank=self.rank, block=self.batch_size
         )
         return self.loader(self.val_set, sampler, collate_fn=collate)
-
-
-def _check_image(images: CocoDataset, index: int) -> str | bool:
-    """What is wrong with an image, or whether its EXIF orientation turns it."""
-    try:
-        return images.check(index)
-    except ValueError as error:
-        return str(error)

@@ -47,6 +47,8 @@ def load_yolo(files: Files, folder: str) -> dict[str, Any]:
     if config is None or not paths:
         what = "data.yaml with the names of the classes" if paths else f"images in {folder}/"
         raise ValueError(f"{files.path(folder)} is not a folder of images in YOLO's format: there is no {what}")
+    if "kpt_shape" in config:
+        raise ValueError(f"{files.root}: data.yaml describes keypoints; export boxes or polygons, or COCO's format")
     images: list[Entry] = []
     annotations: list[Entry] = []
     for number, path in enumerate(paths, 1):

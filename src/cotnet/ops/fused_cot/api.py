@@ -151,7 +151,7 @@ def fused_cot(
 
 
 def _refuse_gradients(*maps: Tensor) -> None:
-    if transformed() or (torch.is_grad_enabled() and any(x.requires_grad for x in maps)):
+    if (torch.is_grad_enabled() and any(x.requires_grad for x in maps)) or transformed():
         raise RuntimeError(
             "a fused CoT layer has no gradients and no transforms; use the network that it was made from"
         )

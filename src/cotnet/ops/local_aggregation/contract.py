@@ -52,7 +52,7 @@ class Geometry(NamedTuple):
     def bounded(self, height: int, width: int) -> "Geometry":
         """The same result from a stride and a dilation within the input's size, whose products do not overflow."""
         size = max(height, width)
-        return self._replace(stride=min(self.stride, size), dilation=min(self.dilation, size))
+        return Geometry(self.kernel_size, min(self.stride, size), min(self.dilation, size), self.groups)
 
 
 LIBRARY.define(
