@@ -141,7 +141,7 @@ def test_what_is_wrong_is_named(words, message):
         ({"model": {"momentum": None}}, "model.momentum must be float, got None"),
         ({"trainer": {"max_epochs": 1.5}}, "trainer.max_epochs must be int, got 1.5"),
         ({"trainer": {"class_path": "x"}}, "unknown field trainer.class_path"),
-        ({"data": {"class_path": "CIFAR", "root": "x"}}, "a class's own fields stand under init_args"),
+        ({"data": {"class_path": "CIFAR", "root": "x"}}, "the fields of a class belong under init_args"),
         ({"data": [1]}, "data must contain fields, got [1]"),
     ],
 )
