@@ -68,12 +68,7 @@ def test_the_place_and_the_shuffle(kind, images, tmp_path, batches, monkeypatch,
     for field, was, now in changes:
         capfd.readouterr()
         assert main([*words, *shuffled, f"--{field}", now, *again]) == 2
-<<<<<<< HEAD
-        *notes, line = capfd.readouterr().err.splitlines()
-        assert all(note.startswith("note: ") for note in notes)
-=======
         (line,) = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("note: ")]
->>>>>>> docs
         assert f"after batch 1 of epoch 1; there {field} cannot change from {was} to {now}" in line
 
 
