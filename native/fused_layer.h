@@ -148,7 +148,7 @@ template <class T> class FusedLayer {
   int whole(int64_t n, const void* contexts) const {
     Carver carver{workspace<kLayer>().reserve(image_bytes(contexts))};
     if (carver.base == 0) return kOutOfMemory;
-    const Image an = image(n, carver, contexts);
+    const Image a = image(n, carver, contexts);
     int status = kDone;
     if constexpr (std::is_same<T, float>::value)
       if (a.own_static_context != nullptr) {

@@ -17,8 +17,8 @@ import cotnet.ops
 NAME = "cotnet_native"
 ISA_VARIABLE = "COTNET_NATIVE_ISA"
 PATH_VARIABLE = "COTNET_NATIVE_LIBRARY"
-INTERFACE = 1  # of native/library.cpp
-ISAS = ("baseline", "avx2", "avx512", "avx512_bf16")
+INTERFACE = 2  # of native/library.cpp
+ISAS = ("baseline", "avx2", "avx_vnni", "avx512", "avx512_vnni", "avx512_bf16")
 
 STATUS_OUT_OF_MEMORY = 1
 
@@ -44,6 +44,10 @@ class NativeLibrary:
         self.winograd_conv = _packed_kernel(library.cotnet_winograd_conv)
         self.batch_norm_act = _packed_kernel(library.cotnet_batch_norm_act)
         self.batch_norm_act_backward = _packed_kernel(library.cotnet_batch_norm_act_backward)
+        self.int8_conv = _packed_kernel(library.cotnet_int8_conv)
+        self.int8_pool = _packed_kernel(library.cotnet_int8_pool)
+        self.quantize = _packed_kernel(library.cotnet_quantize)
+        self.int8_cot = _packed_kernel(library.cotnet_int8_cot)
 
     def choose(self, isa: str) -> None:
         """Use this instruction set from now on, in the whole process, or the best for an empty name.
