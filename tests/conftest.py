@@ -1,4 +1,4 @@
-"""Shared fixtures: the parity data."""
+"""Shared fixtures: the parity tensors, and data sets that are kept outside the repository."""
 
 import importlib.util
 import json
@@ -15,7 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     torch.set_num_threads(1)
 
 PARITY = Path(__file__).parent / "parity"
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA_VARIABLE = "COTNET_TEST_DATA"
 
 
 @pytest.fixture(scope="session")
@@ -59,14 +59,17 @@ def model_parity() -> Parity:
     return Parity(PARITY / "models.safetensors")
 
 
-@pytest.fixture
-def shared_data():
-    """Path of a shared data file, or a skip that says which is absent."""
+@pytest.fixture(scope="session")
+def data_file():
+    """From a file's name to its path in the folder that COTNET_TEST_DATA names; skips the test where it is missing."""
 
     def find(name: str) -> Path:
-        path = SHARED_DATA / name
+        folder = os.environ.get(DATA_VARIABLE)
+        if not folder:
+            pytest.skip(f"needs {name}: set {DATA_VARIABLE} to the folder that holds it")
+        path = Path(folder) / name
         if not path.exists():
-            pytest.skip(f"{path} is absent")
+            pytest.skip(f"{path} does not exist; {DATA_VARIABLE} should name the folder that holds it")
         return path
 
     return find

@@ -11,9 +11,9 @@ from torch import nn
 from cotnet.bench import candidates, measure
 from cotnet.bench.candidates import Candidate, Setting
 from cotnet.bench.figure import draw_times
-from cotnet.bench.measure import Row, in_child, measure_memory, measure_times
-from cotnet.bench.peers import PUBLISHED, find_models, measurable_peers, own_size
-from cotnet.bench.report import best_modes, plain_rows
+from cotnet.bench.measure import Measurement, in_child, measure_memory, measure_times
+from cotnet.bench.peers import PUBLISHED, find_models, measurable_peers, published_size
+from cotnet.bench.rows import best_modes, to_rows
 from cotnet.bench.timing import Times, interleave
 from cotnet.models import BODIES, PUBLISHED_ACCURACY
 
@@ -27,11 +27,11 @@ def setting(tmp_path):
 
 def test_blocks_come_in_turn():
     calls = []
-    times = interleave({name: lambda n=name: calls.append(n) for name in "ab"}, blocks=3, block_ms=1, most_calls=2)
+    times = interleave({name: lambda n=name: calls.append(n) for name in "ab"}, blocks=3, block_ms=1, max_calls=2)
     blocks = "".join(calls[4:])  # after two calls of each to find out how long they are
     assert blocks == ("a" * 3 + "b" * 3) * 3  # one untimed, two timed
     assert all(t.quartiles_ms[0] <= t.median_ms <= t.quartiles_ms[1] for t in times.values())
-    assert interleave({"a": lambda: None}, blocks=2, block_ms=math.inf, most_calls=2)  # as many calls as there may be
+    assert interleave({"a": lambda: None}, blocks=2, block_ms=math.inf, max_calls=2)  # as many calls as there may be
 
 
 def test_every_mode_is_measured_or_says_why_not(setting, monkeypatch):
@@ -44,11 +44,11 @@ def test_every_mode_is_measured_or_says_why_not(setting, monkeypatch):
     wanted.append(dataclasses.replace(EAGER, dtype="bfloat16", mode="fused"))
     rows = {(row.candidate.mode, row.candidate.dtype): row for row in measure_times(wanted, setting)}
     for mode, dtype in (("eager", "float32"), ("fused", "float32"), ("fused", "bfloat16")):
-        assert rows[mode, dtype].fault is None
+        assert rows[mode, dtype].reason is None
         assert rows[mode, dtype].times.median_ms > 0
-    assert rows["frozen", "float32"].fault == "no working C++ compiler found"
-    assert rows["openvino", "float32"].fault == "format openvino needs a package"
-    assert not any(row.wrong for row in rows.values())
+    assert rows["frozen", "float32"].reason == "no working C++ compiler found"
+    assert rows["openvino", "float32"].reason == "format openvino needs a package"
+    assert not any(row.wrong_answers for row in rows.values())
     assert torch.is_grad_enabled()
 
 
@@ -64,9 +64,9 @@ def test_other_answers_are_marked(setting, monkeypatch, dtype):
 
     monkeypatch.setitem(candidates._TORCH_MODES, "fused", Doubled)
     [row] = measure_times([Candidate("test_resnet", "fused", dtype, 1, 32)], setting)
-    assert row.wrong
-    assert "answers differ" in row.fault
-    [plain] = plain_rows([row], [None], "test_resnet")
+    assert row.wrong_answers
+    assert "answers differ" in row.reason
+    [plain] = to_rows([row], [None], "test_resnet")
     assert plain["wrong_answers"]
     assert "ratio_same_mode" not in plain
 
@@ -80,20 +80,20 @@ def test_one_that_fails_later_does_not_lose_the_others(setting, monkeypatch):
 
     monkeypatch.setitem(candidates._TORCH_MODES, "fused", tired)
     rows = measure_times([dataclasses.replace(EAGER, mode="fused"), EAGER], setting)
-    assert [row.fault for row in rows] == ["integer division or modulo by zero", None]
+    assert [row.reason for row in rows] == ["integer division or modulo by zero", None]
     assert rows[0].times is None
     assert rows[1].times.median_ms > 0
 
     monkeypatch.setitem(candidates._TORCH_MODES, "fused", lambda network: network)
     monkeypatch.setitem(candidates._TORCH_MODES, "eager", lambda network: 1 // 0)
     [row] = measure_times([dataclasses.replace(EAGER, mode="fused")], setting)
-    assert (row.times, row.fault) == (None, "integer division or modulo by zero")
+    assert (row.times, row.reason) == (None, "integer division or modulo by zero")
 
 
 def test_a_size_that_a_network_does_not_take_is_a_reason(setting):
     [row] = measure_times([Candidate("test_vit", "eager", "float32", 1, 33)], setting)
     assert row.times is None
-    assert "33" in row.fault
+    assert "33" in row.reason
 
 
 def test_the_weights_hide_nothing():
@@ -108,16 +108,16 @@ def test_the_weights_hide_nothing():
 
 def test_ratios_are_to_the_baseline_of_the_same_run():
     def row(model, mode, ms, **options):
-        return Row(Candidate(model, mode, "float32", 2, 32), Times(ms, (ms, ms)), 0.0, **options)
+        return Measurement(Candidate(model, mode, "float32", 2, 32), Times(ms, (ms, ms)), 0.0, **options)
 
     rows = [
         row("base", "eager", 4.0),
         row("base", "compiled", 3.0),
         row("ours", "eager", 2.0),
         row("ours", "fused", 1.5),
-        row("ours", "frozen", 1.0, fault="answers differ", wrong=True),
+        row("ours", "frozen", 1.0, reason="answers differ", wrong_answers=True),
     ]
-    plain = plain_rows(rows, [None] * 5, "base")
+    plain = to_rows(rows, [None] * 5, "base")
     assert [(p.get("ratio_same_mode"), p.get("ratio_best")) for p in plain] == [
         (1.0, 0.75), (1.0, 1.0), (2.0, 1.5), (None, 2.0), (None, None),
     ]  # fmt: skip
@@ -136,7 +136,7 @@ def test_a_process_of_its_own():
     assert in_child(math.pow, 7, 2) == 49
     with pytest.raises(RuntimeError, match="measuring failed: math domain error"):
         in_child(math.acos, 2)
-    with pytest.raises(RuntimeError, match="ended with 3"):
+    with pytest.raises(RuntimeError, match="exit status 3"):
         in_child(os._exit, 3)
 
 
@@ -158,7 +158,7 @@ def test_names_of_models():
     assert find_models(["cotnet50", "cotnet50"]) == ["cotnet50"]
     with pytest.raises(ValueError, match="unknown model 'resnt50'; did you mean resnet50"):
         find_models(["resnt50"])
-    assert {name: own_size(name) for name in ("cotnet50", "se_cotnetd_152_L", "resnet50", "test_vit")} == {
+    assert {name: published_size(name) for name in ("cotnet50", "se_cotnetd_152_L", "resnet50", "test_vit")} == {
         "cotnet50": 224, "se_cotnetd_152_L": 320, "resnet50": 224, "test_vit": 160,
     }  # fmt: skip
     assert set(BODIES) <= set(find_models(["*cotne*"]))

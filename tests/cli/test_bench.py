@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cotnet.bench import measure
+from cotnet.bench import run
 
 QUICK = [
     "--modes",
@@ -25,7 +25,7 @@ QUICK = [
 @pytest.fixture
 def here(monkeypatch):
     """Measure in this process, which has everything loaded."""
-    monkeypatch.setattr(measure, "in_child", lambda function, *args: function(*args))
+    monkeypatch.setattr(run, "in_child", lambda function, *args: function(*args))
 
 
 def test_table_lines_and_figure(cotnet_command, here, tmp_path):
@@ -94,6 +94,6 @@ def test_wrong_inputs(cotnet_command, words, message):
 def test_a_foreign_file_is_named_by_its_line(cotnet_command, tmp_path):
     file = tmp_path / "x.jsonl"
     file.write_text('{"model": "a"}\n')
-    assert "line 1, is no measurement" in cotnet_command("bench", "--from", file)[2]
+    assert "line 1 is not a measurement" in cotnet_command("bench", "--from", file)[2]
     file.write_text("")
-    assert "holds no measurements" in cotnet_command("bench", "--from", file)[2]
+    assert "contains no measurements" in cotnet_command("bench", "--from", file)[2]

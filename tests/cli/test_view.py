@@ -37,7 +37,7 @@ def sheets(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_sheets_of_a_image(files, tmp_path, capsys):
+def test_sheets_of_an_image(files, tmp_path, capsys):
     _, weights, image = files
     assert main(["view", weights, image, "--output", str(tmp_path / "v")]) == 0
     made = sheets(tmp_path / "v")
@@ -98,10 +98,10 @@ def test_an_unreadable_image_among_others(files, tmp_path, capsys):
     [
         (["--stages", "res9"], "no CoT layer in 'res9'; there are some in res2, res3, res4"),
         (["--layers", "layer3.7"], "no CoT layer in 'layer3.7'; there are some in layer1.0, layer1.1, layer2.0"),
-        (["--heads", "4"], "--heads 4: layer1.1 has the heads 0 to 3"),
+        (["--heads", "4"], "layer1.1 has heads 0 to 3, got 4"),
         (["--heads", "a"], "--heads must be whole numbers"),
         (["--heads", "-1"], "--heads must be whole numbers"),
-        (["--stages", ","], "--stages must be names"),
+        (["--stages", ","], "--stages must be a list"),
         (["--stages", "res4", "--layers", "all"], "either --stages or --layers"),
         (["--topk", "0"], "--topk must be at least 1"),
         (["--topp", "3"], "did you mean --topk?"),
@@ -122,7 +122,7 @@ def test_a_detector_is_refused(files, tmp_path, capsys):
     entries, card = read_weights(Path(weights))
     write_weights(tmp_path / "d.safetensors", entries, replace(card, task="detection"))
     assert main(["view", str(tmp_path / "d.safetensors"), image]) == 2
-    assert "is for detection; cotnet view shows networks that name images" in capsys.readouterr().err
+    assert "is for detection; cotnet view shows classifiers" in capsys.readouterr().err
 
 
 def test_missing_files(files, tmp_path, capsys):

@@ -102,8 +102,8 @@ def test_an_unreadable_image_is_named(tmp_path):
         data.train_set[0]
 
 
-def test_reads_cifar(shared_data):
-    data = NpzPack(str(shared_data("cifar10_jpeg_q75.npz")), num_workers=0)
+def test_reads_cifar(data_file):
+    data = NpzPack(str(data_file("cifar10_jpeg_q75.npz")), num_workers=0)
     data.setup()
     assert (len(data.train_set), len(data.val_set), data.num_classes) == (50_000, 10_000, 10)
     assert data.train_set[0][0].shape == (3, 32, 32)

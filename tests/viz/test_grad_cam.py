@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from cotnet.viz import grad_cam, last_map
+from cotnet.viz import grad_cam, last_feature_map
 
 pytest.importorskip("captum")
 
@@ -39,7 +39,7 @@ def test_the_network_is_left_as_it_was():
     network = timm.create_model("cotnet_nano", num_classes=3).train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     x = torch.randn(1, 3, 16, 24)
-    assert last_map(network, x) == "layer3"
+    assert last_feature_map(network, x) == "layer3"
     assert grad_cam(network, x, [2]).shape == (1, 4, 6)
     assert network.training
     assert not x.requires_grad
@@ -51,8 +51,8 @@ def test_the_network_is_left_as_it_was():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer": "layer9"}, "no layer 'layer9'; its parts are body, fc"),
-        ({"layer": "fc"}, "the output of fc is no map"),
+        ({"layer": "layer9"}, "no layer 'layer9'; its modules are body, fc"),
+        ({"layer": "fc"}, "the output of fc is not a feature map"),
         ({"classes": [7]}, r"Grad-CAM of the classes \[7\] at body is not possible"),
     ],
 )
@@ -61,6 +61,6 @@ def test_wrong_choices(options, message):
         grad_cam(Corners(), torch.rand(1, 3, 4, 4), **{"classes": [0], **options})
 
 
-def test_a_network_without_maps():
-    with pytest.raises(ValueError, match="no part of the network gives a map"):
-        last_map(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.rand(1, 3, 2, 2))
+def test_a_network_without_feature_maps():
+    with pytest.raises(ValueError, match="no module of the network gives a feature map"):
+        last_feature_map(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.rand(1, 3, 2, 2))

@@ -1,8 +1,8 @@
-"""What is measured: a network in a mode of inference, a float type and a batch size."""
+"""What is measured: a network in one mode of inference, one float type and one batch size."""
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import timm
@@ -13,6 +13,7 @@ from cotnet.bench.peers import PEERS
 from cotnet.exporting.artifacts import open_onnx, open_openvino
 from cotnet.exporting.exporters import Exporter
 from cotnet.exporting.formats import ENDINGS, missing_packages
+from cotnet.files.machine import available_cpus
 from cotnet.fusing.api import fuse
 from cotnet.models.memory_format import to_layout
 
@@ -24,11 +25,11 @@ class Candidate:
     """One thing to measure.
 
     Attributes:
-        model: name in timm's registry, or of a peer.
-        mode: of `MODES`.
-        dtype: `"float32"` or `"bfloat16"`.
-        batch: images a call.
-        size: their side in pixels.
+        model: Name in timm's registry, or of a peer.
+        mode: One of ``MODES``.
+        dtype: ``"float32"`` or ``"bfloat16"``.
+        batch: Images per call.
+        size: Side of the images in pixels.
     """
 
     model: str
@@ -40,32 +41,32 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Setting:
-    """How all of a run is measured.
+    """How all candidates of a run are measured.
 
     Attributes:
-        threads: of every runtime.
-        layout: of `LAYOUTS`.
-        blocks: of each candidate.
-        block_ms: about how long a block is.
-        folder: where exported networks are kept while the run lasts.
+        threads: Threads of every runtime; by default one for each processor that this process may use.
+        layout: One of ``LAYOUTS``.
+        blocks: Blocks of calls of each candidate, at least 2.
+        block_ms: Approximate length of a block in milliseconds.
+        folder: Where exported networks are written.
     """
 
-    threads: int
-    layout: str
-    blocks: int
-    block_ms: float
-    folder: Path
+    threads: int = field(default_factory=available_cpus)
+    layout: str = "channels_last"
+    blocks: int = 9
+    block_ms: float = 100
+    folder: Path = Path()
 
 
 class UnavailableError(Exception):
-    """Why a mode cannot serve."""
+    """A mode cannot be measured; the message says why."""
 
 
 def create_network(model: str) -> nn.Module:
-    """The network in eval mode, its weights random but such that every branch takes part in the answer.
+    """A network in eval mode, with random weights for which every branch contributes to the answer.
 
-    As they start, norms at the end of residual branches and layer scales are zero or nearly so, and would hide a mode's
-    mistakes.
+    Freshly made networks have norms at the end of residual branches and layer scales that are zero or nearly zero,
+    which would hide a mode's mistakes.
     """
     peer = PEERS.get(model)
     torch.manual_seed(0)
@@ -84,7 +85,7 @@ def create_network(model: str) -> nn.Module:
 
 
 def images(candidate: Candidate, setting: Setting) -> Tensor:
-    """[N, 3, H, W] of noise, in the candidate's float type and the setting's layout."""
+    """Noise ``[N, 3, H, W]`` in the candidate's float type and the setting's layout."""
     generator = torch.Generator().manual_seed(candidate.batch)
     x = torch.randn(candidate.batch, 3, candidate.size, candidate.size, generator=generator)
     return x.to(dtype=getattr(torch, candidate.dtype), memory_format=LAYOUTS[setting.layout])
@@ -94,12 +95,12 @@ def build(candidate: Candidate, network: nn.Module, setting: Setting) -> Callabl
     """The network in the candidate's mode, ready to be called on its images.
 
     Args:
-        candidate: what to build.
-        network: in float32; it is left as it is.
-        setting: of the run.
+        candidate: What to build.
+        network: The network in float32; it is left as it is.
+        setting: The setting of the run.
 
     Raises:
-        UnavailableError: the mode cannot serve.
+        UnavailableError: The mode cannot be measured here.
     """
     if candidate.mode not in _TORCH_MODES:
         return _exported(candidate, network, setting)
@@ -130,15 +131,15 @@ def _exported(candidate: Candidate, network: nn.Module, setting: Setting) -> Cal
     form = "onnx" if onnx else "openvino"
     if missing := missing_packages(form):
         raise UnavailableError(missing)
-    short = candidate.dtype == "bfloat16"
-    if short and (onnx or not _openvino_has_bfloat16()):
+    bfloat16 = candidate.dtype == "bfloat16"
+    if bfloat16 and (onnx or not _openvino_has_bfloat16()):
         raise UnavailableError(f"{candidate.mode} has no bfloat16 on this processor")
     path = setting.folder / f"{candidate.model}-{candidate.size}{ENDINGS[form]}"
     if not path.exists():
         Exporter(network, candidate.size).write(form, path, {})
     if onnx:
         return open_onnx(path, threads=setting.threads)
-    run = open_openvino(path, threads=setting.threads, precision="bf16" if short else "f32")
+    run = open_openvino(path, threads=setting.threads, precision="bf16" if bfloat16 else "f32")
     return lambda x: run(x.float())
 
 

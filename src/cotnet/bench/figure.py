@@ -1,4 +1,4 @@
-"""Inference time against published accuracy: measured here, and beside it what the authors published."""
+"""The figure of inference time against published accuracy: measured times on the left, the authors' on the right."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,22 +6,22 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from cotnet.bench.peers import PUBLISHED, Peer
+from cotnet.files.figure import save_figure
 
-Point = tuple[Peer, float]  # with milliseconds for an image
+Point = tuple[Peer, float]  # with milliseconds per image
 
 _FONT_SIZE = 7  # of the names, in points
-# Where a name may stand: its anchor beside the point in points, and which part of it is there.
+# Where a name may stand: the offset of its anchor from the point, in points, and which corner of it is the anchor.
 _SIDES = [(5, -3, "left", "top"), (5, 3, "left", "bottom"), (-5, 3, "right", "bottom"), (-5, -3, "right", "top")]
 _SIDES += [(0, -7, "center", "top"), (0, 7, "center", "bottom"), (5, -12, "left", "top"), (5, 12, "left", "bottom")]
 
 _TITLES = {
-    "default": "about 100 epochs, all trained alike",
+    "default": "about 100 epochs, one recipe for all",
     "advanced": "350 epochs, the peers by their own recipes",
 }
 
@@ -30,12 +30,15 @@ def draw_times(best_ms: dict[tuple[str, int], float], path: Path, *, title: str)
     """Write the figure as PNG.
 
     Args:
-        best_ms: milliseconds for an image in the best mode, by network and image size.
-        path: where to.
-        title: how `best_ms` was measured.
+        best_ms: Milliseconds per image in the best mode, by network and image size.
+        path: The PNG to write.
+        title: How ``best_ms`` was measured.
 
     Returns:
-        The measured networks that are not in the figure, because no accuracy is published for them at that size.
+        The measured networks that are missing from the figure, because no accuracy is published for them at that size.
+
+    Raises:
+        OSError: The figure cannot be written.
     """
     measured = [(peer, best_ms[peer.name, peer.size]) for peer in PUBLISHED if (peer.name, peer.size) in best_ms]
     published = [(peer, peer.ms) for peer in PUBLISHED if peer.ms is not None]
@@ -45,15 +48,15 @@ def draw_times(best_ms: dict[tuple[str, int], float], path: Path, *, title: str)
     figure = Figure(figsize=(15, 11), layout="constrained")
     figure.suptitle(f"Inference time and published ImageNet-1k top-1. Left: {title}. Right: the authors' GPU.")
     panels: list[tuple[Axes, list[Point]]] = []
-    for axes, (setup, said) in zip(figure.subplots(2, 2), _TITLES.items(), strict=True):
-        for panel, points, whose in zip(axes, (measured, published), ("this machine", "the authors"), strict=True):
+    for axes, (setup, training) in zip(figure.subplots(2, 2), _TITLES.items(), strict=True):
+        for panel, points, origin in zip(axes, (measured, published), ("this machine", "the authors"), strict=True):
             panels.append((panel, [point for point in points if point[0].setup == setup]))
             _scatter(*panels[-1], colours)
-            panel.set_title(f"{whose}; {said}", fontsize=10)
-    figure.draw_without_rendering()  # now everything has its place
+            panel.set_title(f"{origin}; {training}", fontsize=10)
+    figure.draw_without_rendering()  # places everything
     for panel, points in panels:
         _name(panel, points)
-    FigureCanvasAgg(figure).print_figure(path, format="png", dpi=110)
+    save_figure(figure, path)
     shown = {(peer.name, peer.size) for peer, _ in measured}
     return [f"{name} at {size}" for name, size in best_ms if (name, size) not in shown]
 
@@ -62,12 +65,12 @@ def _scatter(axes: Axes, points: Sequence[Point], colours: dict[str, tuple[float
     by_family: dict[str, list[Point]] = {}
     for point in points:
         by_family.setdefault(point[0].family, []).append(point)
-    for family, own in by_family.items():
-        own = sorted(own, key=lambda point: point[1])
+    for family, members in by_family.items():
+        members = sorted(members, key=lambda point: point[1])
         marker, size = ("*", 13) if "CoTNe" in family else ("o", 6)
         axes.plot(
-            [ms for _, ms in own],
-            [peer.top1 for peer, _ in own],
+            [ms for _, ms in members],
+            [peer.top1 for peer, _ in members],
             marker=marker,
             markersize=size,
             color=colours[family],
@@ -88,7 +91,7 @@ def _scatter(axes: Axes, points: Sequence[Point], colours: dict[str, tuple[float
 
 
 def _name(axes: Axes, points: Sequence[Point]) -> None:
-    """Write each network's name beside its point, on the side where the fewest others are in the way."""
+    """Write each network's name beside its point, on the side where it covers the fewest others."""
     pixels = axes.get_figure().dpi / 72  # type: ignore[union-attr]
     places = [axes.transData.transform((ms, peer.top1)) for peer, ms in points]
     taken = [Bbox.from_bounds(x - 4 * pixels, y - 4 * pixels, 8 * pixels, 8 * pixels) for x, y in places]

@@ -1,4 +1,4 @@
-"""The networks that CoTNet is compared with, and what is published of them; `peers.yaml` has the facts."""
+"""The networks that CoTNet is compared with, and their published results, which `peers.yaml` lists."""
 
 import difflib
 import fnmatch
@@ -16,15 +16,15 @@ class Peer:
     """A published result.
 
     Attributes:
-        setup: `"default"` (about 100 epochs, all alike) or `"advanced"` (the network's own recipe).
-        family: its kind, for a line in the figure.
-        name: what it is called here.
-        size: side of the images in pixels.
+        setup: ``"default"`` (about 100 epochs, one recipe for all) or ``"advanced"`` (the network's own recipe).
+        family: Family of networks, a line in the figure.
+        name: Name of the network here.
+        size: Side of the images in pixels.
         top1: ImageNet-1k accuracy in percent.
-        source: where that is published.
-        timm: its name in timm, `None` where timm has no such network.
-        kwargs: of `timm.create_model`.
-        ms: milliseconds for an image on the GPU of CoTNet's authors, or `None`.
+        source: Where that is published.
+        timm: Name in timm, ``None`` if timm has no such network.
+        kwargs: Arguments of ``timm.create_model``.
+        ms: Milliseconds per image on the GPU of CoTNet's authors, or ``None``.
     """
 
     setup: str
@@ -49,35 +49,38 @@ def _read() -> list[Peer]:
 
 
 PUBLISHED = _read()
-# By name; where both set-ups have a network, it is the same one, perhaps at another size.
+# By name. A network of both set-ups is the same one, perhaps at another size.
 PEERS = {peer.name: peer for peer in PUBLISHED}
 
 
 def measurable_peers() -> list[str]:
-    """The names of the family and its peers, small ones first, those that timm has."""
+    """The names of those networks that timm has, the family included, small ones first."""
     return list(dict.fromkeys(peer.name for peer in PUBLISHED if peer.timm))
 
 
 def find_models(words: Sequence[str]) -> list[str]:
-    """The names that words and patterns with `*` and `?` stand for, each once.
+    """The names that words and patterns match, each once.
+
+    Args:
+        words: Names, or patterns with ``*`` and ``?``.
 
     Raises:
-        ValueError: a word names nothing; the message has the nearest names.
+        ValueError: A word matches no name; the message has the nearest names.
     """
     known = [*dict.fromkeys([*measurable_peers(), *timm.list_models()])]
-    found: dict[str, None] = {}
+    matched: dict[str, None] = {}
     for word in words:
         names = fnmatch.filter(known, word) if any(sign in word for sign in "*?[") else [word] if word in known else []
         if not names:
             near = difflib.get_close_matches(word, known, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them"
             raise ValueError(f"unknown model {word!r}; {hint}")
-        found.update(dict.fromkeys(names))
-    return list(found)
+        matched.update(dict.fromkeys(names))
+    return list(matched)
 
 
-def own_size(model: str) -> int:
-    """Side of the images that a network is published for, else of timm's default, in pixels."""
+def published_size(model: str) -> int:
+    """Side in pixels of the images that a network is published for, else timm's default."""
     if model in PEERS:
         return PEERS[model].size
     cfg = timm.get_pretrained_cfg(model)

@@ -1,4 +1,4 @@
-"""Times of several candidates, measured in turn."""
+"""Timing several candidates in turn."""
 
 import statistics
 import time
@@ -14,8 +14,8 @@ class Times:
     """Milliseconds for one call: median and quartiles over blocks.
 
     Attributes:
-        median_ms: the median.
-        quartiles_ms: lower and upper quartile.
+        median_ms: Median.
+        quartiles_ms: Lower and upper quartile.
     """
 
     median_ms: float
@@ -27,27 +27,31 @@ def interleave(
     *,
     blocks: int,
     block_ms: float,
-    most_calls: int = 50,
+    max_calls: int = 50,
     warm_up: int = 1,
 ) -> dict[Name, Times]:
     """Time candidates in short blocks of calls, the blocks of all of them in turn.
 
-    A drift of the machine meets all alike. A block's time is the mean over its calls. Before a block the candidate runs
-    untimed, so that it finds the caches as it leaves them itself; a call that fills a block alone brings its own.
+    So a drift of the machine affects all candidates alike. A block's time is the mean over its calls. Before a block
+    its candidate runs untimed, so that the caches hold what the candidate itself leaves in them; a call that fills a
+    whole block needs no such warm-up.
 
     Args:
-        candidates: what to call, by name.
-        blocks: of each candidate, at least 2.
-        block_ms: about how long a block should be; at least one call.
-        most_calls: in a block.
-        warm_up: untimed calls before a block, at most one less than the block has.
+        candidates: What to call, by name.
+        blocks: Blocks of each candidate, at least 2.
+        block_ms: Approximate length of a block in milliseconds; a block has at least one call.
+        max_calls: Most calls in a block.
+        warm_up: Untimed calls before a block, at most one fewer than the block has.
+
+    Returns:
+        The times of a call, by name.
     """
     calls: dict[Name, int] = {}
     for name, run in candidates.items():
         run()
         start = time.perf_counter()
         run()
-        calls[name] = max(1, int(min(most_calls, block_ms / 1e3 / (time.perf_counter() - start))))
+        calls[name] = max(1, int(min(max_calls, block_ms / 1e3 / (time.perf_counter() - start))))
     times: dict[Name, list[float]] = {name: [] for name in candidates}
     for _ in range(blocks):
         for name, run in candidates.items():
@@ -57,8 +61,8 @@ def interleave(
             for _ in range(calls[name]):
                 run()
             times[name].append((time.perf_counter() - start) / calls[name] * 1e3)
-    found = {}
+    result = {}
     for name, values in times.items():
         low, median, high = (round(x, 4) for x in statistics.quantiles(values, n=4, method="inclusive"))
-        found[name] = Times(median, (low, high))
-    return found
+        result[name] = Times(median, (low, high))
+    return result

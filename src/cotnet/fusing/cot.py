@@ -18,8 +18,8 @@ from cotnet.fusing.batch_norm import (
 )
 from cotnet.fusing.winograd import WinogradConv
 from cotnet.layers import CoTLayer, CoXtLayer
+from cotnet.ops.dispatch import transformed
 from cotnet.ops.fused_cot import ContextParameters, Projections, fused_cot, pack
-from cotnet.ops.local_aggregation.interface import transformed
 
 
 class FusedCoT(TakesNorm):

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cotnet.ops.dispatch import exporting
 from cotnet.ops.fused_cot import StaticConv
-from cotnet.ops.local_aggregation.interface import exporting
 from cotnet.ops.winograd_conv import is_narrow, transform, winograd_conv
 
 # Channels of a group: narrower ones leave vectors empty, or are mostly transforms.

@@ -1,46 +1,64 @@
-"""The sheet of a whole network: static against dynamic context, and how its layers look, block by block."""
+"""The sheet of a whole network: static against dynamic context, and how its layers look at their windows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cotnet.viz.field import Field, direction, entropy
-from cotnet.viz.sheet import SourceImage, save_sheet, short_name
+from cotnet.files.figure import save_figure
+from cotnet.viz.source_image import SourceImage
+from cotnet.viz.weight_field import WeightField, entropy, mean_offset, short_name
+
+Colour = tuple[float, float, float, float]
 
 _STATIC, _DYNAMIC = "#8c8c8c", "#d95f02"
+_ENTROPY, _OFFSET = "#1b6ca8", "#b30000"
 
 
-def draw_contexts(fields: Sequence[Field], image: SourceImage, path: Path, *, answer: str = "") -> None:
-    """Draw, for the first image, what each layer's fusion gives to the two contexts, and how the layers look.
+def draw_contexts(fields: Sequence[WeightField], image: SourceImage, path: Path, *, answer: str = "") -> None:
+    """Draw how each layer's fusion mixes the two contexts, and how the layers look at their windows.
 
     Args:
-        fields: of the network's layers, in their order.
-        image: the first image.
-        path: the PNG to write.
-        answer: the network's, for the title.
+        fields: The fields of the network's layers, in their order; the first image of each is drawn.
+        image: That image.
+        path: The PNG to write.
+        answer: What the network predicts, for the title.
 
     Raises:
-        ValueError: there is no field.
+        ValueError: There are no fields.
     """
     if not fields:
         raise ValueError("the network has no CoT layer, so there are no contexts to compare")
     stages = list(dict.fromkeys(field.stage for field in fields))
     palette = colormaps["tab10"]
     colours = {stage: palette(number % 10) for number, stage in enumerate(stages)}
-    width = max(13.0, 5 + 0.5 * len(fields))
-    figure = Figure(figsize=(width, 8.4), layout="constrained")
+    figure = Figure(figsize=(max(13.0, 5 + 0.5 * len(fields)), 8.4), layout="constrained")
     title = "Static against dynamic context, and how the layers look"
     figure.suptitle(f"{title}\n{image.title}{f', {answer}' if answer else ''}", fontsize=12)
     grid = figure.add_gridspec(2, 3)
     shares, looks, bars = (figure.add_subplot(place) for place in (grid[0, :2], grid[1, :2], grid[:, 2]))
 
-    places = range(len(fields))
-    for place, field in zip(places, fields, strict=True):
+    _share_boxes(shares, fields, colours)
+    _entropy_and_offset(looks, fields)
+    names = [short_name(field.layer) for field in fields]
+    many = len(names) > 6
+    for axes in (shares, looks):
+        axes.set_xlim(-0.7, len(fields) - 0.3)
+        axes.set_xticks(
+            range(len(fields)), names, rotation=60 if many else 0, fontsize=8, ha="right" if many else "center"
+        )
+    _stage_bars(bars, fields, stages)
+    save_figure(figure, path)
+
+
+def _share_boxes(axes: Axes, fields: Sequence[WeightField], colours: Mapping[str, Colour]) -> None:
+    """The dynamic context's share in each layer, a box over its channels."""
+    for place, field in enumerate(fields):
         if field.dynamic_share is not None:
-            box = shares.boxplot(
+            box = axes.boxplot(
                 [100 * field.dynamic_share[0].numpy()],
                 positions=[place],
                 widths=0.6,
@@ -49,43 +67,31 @@ def draw_contexts(fields: Sequence[Field], image: SourceImage, path: Path, *, an
             )
             box["boxes"][0].set(facecolor=colours[field.stage], alpha=0.7)
             box["medians"][0].set(color="black")
-    shares.axhline(50, color="grey", linewidth=1, linestyle="--")
-    shares.set(
-        ylabel="share of the dynamic context in %", ylim=(-2, 102), title="share per layer; the box: its channels"
-    )
+    axes.axhline(50, color="grey", linewidth=1, linestyle="--")
+    axes.set(ylabel="share of the dynamic context in %", ylim=(-2, 102), title="share per layer; box: its channels")
     if all(field.dynamic_share is None for field in fields):
-        note = "these layers have no fusion"
-        shares.text(0.5, 0.6, note, ha="center", transform=shares.transAxes, color="grey")
-    handles = [Patch(facecolor=colours[stage], label=stage, alpha=0.7) for stage in stages]
-    shares.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
-
-    spread = [float(entropy(field.weight[0]).mean()) for field in fields]
-    length = [float(direction(field.weight[0], dilation=field.dilation).norm(dim=1).mean()) for field in fields]
-    looks.plot(places, spread, marker="o", color="#1b6ca8")
-    looks.set_ylabel("entropy of the look (1: all cells alike)", color="#1b6ca8")
-    looks.set_title("looks, mean over heads and positions")
-    other = looks.twinx()
-    other.plot(places, length, marker="s", color="#b30000")
-    other.set_ylabel("length of the mean look in cells", color="#b30000")
-    other.set_ylim(0, 1.15 * max(length) or 1)
-    looks.grid(alpha=0.3)
-    names = [short_name(field.layer) for field in fields]
-    for axes in (shares, looks):
-        axes.set_xlim(-0.7, len(fields) - 0.3)
-        axes.set_xticks(
-            list(places),
-            names,
-            rotation=60 if len(names) > 6 else 0,
-            fontsize=8,
-            ha="right" if len(names) > 6 else "center",
-        )
-
-    _stage_bars(bars, fields, stages)
-    save_sheet(figure, path)
+        axes.text(0.5, 0.6, "these layers have no fusion", ha="center", transform=axes.transAxes, color="grey")
+    handles = [Patch(facecolor=colour, label=stage, alpha=0.7) for stage, colour in colours.items()]
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
 
 
-def _stage_bars(axes, fields: Sequence[Field], stages: Sequence[str]) -> None:  # type: ignore[no-untyped-def]
-    """Mean shares of each stage as bars of 100 %."""
+def _entropy_and_offset(axes: Axes, fields: Sequence[WeightField]) -> None:
+    """Mean entropy and mean length of the offsets, layer by layer."""
+    places = range(len(fields))
+    entropies = [float(entropy(field.weight[0]).mean()) for field in fields]
+    lengths = [float(mean_offset(field.weight[0], dilation=field.dilation).norm(dim=1).mean()) for field in fields]
+    axes.plot(places, entropies, marker="o", color=_ENTROPY)
+    axes.set_ylabel("entropy (1: all cells of the window alike)", color=_ENTROPY)
+    axes.set_title("how the layers look, mean over heads and positions")
+    axes.grid(alpha=0.3)
+    other = axes.twinx()
+    other.plot(places, lengths, marker="s", color=_OFFSET)
+    other.set_ylabel("length of the mean offset in cells", color=_OFFSET)
+    other.set_ylim(0, 1.15 * max(lengths) or 1)
+
+
+def _stage_bars(axes: Axes, fields: Sequence[WeightField], stages: Sequence[str]) -> None:
+    """The mean shares in each stage, a bar of 100 %."""
     axes.set(title="mean per stage", xlim=(0, 100), xlabel="share in %")
     axes.set_yticks(range(len(stages)), stages)
     axes.set_ylim(len(stages) - 0.4, -0.6)

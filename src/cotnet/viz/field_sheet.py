@@ -1,4 +1,4 @@
-"""The sheet of one layer's weight field: kernels, looks and their spread, head by head."""
+"""The sheet of one layer's weight field: kernels, where they look, and how widely, head by head."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,37 +6,37 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
-from cotnet.viz.field import Field, direction, entropy
-from cotnet.viz.sheet import SourceImage, save_sheet, short_name
+from cotnet.files.figure import save_figure
+from cotnet.viz.source_image import SourceImage
+from cotnet.viz.weight_field import WeightField, entropy, mean_offset, short_name
 
-_KERNELS = 8  # along each side of the mosaic; more could not be told apart
+_KERNELS = 8  # along each side of the mosaic; more would be too small to see
 _ARROWS = 14
 
 
-def draw_fields(field: Field, image: SourceImage, heads: Sequence[int], path: Path, *, answer: str = "") -> None:
-    """Draw chosen heads of the first image of a field, a row each.
+def draw_fields(field: WeightField, image: SourceImage, heads: Sequence[int], path: Path, *, answer: str = "") -> None:
+    """Draw some heads of a field, a row for each.
 
-    On the left the kernels of evenly spread positions; in the middle arrows from positions to where they look on
-    average; on the right whether they look at one cell or at all alike.
+    On the left the kernels of evenly spaced positions; in the middle arrows from positions to where they look on
+    average; on the right whether they look at one cell or at all cells alike.
 
     Args:
-        field: of a layer; its first image is drawn.
-        image: that image.
-        heads: numbers of the heads, from 0.
-        path: the PNG to write.
-        answer: the network's, for the title.
+        field: The field of one layer; its first image is drawn.
+        image: That image.
+        heads: The numbers of the heads, from 0.
+        path: The PNG to write.
+        answer: What the network predicts, for the title.
 
     Raises:
-        ValueError: a head that the layer does not have.
+        ValueError: The layer has no such head.
     """
-    for head in heads:
-        if not 0 <= head < field.heads:
-            raise ValueError(f"{field.layer} has the heads 0 to {field.heads - 1}, got {head}")
+    check_heads(field, heads)
     weight = field.weight[0, list(heads)]
     side, (height, width) = field.kernel_size, weight.shape[2:]
     spread = entropy(weight).numpy()
-    offsets = direction(weight, dilation=field.dilation).numpy()
+    offsets = mean_offset(weight, dilation=field.dilation).numpy()
 
     shape = image.pixels.shape
     row_height = min(max(3.0 * shape[0] / shape[1], 2.2), 5.0)
@@ -56,19 +56,30 @@ def draw_fields(field: Field, image: SourceImage, heads: Sequence[int], path: Pa
             spread[row], extent=(0, shape[1], shape[0], 0), cmap="viridis", alpha=0.75, vmin=low, vmax=max(high, 1e-9)
         )
         filtered = field.channels_of(head)
-        some = ", ".join(map(str, filtered[:3])) + (", …" if len(filtered) > 3 else "")
-        panels[row, 0].set_ylabel(f"head {head} of {field.heads}\nfilters channels {some}", fontsize=10)
+        first = ", ".join(map(str, filtered[:3])) + (", …" if len(filtered) > 3 else "")
+        panels[row, 0].set_ylabel(f"head {head} of {field.heads}\nfilters channels {first}", fontsize=10)
     panels[0, 0].set_title("kernels of some positions, by row and column", fontsize=10)
     panels[0, 1].set_title(f"where a position looks on average\n(longest arrow: {longest:.2g} cells)", fontsize=10)
     panels[0, 2].set_title("how widely it looks: entropy", fontsize=10)
     figure.colorbar(kernels, ax=panels[:, 0], shrink=0.8, aspect=40, extend="both", label="weight of a cell")
     figure.colorbar(heat, ax=panels[:, 2], shrink=0.8, aspect=40, label="0: one cell … 1: all cells alike")
-    save_sheet(figure, path)
+    save_figure(figure, path)
 
 
-def _mosaic(axes: Axes, weight: np.ndarray, side: int, span: float):  # type: ignore[no-untyped-def]
-    """Kernels [T, H, W] of up to 8 x 8 positions as tiles, in the places of their positions."""
-    rows, columns = (_spread(size, _KERNELS) for size in weight.shape[1:])
+def check_heads(field: WeightField, heads: Sequence[int]) -> None:
+    """Make sure that a layer has the heads.
+
+    Raises:
+        ValueError: It does not.
+    """
+    for head in heads:
+        if not 0 <= head < field.heads:
+            raise ValueError(f"{short_name(field.layer)} has heads 0 to {field.heads - 1}, got {head}")
+
+
+def _mosaic(axes: Axes, weight: np.ndarray, side: int, span: float) -> AxesImage:
+    """Draw the kernels ``[T, H, W]`` of up to 8 x 8 positions as tiles, each at the place of its position."""
+    rows, columns = (_evenly(size, _KERNELS) for size in weight.shape[1:])
     tiles = np.full((len(rows) * (side + 1) - 1, len(columns) * (side + 1) - 1), np.nan)
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
@@ -86,9 +97,9 @@ def _mosaic(axes: Axes, weight: np.ndarray, side: int, span: float):  # type: ig
 
 
 def _arrows(axes: Axes, image: SourceImage, offset: np.ndarray, longest: float) -> None:
-    """Mean looks [2, H, W] as arrows over the image; one of the length `longest` is a step of the arrows' grid."""
+    """Draw mean offsets ``[2, H, W]`` as arrows; one of length ``longest`` is as long as a step of the arrows' grid."""
     image.show(axes, faded=0.55)
-    rows, columns = (_spread(size, _ARROWS) for size in offset.shape[1:])
+    rows, columns = (_evenly(size, _ARROWS) for size in offset.shape[1:])
     height, width = image.pixels.shape[:2]
     x, y = np.meshgrid((columns + 0.5) * width / offset.shape[2], (rows + 0.5) * height / offset.shape[1])
     down, right = offset[:, rows][:, :, columns]
@@ -96,6 +107,6 @@ def _arrows(axes: Axes, image: SourceImage, offset: np.ndarray, longest: float) 
     axes.quiver(x, y, right, down, angles="xy", scale_units="xy", scale=longest / step, width=0.006, color="#b30000")
 
 
-def _spread(size: int, most: int) -> np.ndarray:
-    """Up to `most` whole numbers below `size`, evenly spread."""
-    return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int))
+def _evenly(size: int, count: int) -> np.ndarray:
+    """At most ``count`` whole numbers below ``size``, evenly spaced."""
+    return np.unique(np.linspace(0, size - 1, min(size, count)).round().astype(int))

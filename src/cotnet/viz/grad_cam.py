@@ -1,55 +1,60 @@
-"""Grad-CAM by captum: which places of a map speak for a class."""
+"""Grad-CAM by captum: where in an image the evidence for a class lies."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cotnet.viz.record import evaluating
+from cotnet.viz.record_fields import eval_mode
 
 
 def grad_cam(network: nn.Module, images: Tensor, classes: list[int], *, layer: str | None = None) -> Tensor:
-    """Grad-CAM (arXiv 1610.02391) of one class of each image, at a layer's output.
+    """Grad-CAM (arXiv 1610.02391) of one class for each image, at a layer's output.
 
     Args:
-        network: from [N, 3, H, W] to logits [N, classes]; runs in eval mode. Its gradients are left as they were.
-        images: its input.
-        classes: the class to ask for, one for each image.
-        layer: a module whose output is a map [N, C, H', W']; `None` takes `last_map`.
+        network: From ``[N, 3, H, W]`` to logits ``[N, classes]``. It runs in eval mode; its gradients are left alone.
+        images: Its input.
+        classes: The number of the class to explain, one for each image.
+        layer: A module whose output is a feature map ``[N, C, H', W']``; by default that of ``last_feature_map``.
 
     Returns:
-        [N, H', W'], at least 0; only the proportions within an image have a meaning.
+        Heat maps ``[N, H', W']``, at least 0; only the proportions within an image have a meaning.
 
     Raises:
-        ValueError: there is no such layer, its output is no map, or the network gives no logits of such a class.
+        ValueError: There is no such layer, its output is not a feature map, or there is no such class.
         ModuleNotFoundError: captum is not installed.
     """
     from captum.attr import LayerGradCam
 
-    name = last_map(network, images) if layer is None else layer
+    name = last_feature_map(network, images) if layer is None else layer
     modules = dict(network.named_modules())
     if name not in modules:
-        raise ValueError(
-            f"the network has no layer {name!r}; its parts are {', '.join(dict(network.named_children()))}"
-        )
+        raise ValueError(f"the network has no layer {name!r}; its modules are {', '.join(_children(network))}")
     method = LayerGradCam(network, modules[name])
-    with evaluating(network), torch.enable_grad():
+    with eval_mode(network), torch.enable_grad():
         try:
             maps = method.attribute(images.detach().requires_grad_(), target=classes, relu_attributions=True)
         except (AssertionError, IndexError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"Grad-CAM of the classes {classes} at {name} is not possible: {reason}") from error
     if not isinstance(maps, Tensor) or maps.dim() != 4:
-        raise ValueError(f"the output of {name} is no map [N, C, H, W]; choose another layer")
+        raise ValueError(f"the output of {name} is not a feature map [N, C, H, W]; choose another layer")
     return maps[:, 0].detach()
 
 
 @torch.no_grad()
-def last_map(network: nn.Module, images: Tensor) -> str:
-    """Name of the part whose output is the last map of more than one position, where Grad-CAM is mostly asked for.
+def last_feature_map(network: nn.Module, images: Tensor) -> str:
+    """The module that gives the last feature map of more than one position, the usual place for Grad-CAM.
+
+    Args:
+        network: The network; it runs once, in eval mode.
+        images: Its input, ``[N, 3, H, W]``.
+
+    Returns:
+        The module's name.
 
     Raises:
-        ValueError: no part has such an output.
+        ValueError: No module has such an output.
     """
     last: list[str] = []
 
@@ -60,13 +65,17 @@ def last_map(network: nn.Module, images: Tensor) -> str:
 
         return hook
 
-    hooks = [part.register_forward_hook(note(name)) for name, part in network.named_modules() if name]
+    hooks = [module.register_forward_hook(note(name)) for name, module in network.named_modules() if name]
     try:
-        with evaluating(network):
+        with eval_mode(network):
             network(images)
     finally:
         for hook in hooks:
             hook.remove()
     if not last:
-        raise ValueError("no part of the network gives a map of more than one position")
+        raise ValueError("no module of the network gives a feature map of more than one position")
     return last[-1]
+
+
+def _children(network: nn.Module) -> list[str]:
+    return [name for name, _ in network.named_children()]

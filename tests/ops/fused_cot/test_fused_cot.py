@@ -16,10 +16,11 @@ from cotnet.ops.fused_cot import (
     reference,
     unpack,
 )
+from cotnet.ops.local_aggregation.contract import Geometry
 from cotnet.ops.winograd_conv import transform, winograd_conv
 
 EPS = 1e-5
-# channels, maps, groups, kernel_size, dilation, batch, height, width
+# channels, heads, groups, kernel_size, dilation, batch, height, width
 SHAPES = [
     (64, 8, 1, 3, 1, 2, 7, 13),
     (8, 1, 1, 3, 1, 1, 1, 1),
@@ -34,12 +35,12 @@ SHAPES = [
 ]
 
 
-def inputs(channels, maps, groups, kernel_size, dilation, batch, height, width, dtype=torch.float64, *, behind=False):
+def inputs(channels, heads, groups, kernel_size, dilation, batch, height, width, dtype=torch.float64, *, behind=False):
     """Maps, projections and parameters of a layer of plausible scale, in channels_last."""
     torch.manual_seed(channels + height)
-    weights, hidden, squeezed = maps * kernel_size**2, channels // 2, max(channels // 2, 32)
+    weights, hidden, squeezed = heads * kernel_size**2, channels // 2, max(channels // 2, 32)
 
-    def map_of(c, offset=0.0):
+    def random_map(c, offset=0.0):
         x = torch.randn(batch, c, height, width) + offset
         return x.to(dtype).contiguous(memory_format=torch.channels_last)
 
@@ -66,15 +67,24 @@ def inputs(channels, maps, groups, kernel_size, dilation, batch, height, width, 
     )
     return (
         {
-            "x": map_of(channels),
-            "attention": map_of(weights, 3.0),
-            "value": map_of(channels),
-            "still": map_of(channels),
+            "x": random_map(channels),
+            "attention": random_map(weights, 3.0),
+            "value": random_map(channels),
+            "static": random_map(channels),
         },
         Projections(*(p.to(dtype) for p in projections)),
         ContextParameters(*(p.to(dtype) for p in tail.tensors())),
         {"eps": EPS, "kernel_size": kernel_size, "dilation": dilation, "groups": groups},
     )
+
+
+def oracle(attention, value, static, tail, options):
+    """The reference's answer."""
+    return reference.context(attention, value, static, tail, options["eps"], geometry_of(options))
+
+
+def geometry_of(options):
+    return Geometry(options["kernel_size"], dilation=options["dilation"], groups=options["groups"])
 
 
 def error(actual, exact):
@@ -96,13 +106,13 @@ def test_native_equals_the_float64_reference(isa, shape, dtype, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        actual = fused_context(rounded["attention"], rounded["value"], rounded["still"], small, **options)
-        whole = fused_cot(rounded["x"], rounded["still"], less, small, **options)
+        actual = fused_context(rounded["attention"], rounded["value"], rounded["static"], small, **options)
+        whole = fused_cot(rounded["x"], rounded["static"], less, small, **options)
     finally:
         torch.set_num_threads(before)
-    exact = reference.context(exact_maps["attention"], exact_maps["value"], exact_maps["still"], exact_tail, **options)
-    attention, value = reference.project(exact_maps["x"], exact_maps["still"], exact_projections, options["groups"])
-    exact_whole = reference.context(attention, value, exact_maps["still"], exact_tail, **options)
+    exact = oracle(exact_maps["attention"], exact_maps["value"], exact_maps["static"], exact_tail, options)
+    attention, value = reference.project(exact_maps["x"], exact_maps["static"], exact_projections, options["groups"])
+    exact_whole = oracle(attention, value, exact_maps["static"], exact_tail, options)
     # The weight, the aggregation and the dynamic context are rounded on their way, and taps add up.
     tolerance = 8 * torch.finfo(dtype).eps
     assert actual.dtype == dtype
@@ -126,8 +136,8 @@ def test_the_static_context_can_be_made_inside(isa, shape, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        still = winograd_conv(x, static.weight, static.transformed, static.bias, groups=static.groups, relu=True)
-        given = fused_cot(x, still, projections, tail, **options)
+        static_map = winograd_conv(x, static.weight, static.transformed, static.bias, groups=static.groups, relu=True)
+        given = fused_cot(x, static_map, projections, tail, **options)
         made = fused_cot(x, static, projections, tail, **options)
         wrong = static._replace(bias=static.bias.flip(0))
         mistaken = fused_cot(x, wrong, projections, tail, **options)
@@ -136,12 +146,12 @@ def test_the_static_context_can_be_made_inside(isa, shape, threads):
     assert torch.equal(made, given)
     assert x.numel() < 256 or error(mistaken, given.double()) > 1e-3
     portable = reference.static_context(x.double(), StaticConv(*(t.double() for t in static[:3]), static.groups))
-    assert len(x) == 0 or error(still, portable) < 1e-5
+    assert len(x) == 0 or error(static_map, portable) < 1e-5
 
 
 def test_planted_mistakes_are_seen(isa):
     maps, _, tail, options = inputs(*SHAPES[0], dtype=torch.float32, behind=True)
-    right = fused_context(maps["attention"], maps["value"], maps["still"], tail, **options)
+    right = fused_context(maps["attention"], maps["value"], maps["static"], tail, **options)
     for wrong in (
         tail._replace(norm_bias=tail.norm_bias.flip(0)),
         tail._replace(dynamic_bias=tail.dynamic_bias + 0.01),
@@ -150,22 +160,22 @@ def test_planted_mistakes_are_seen(isa):
         tail._replace(out_bias=tail.out_bias.flip(0)),
     ):
         assert (
-            error(fused_context(maps["attention"], maps["value"], maps["still"], wrong, **options), right.double())
+            error(fused_context(maps["attention"], maps["value"], maps["static"], wrong, **options), right.double())
             > 1e-3
         )
     shifted = maps["attention"].roll(1, 1)
-    assert error(fused_context(shifted, maps["value"], maps["still"], tail, **options), right.double()) > 1e-3
+    assert error(fused_context(shifted, maps["value"], maps["static"], tail, **options), right.double()) > 1e-3
 
 
 def test_results_do_not_depend_on_threads_batch_or_layout():
     maps, projections, tail, options = inputs(64, 8, 1, 3, 1, 3, 20, 13, dtype=torch.float32)
-    whole = fused_cot(maps["x"], maps["still"], projections, tail, **options)
+    whole = fused_cot(maps["x"], maps["static"], projections, tail, **options)
     before = torch.get_num_threads()
     torch.set_num_threads(1 if before > 1 else 2)
-    again = fused_cot(maps["x"].contiguous(), maps["still"].contiguous(), projections, tail, **options)
+    again = fused_cot(maps["x"].contiguous(), maps["static"].contiguous(), projections, tail, **options)
     torch.set_num_threads(before)
     single = torch.cat(
-        [fused_cot(maps["x"][n : n + 1], maps["still"][n : n + 1], projections, tail, **options) for n in range(3)]
+        [fused_cot(maps["x"][n : n + 1], maps["static"][n : n + 1], projections, tail, **options) for n in range(3)]
     )
     assert torch.equal(whole, again)
     assert torch.equal(whole, single)
@@ -182,8 +192,8 @@ def test_panels_come_back(groups):
 def test_contract(dtype, behind):
     maps, projections, tail, options = inputs(*SHAPES[0], dtype=dtype, behind=behind)
     rest = tuple(options.values())
-    torch.library.opcheck(contract.context, (maps["attention"], maps["value"], maps["still"], tail.tensors(), *rest))
-    torch.library.opcheck(contract.cot, (maps["x"], [maps["still"]], 0, list(projections), tail.tensors(), *rest))
+    torch.library.opcheck(contract.context, (maps["attention"], maps["value"], maps["static"], tail.tensors(), *rest))
+    torch.library.opcheck(contract.cot, (maps["x"], [maps["static"]], 0, list(projections), tail.tensors(), *rest))
     *tensors, static_groups = static_conv(maps["x"], 4)
     torch.library.opcheck(contract.cot, (maps["x"], tensors, static_groups, list(projections), tail.tensors(), *rest))
 
@@ -196,7 +206,7 @@ def test_contract(dtype, behind):
             ValueError,
             r"expected attention \[2, 72, 7, 13\], got \[2, 71, 7, 13\]",
         ),
-        ({"still": torch.zeros(2, 64, 7, 12)}, ValueError, r"\[2, 64, 7, 13\] and \[2, 64, 7, 12\]"),
+        ({"static": torch.zeros(2, 64, 7, 12)}, ValueError, r"\[2, 64, 7, 13\] and \[2, 64, 7, 12\]"),
         ({"kernel_size": 2}, ValueError, "kernel_size=2"),
         ({"dilation": 0}, ValueError, "dilation=0"),
         ({"groups": 5}, ValueError, "groups=5"),
@@ -216,10 +226,10 @@ def test_errors_show_the_values(change, kind, words):
     maps |= {k: v for k, v in change.items() if k in maps}
     options |= {k: v for k, v in change.items() if k in options}
     with pytest.raises(kind, match=words):
-        fused_context(maps["attention"], maps["value"], maps["still"], tail, **options)
+        fused_context(maps["attention"], maps["value"], maps["static"], tail, **options)
 
 
 def test_projections_are_checked():
     maps, projections, tail, options = inputs(*SHAPES[0], dtype=torch.float32)
     with pytest.raises(ValueError, match=r"expected expand \[3, 32, 32\], got \[2, 32, 32\]"):
-        fused_cot(maps["x"], maps["still"], projections._replace(expand=torch.zeros(2, 32, 32)), tail, **options)
+        fused_cot(maps["x"], maps["static"], projections._replace(expand=torch.zeros(2, 32, 32)), tail, **options)

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from cotnet.ops.fused_cot import ContextParameters, contract, reference, triton
+from cotnet.ops.fused_cot.api import register
 from cotnet.ops.local_aggregation import triton as aggregation
-from tests.ops.fused_cot.test_fused_cot import error, inputs
+from tests.ops.fused_cot.test_fused_cot import error, geometry_of, inputs, oracle
 
-# channels, maps, groups, kernel_size, dilation, batch, height, width
+# channels, heads, groups, kernel_size, dilation, batch, height, width
 SHAPES = [
     (16, 2, 1, 3, 1, 2, 3, 7),
     (8, 1, 1, 3, 1, 1, 1, 1),
@@ -26,17 +27,19 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 @pytest.fixture(autouse=True)
 def _serve_the_cpu(monkeypatch):
-    monkeypatch.setattr(aggregation, "unavailable", lambda device, dtype: None)
+    monkeypatch.setattr(aggregation, "unavailable", lambda x: None)
 
 
 def run(maps, tail, options, dtype=torch.float64):
     """The implementation's answer, and the oracle's to the same rounded arguments."""
     given = {name: x.to(dtype) for name, x in maps.items()}
     tail = ContextParameters(*(parameter.to(dtype) for parameter in tail.tensors()))
-    actual = triton.context(given["attention"], given["value"], given["still"], tail.tensors(), *options.values())
+    actual = triton.context(
+        given["attention"], given["value"], given["static"], tail, options["eps"], geometry_of(options)
+    )
     exact = ContextParameters(*(parameter.double() for parameter in tail.tensors()))
-    wide = (given[name].double() for name in ("attention", "value", "still"))
-    return actual, reference.context(*wide, exact, *options.values())
+    wide = (given[name].double() for name in ("attention", "value", "static"))
+    return actual, oracle(*wide, exact, options)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +59,7 @@ def test_equals_the_float64_reference(shape, dtype):
 @pytest.mark.parametrize(("tile", "most", "least"), [((4, 2), 1, 16), ((32, 1), 3, 8), ((1, 8), 128, 1)])
 def test_each_shape_of_tile_and_division(tile, most, least, monkeypatch):
     kernels = triton.load()
-    config = kernels.triton.Config({"BLOCK_PIXELS": tile[0], "BLOCK_MAPS": tile[1]})
+    config = kernels.triton.Config({"BLOCK_PIXELS": tile[0], "BLOCK_HEADS": tile[1]})
     for name in ("moments", "contexts"):
         monkeypatch.setattr(getattr(kernels, name), "configs", [config])
     maps, _, tail, options = inputs(*SHAPES[2], behind=True)
@@ -87,9 +90,9 @@ def test_other_layouts_and_the_whole_layer():
     expected = run(maps, tail, options)[0]
     other = {name: x.contiguous().flip(3).contiguous().flip(3) for name, x in maps.items()}
     assert torch.equal(run(other, tail, options)[0], expected)
-    whole = triton.cot(maps["x"], [maps["still"]], 0, list(projections), tail.tensors(), *options.values())
-    attention, value = reference.project(maps["x"], maps["still"], projections, options["groups"])
-    exact = reference.context(attention, value, maps["still"], tail, *options.values())
+    whole = triton.cot(maps["x"], maps["static"], projections, tail, options["eps"], geometry_of(options))
+    attention, value = reference.project(maps["x"], maps["static"], projections, options["groups"])
+    exact = oracle(attention, value, maps["static"], tail, options)
     assert error(whole, exact) < 1e-14
 
 
@@ -103,8 +106,8 @@ def test_a_planted_mistake_is_caught(name):
 
 
 def test_opcheck():
-    contract.LIBRARY.impl("fused_context", triton.context, "CPU", allow_override=True)
+    register(triton, "CPU", allow_override=True)
     maps, _, tail, options = inputs(*SHAPES[0], dtype=torch.float32, behind=True)
     torch.library.opcheck(
-        contract.context, (maps["attention"], maps["value"], maps["still"], tail.tensors(), *options.values())
+        contract.context, (maps["attention"], maps["value"], maps["static"], tail.tensors(), *options.values())
     )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cotnet.ops.local_aggregation import contract, reference
+from cotnet.ops.local_aggregation.contract import Geometry
 
 # Roundings of the storage type on the way out, and of the accumulator: sums of at most 25 * 8 products.
 EPSILON = {torch.float32: 2**-23, torch.float64: 2**-52, torch.bfloat16: 2**-23, torch.float16: 2**-23}
@@ -21,7 +22,7 @@ def channels_last(x: Tensor) -> Tensor:
     return x.flatten(1, 2).contiguous(memory_format=torch.channels_last).unflatten(1, x.shape[1:3])
 
 
-def maps_innermost(x: Tensor) -> Tensor:
+def channels_innermost(x: Tensor) -> Tensor:
     return x.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
@@ -46,7 +47,7 @@ def permuted(x: Tensor) -> Tensor:
     return x.permute(order).contiguous().permute(order)
 
 
-LAYOUTS = (contiguous, channels_last, maps_innermost, sliced, sliced_channels_last, every_other, permuted)
+LAYOUTS = (contiguous, channels_last, channels_innermost, sliced, sliced_channels_last, every_other, permuted)
 #        N, B, G/B,S, H, W, k, s, d
 CASES = [
     (2, 1, 8, 8, 7, 13, 3, 1, 1),
@@ -71,40 +72,40 @@ def check_case(
     case: tuple[int, ...],
     dtype: torch.dtype,
     layouts: tuple,
-    blocks: int | None = None,
+    groups: int | None = None,
     ulps: float = 0.5,
 ) -> None:
     """Whether the three ops equal the reference in float64, up to the roundings that an exact computation needs.
 
     Args:
         implementation: the module with the three ops.
-        case: batch, blocks, maps of a block, channels that share a map, height, width, kernel_size, stride, dilation.
+        case: batch, groups, heads of a group, channels that share a head, height, width, kernel_size, stride, dilation.
         dtype: of the tensors.
         layouts: of the value, the weight and the gradient of the output.
-        blocks: other than the case's.
+        groups: other than the case's.
         ulps: how far the rounding to a 16-bit type may be off, in units of its last place.
     """
-    batch, runs, maps_of_run, sharing, height, width, k, stride, dilation = case
-    maps = runs * maps_of_run
-    channels = maps * sharing
+    batch, case_groups, heads_of_group, sharing, height, width, k, stride, dilation = case
+    heads = case_groups * heads_of_group
+    channels = heads * sharing
     out_h, out_w = contract.output_size(height, stride), contract.output_size(width, stride)
     torch.manual_seed(0)
     value = layouts[0](torch.randn(batch, channels, height, width).to(dtype))
-    weight = layouts[1](torch.randn(batch, maps, k * k, out_h, out_w).to(dtype))
+    weight = layouts[1](torch.randn(batch, heads, k * k, out_h, out_w).to(dtype))
     grad = layouts[2](torch.randn(batch, channels, out_h, out_w).to(dtype))
-    # Beyond the image all steps are alike; the reference would pad by the step.
-    options = (k, stride, dilation, blocks or runs)
-    near = (k, min(stride, 40), min(dilation, 40), blocks or runs)
+    # Beyond the image all distances are alike; the reference would pad by them.
+    geometry = Geometry(k, stride, dilation, groups or case_groups)
+    near = geometry._replace(stride=min(stride, 40), dilation=min(dilation, 40))
     arguments = {
         "aggregate": ((value, weight), ()),
         "aggregate_grad_value": ((grad, weight), (height, width)),
-        "aggregate_grad_weight": ((grad, value), (maps,)),
+        "aggregate_grad_weight": ((grad, value), (heads,)),
     }
     for op, (tensors, sizes) in arguments.items():
-        actual = getattr(implementation, op)(*tensors, *options, *sizes)
+        actual = getattr(implementation, op)(*tensors, geometry, *sizes)
         double = [x.double() for x in tensors]
-        exact = getattr(reference, op)(*double, *near, *sizes)
-        magnitude = getattr(reference, op)(*[x.abs() for x in double], *near, *sizes)
+        exact = getattr(reference, op)(*double, near, *sizes)
+        magnitude = getattr(reference, op)(*[x.abs() for x in double], near, *sizes)
         terms = k * k if op != "aggregate_grad_weight" else sharing
         # float16 holds nothing between its smallest subnormals.
         tolerance = (

@@ -149,14 +149,14 @@ def test_flops():
         ({"stride": 2}, r"expected weight \[2, 2, 9, 3, 2\]"),
         ({"dilation": -2}, "dilation=-2"),
         ({"dilation": 2**63}, f"below .* dilation={2**63}"),
-        ({"groups": 3}, "channels=8, maps=2, groups=3"),
+        ({"groups": 3}, "channels=8, heads=2, groups=3"),
         ({"grouping": "mixed"}, "'mixed'"),
         ({"impl": "magic"}, "'magic'"),
-        ({"value": torch.ones(2, 9, 5, 4)}, "channels=9, maps=2"),
+        ({"value": torch.ones(2, 9, 5, 4)}, "channels=9, heads=2"),
         ({"value": torch.ones(3, 8, 5, 4)}, r"expected weight \[3, 2, 9, 5, 4\]"),
         ({"value": torch.ones(2, 8, 0, 4)}, r"\[2, 8, 0, 4\]"),
         ({"value": torch.ones(8, 5, 4)}, r"\[8, 5, 4\]"),
-        ({"weight": torch.ones(2, 0, 9, 5, 4)}, "maps=0"),
+        ({"weight": torch.ones(2, 0, 9, 5, 4)}, "heads=0"),
     ],
 )
 def test_errors_show_the_values(change, words):
@@ -179,14 +179,14 @@ def test_a_float_type_that_no_implementation_computes_in():
             local_aggregation(value, weight, 3, impl=impl)
 
 
-@pytest.mark.parametrize("step", [2**31, 2**63 - 1])
-def test_steps_far_beyond_the_image(step):
+@pytest.mark.parametrize("distance", [2**31, 2**63 - 1])
+def test_distances_far_beyond_the_image(distance):
     value = torch.randn(2, 8, 5, 4, requires_grad=True)
     for option, size in (("dilation", (5, 4)), ("stride", (1, 1))):
         weight = torch.randn(2, 2, 9, *size, requires_grad=True)
         expected = local_aggregation(value, weight, 3, **{option: 5})
         gradients = torch.autograd.grad(expected.sum(), (value, weight))
         for impl in ("auto", "reference"):
-            actual = local_aggregation(value, weight, 3, **{option: step}, impl=impl)
+            actual = local_aggregation(value, weight, 3, **{option: distance}, impl=impl)
             torch.testing.assert_close(actual, expected)
             torch.testing.assert_close(torch.autograd.grad(actual.sum(), (value, weight)), gradients)

@@ -4,7 +4,6 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from cotnet.ops import native_library
 from cotnet.ops.local_aggregation import contract, local_aggregation, native, reference
+from cotnet.ops.local_aggregation.contract import Geometry
 from tests.ops.local_aggregation.oracle import CASES, EPSILON, LAYOUTS, channels_last, check_case, contiguous
 
 LIBRARY = native_library.load()
@@ -27,19 +27,6 @@ def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.fixture(params=native_library.ISAS)
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction set that this machine has, in use during the test."""
-    if isinstance(LIBRARY, str):
-        pytest.skip(LIBRARY)
-    try:
-        LIBRARY.choose(request.param)
-    except RuntimeError as reason:
-        pytest.skip(str(reason))
-    yield request.param
-    LIBRARY.choose("")
-
-
 @pytest.mark.parametrize("dtype", EPSILON)
 def test_every_instruction_set_equals_the_reference(isa: str, dtype: torch.dtype) -> None:
     for case, layout in itertools.product(CASES, LAYOUTS):
@@ -50,15 +37,15 @@ def test_mixed_layouts_equal_the_reference(isa: str) -> None:
     for case, layouts in itertools.product(CASES[:2], itertools.product(LAYOUTS[:5], repeat=3)):
         check_case(native, case, torch.float32, layouts)
     for case in CASES:
-        check_case(native, case, torch.float32, (channels_last,) * 3, blocks=case[1] * case[2])
+        check_case(native, case, torch.float32, (channels_last,) * 3, groups=case[1] * case[2])
 
 
 SIZES = st.sampled_from([1, 2, 3, 5, 7, 13, 33])
 CASE = st.tuples(
     st.integers(0, 2),  # batch
-    st.sampled_from([1, 1, 2, 3]),  # blocks
-    st.sampled_from([1, 2, 3, 4, 6, 8, 12, 16, 24, 32]),  # maps of a block
-    st.sampled_from([1, 2, 7, 8, 9]),  # channels that share a map
+    st.sampled_from([1, 1, 2, 3]),  # groups
+    st.sampled_from([1, 2, 3, 4, 6, 8, 12, 16, 24, 32]),  # heads of a group
+    st.sampled_from([1, 2, 7, 8, 9]),  # channels that share a head
     SIZES,
     SIZES,
     st.sampled_from([1, 3, 3, 5]),  # kernel_size
@@ -74,13 +61,19 @@ def test_any_shape_and_layout_equals_the_reference(isa: str, case: tuple, dtype:
 
 
 @needs_library
-def test_a_wrong_tap_order_is_caught() -> None:
-    def mirrored(x: Tensor) -> Tensor:
-        return channels_last(x.flip(2) if x.ndim == 5 else x)
+@pytest.mark.parametrize("axis", [1, 2], ids=["heads", "taps"])
+@pytest.mark.parametrize("broken", ["aggregate", "aggregate_grad_value", "aggregate_grad_weight"])
+def test_a_wrong_order_is_caught(broken: str, axis: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = getattr(native, broken)
 
-    value, weight = torch.randn(1, 16, 5, 5), torch.randn(1, 8, 9, 5, 5)
-    flipped = native.aggregate(value, mirrored(weight), 3, 1, 1, 1)
-    assert not torch.allclose(flipped, reference.aggregate(value, weight, 3, 1, 1, 1))
+    def wrong(first: Tensor, second: Tensor, *options: object) -> Tensor:
+        if broken == "aggregate_grad_weight":
+            return right(first, second, *options).flip(axis)
+        return right(first, second.flip(axis), *options)
+
+    monkeypatch.setattr(native, broken, wrong)
+    with pytest.raises(AssertionError, match=rf"^{broken} "):
+        check_case(native, (1, 1, 3, 2, 3, 3, 3, 1, 1), torch.float32, (contiguous,) * 3)
 
 
 @needs_library
@@ -93,9 +86,9 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
             torch.set_num_threads(threads)
             for layout in (contiguous, channels_last):
                 v, w = layout(value), layout(weight)
-                results.append(native.aggregate(v, w, 3, 1, 1, 1))
-                results.append(native.aggregate_grad_value(v, w, 3, 1, 1, 1, 13, 33))
-                results.append(native.aggregate_grad_weight(v, v, 3, 1, 1, 1, 8))
+                results.append(native.aggregate(v, w, Geometry(3)))
+                results.append(native.aggregate_grad_value(v, w, Geometry(3), 13, 33))
+                results.append(native.aggregate_grad_weight(v, v, Geometry(3), 8))
     finally:
         torch.set_num_threads(before)
     for i, result in enumerate(results):
@@ -130,8 +123,8 @@ def test_infinities_beside_the_border_stay_where_they_are() -> None:
     value, weight = torch.randn(1, 16, 5, 5), torch.randn(1, 8, 9, 5, 5)
     value[..., 0], weight[:, :, :, 2, 2] = float("inf"), float("nan")
     for layout in (contiguous, channels_last):
-        actual = native.aggregate(layout(value), layout(weight), 3, 1, 1, 1)
-        expected = reference.aggregate(value, weight, 3, 1, 1, 1)
+        actual = native.aggregate(layout(value), layout(weight), Geometry(3))
+        expected = reference.aggregate(value, weight, Geometry(3))
         torch.testing.assert_close(actual.contiguous(), expected, equal_nan=True)
 
 
@@ -158,9 +151,9 @@ def wide(like: Tensor, kernel_size: int) -> Tensor:
         (lambda v, w: contract.grad_value(v, w.half(), 3, 1, 1, 1, 5, 4), "float16"),
         (lambda v, w: contract.grad_weight(v, v[:, :4], 3, 1, 1, 1, 4), r"\[2, 4, 5, 4\]"),
         (lambda v, w: contract.grad_weight(v, v.double(), 3, 1, 1, 1, 4), "float64"),
-        (lambda v, w: contract.grad_weight(v, v, 3, 1, 1, 1, 3), "maps=3"),
-        (lambda v, w: contract.grad_weight(v, v, 3, 1, 1, 1, 0), "maps=0"),
-        (lambda v, w: contract.grad_weight(v, v, 3, 1, 1, 1, -4), "maps=-4"),
+        (lambda v, w: contract.grad_weight(v, v, 3, 1, 1, 1, 3), "heads=3"),
+        (lambda v, w: contract.grad_weight(v, v, 3, 1, 1, 1, 0), "heads=0"),
+        (lambda v, w: contract.grad_weight(v, v, 3, 1, 1, 1, -4), "heads=-4"),
         (lambda v, w: contract.grad_weight(v, v, 2, 1, 1, 1, 4), "kernel_size=2"),
         (lambda v, w: contract.grad_weight(v[0], v, 3, 1, 1, 1, 4), r"\[8, 5, 4\]"),
         (lambda v, w: contract.aggregate(v[..., :0], w, 3, 1, 1, 1), r"\[2, 8, 5, 0\]"),

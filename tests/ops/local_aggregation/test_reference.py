@@ -6,9 +6,10 @@ from torch import Tensor
 
 from cotnet import local_aggregation
 from cotnet.ops.local_aggregation import reference
+from cotnet.ops.local_aggregation.contract import Geometry
 
 
-def formula(value: Tensor, weight: Tensor, k: int, s: int, d: int, map_of) -> Tensor:
+def formula(value: Tensor, weight: Tensor, k: int, s: int, d: int, head_of) -> Tensor:
     """y[n,c,i,j] = sum over u, v of w[n, m(c), u*k+v, i, j] * x[n, c, i*s - p + u*d, j*s - p + v*d]."""
     batch, channels, height, width = value.shape
     out_h, out_w = weight.shape[3:]
@@ -21,15 +22,15 @@ def formula(value: Tensor, weight: Tensor, k: int, s: int, d: int, map_of) -> Te
                     for v in range(k):
                         y, x = i * s - pad + u * d, j * s - pad + v * d
                         if 0 <= y < height and 0 <= x < width:
-                            out[:, c, i, j] += weight[:, map_of(c), u * k + v, i, j] * value[:, c, y, x]
+                            out[:, c, i, j] += weight[:, head_of(c), u * k + v, i, j] * value[:, c, y, x]
     return out
 
 
-def example(channels, maps, k, s, height, width, batch=2, dtype=torch.float64):
+def example(channels, heads, k, s, height, width, batch=2, dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
     out_h, out_w = (height - 1) // s + 1, (width - 1) // s + 1
     value = torch.randn(batch, channels, height, width, generator=generator, dtype=torch.float64)
-    weight = torch.randn(batch, maps, k * k, out_h, out_w, generator=generator, dtype=torch.float64)
+    weight = torch.randn(batch, heads, k * k, out_h, out_w, generator=generator, dtype=torch.float64)
     return value.to(dtype), weight.to(dtype)
 
 
@@ -42,8 +43,8 @@ def test_equals_the_formula(k, s, d, size):
         ({"grouping": "contiguous"}, lambda c: c // 2),
         ({"groups": 2}, lambda c: c // 4 * 2 + c % 2),
     ]
-    for options, map_of in groupings:
-        expected = formula(value, weight, k, s, d, map_of)
+    for options, head_of in groupings:
+        expected = formula(value, weight, k, s, d, head_of)
         for impl in ("auto", "reference"):
             actual = local_aggregation(value, weight, k, stride=s, dilation=d, impl=impl, **options)
             torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
@@ -81,13 +82,13 @@ def test_empty_batch():
     assert local_aggregation(value, weight, 3).shape == (0, 8, 5, 4)
 
 
-@pytest.mark.parametrize(("s", "d", "blocks"), [(1, 1, 1), (2, 1, 4), (1, 2, 2), (3, 2, 2)])
-def test_named_gradients_equal_autograd_of_the_formula(s, d, blocks):
+@pytest.mark.parametrize(("s", "d", "groups"), [(1, 1, 1), (2, 1, 4), (1, 2, 2), (3, 2, 2)])
+def test_named_gradients_equal_autograd_of_the_formula(s, d, groups):
     value, weight = (x.requires_grad_() for x in example(8, 4, 3, s, 6, 5))
-    per_block = 4 // blocks
-    out = formula(value, weight, 3, s, d, lambda c: c // (8 // blocks) * per_block + c % per_block)
+    per_group = 4 // groups
+    out = formula(value, weight, 3, s, d, lambda c: c // (8 // groups) * per_group + c % per_group)
     grad_out = torch.randn_like(out)
     by_value, by_weight = torch.autograd.grad(out, (value, weight), grad_out)
-    options = (3, s, d, blocks)
-    torch.testing.assert_close(reference.aggregate_grad_value(grad_out, weight, *options, 6, 5), by_value)
-    torch.testing.assert_close(reference.aggregate_grad_weight(grad_out, value, *options, 4), by_weight)
+    geometry = Geometry(3, s, d, groups)
+    torch.testing.assert_close(reference.aggregate_grad_value(grad_out, weight, geometry, 6, 5), by_value)
+    torch.testing.assert_close(reference.aggregate_grad_weight(grad_out, value, geometry, 4), by_weight)

@@ -10,33 +10,29 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cotnet.ops.local_aggregation import contract, local_aggregation, reference, triton
+from cotnet.ops.local_aggregation.api import register
+from cotnet.ops.local_aggregation.contract import Geometry
 from cotnet.ops.local_similarity import local_similarity
 from tests.ops.local_aggregation.oracle import CASES, EPSILON, LAYOUTS, channels_last, check_case, contiguous
 
-OPS = {
-    "local_aggregation": "aggregate",
-    "local_aggregation_grad_value": "aggregate_grad_value",
-    "local_aggregation_grad_weight": "aggregate_grad_weight",
-}
 # The interpreter cuts a float32 to a bfloat16 where a GPU rounds it.
 ULPS = {torch.bfloat16: 1.0}
 
 
 @pytest.fixture(autouse=True)
 def _serve_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton, "unavailable", lambda device, dtype: None)
+    monkeypatch.setattr(triton, "unavailable", lambda x: None)
 
 
 @pytest.fixture(scope="module")
 def _registered() -> None:
     """The Triton implementation in the place of the native one."""
-    for op, name in OPS.items():
-        contract.LIBRARY.impl(op, getattr(triton, name), "CPU", allow_override=True)
+    register(triton, "CPU", allow_override=True)
 
 
 def small(case: tuple[int, ...]) -> bool:
-    batch, runs, maps_of_run, sharing, height, width, k, *_ = case
-    return batch * runs * maps_of_run * sharing * height * width * k * k <= 20_000
+    batch, groups, heads_of_group, sharing, height, width, k, *_ = case
+    return batch * groups * heads_of_group * sharing * height * width * k * k <= 20_000
 
 
 SMALL_CASES = [case for case in CASES if small(case)]
@@ -57,33 +53,31 @@ def test_each_dtype_accumulates_in_float32_or_wider(case, dtype):
 
 def test_mixed_layouts():
     for i in range(len(LAYOUTS)):
-        layouts = tuple(LAYOUTS[(i * step + step) % len(LAYOUTS)] for step in (1, 2, 3))
+        layouts = tuple(LAYOUTS[(i * factor + factor) % len(LAYOUTS)] for factor in (1, 2, 3))
         check_case(triton, (1, 2, 2, 3, 3, 5, 3, 2, 1), torch.float32, layouts)
 
 
 def test_expanded_arguments():
     value, weight = torch.randn(1, 8, 4, 1).expand(3, 8, 4, 5), torch.randn(1, 1, 9, 4, 5).expand(3, 4, 9, 4, 5)
-    torch.testing.assert_close(
-        triton.aggregate(value, weight, 3, 1, 1, 2), reference.aggregate(value, weight, 3, 1, 1, 2)
-    )
+    geometry = Geometry(3, groups=2)
+    torch.testing.assert_close(triton.aggregate(value, weight, geometry), reference.aggregate(value, weight, geometry))
     grad = torch.randn(()).expand(3, 8, 4, 5)
-    options = (3, 1, 1, 2)
     torch.testing.assert_close(
-        triton.aggregate_grad_value(grad, weight, *options, 4, 5),
-        reference.aggregate_grad_value(grad, weight, *options, 4, 5),
+        triton.aggregate_grad_value(grad, weight, geometry, 4, 5),
+        reference.aggregate_grad_value(grad, weight, geometry, 4, 5),
     )
     torch.testing.assert_close(
-        triton.aggregate_grad_weight(grad, value, *options, 4),
-        reference.aggregate_grad_weight(grad, value, *options, 4),
+        triton.aggregate_grad_weight(grad, value, geometry, 4),
+        reference.aggregate_grad_weight(grad, value, geometry, 4),
     )
 
 
 SIZES = st.sampled_from([1, 2, 3, 5, 7])
 CASE = st.tuples(
     st.integers(0, 2),  # batch
-    st.sampled_from([1, 2, 3]),  # blocks
-    st.sampled_from([1, 2, 3, 5]),  # maps of a block
-    st.sampled_from([1, 2, 7, 9]),  # channels that share a map
+    st.sampled_from([1, 2, 3]),  # groups
+    st.sampled_from([1, 2, 3, 5]),  # heads of a group
+    st.sampled_from([1, 2, 7, 9]),  # channels that share a head
     SIZES,
     SIZES,
     st.sampled_from([1, 3, 5]),  # kernel_size
@@ -96,14 +90,14 @@ CASE = st.tuples(
 @given(CASE, st.sampled_from(list(EPSILON)), st.tuples(*[st.sampled_from(LAYOUTS)] * 3))
 def test_any_shape_and_layout(case, dtype, layouts):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(triton, "unavailable", lambda device, dtype: None)
+        patch.setattr(triton, "unavailable", lambda x: None)
         check_case(triton, case, dtype, layouts, ulps=ULPS.get(dtype, 0.5))
 
 
 @pytest.mark.parametrize("tile", [(32, 8), (128, 1), (1, 8), (4, 32)])
 def test_each_shape_of_tile(tile, monkeypatch):
     kernels = triton.load()
-    config = kernels.triton.Config({"BLOCK_POSITIONS": tile[0], "BLOCK_MAPS": tile[1]})
+    config = kernels.triton.Config({"BLOCK_POSITIONS": tile[0], "BLOCK_HEADS": tile[1]})
     for name in ("aggregate", "grad_value", "grad_weight"):
         monkeypatch.setattr(getattr(kernels, name), "configs", [config])
     for layout in (contiguous, channels_last):
@@ -119,15 +113,15 @@ def test_offsets_of_64_bits(monkeypatch):
     memory = torch.empty(far + 100, dtype=torch.float16)  # only what is touched becomes resident
     value = memory.as_strided((2, 4, 3, 3), (far, 9, 3, 1)).copy_(torch.randn(2, 4, 3, 3))
     weight = torch.randn(2, 2, 9, 3, 3).half()
-    expected = reference.aggregate(value, weight, 3, 1, 1, 1)
-    monkeypatch.setattr(triton, "unavailable", lambda device, dtype: None)
-    torch.testing.assert_close(triton.aggregate(value, weight, 3, 1, 1, 1), expected)
+    expected = reference.aggregate(value, weight, Geometry(3))
+    monkeypatch.setattr(triton, "unavailable", lambda x: None)
+    torch.testing.assert_close(triton.aggregate(value, weight, Geometry(3)), expected)
 
 
-@pytest.mark.parametrize("axis", [1, 2], ids=["maps", "taps"])
+@pytest.mark.parametrize("axis", [1, 2], ids=["heads", "taps"])
 @pytest.mark.parametrize("broken", ["aggregate", "grad_value", "grad_weight"])
 def test_a_planted_mistake_is_caught(broken, axis, monkeypatch):
-    launch = triton.run
+    launch = triton.launch
 
     def wrong(kernel, value, out, weight, *options):
         reads = kernel == broken != "grad_weight"
@@ -135,7 +129,7 @@ def test_a_planted_mistake_is_caught(broken, axis, monkeypatch):
         if kernel == broken == "grad_weight":
             weight.copy_(weight.flip(axis))
 
-    monkeypatch.setattr(triton, "run", wrong)
+    monkeypatch.setattr(triton, "launch", wrong)
     with pytest.raises(AssertionError, match=rf"^(aggregate_)?{broken} "):
         check_case(triton, (1, 1, 3, 2, 3, 3, 3, 1, 1), torch.float32, (contiguous,) * 3)
 

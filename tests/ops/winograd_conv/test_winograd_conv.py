@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cotnet.ops import native_library
 from cotnet.ops.winograd_conv import contract, transform, winograd_conv
 
 # channels in and out, groups, batch, height, width
@@ -27,17 +26,8 @@ def arguments(inputs, outputs, groups, batch, height, width, dtype=torch.float32
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("isa", native_library.ISAS)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_native_equals_float64(shape, isa, threads):
-    library = native_library.load()
-    if isinstance(library, str):
-        pytest.skip(library)
-    before = library.isa
-    try:
-        library.choose(isa)
-    except RuntimeError as reason:
-        pytest.skip(str(reason))
+def test_native_equals_float64(isa, shape, threads):
     x, weight, transformed, bias, groups = arguments(*shape)
     layout = torch.channels_last if threads > 1 else torch.contiguous_format
     threads_before = torch.get_num_threads()
@@ -45,7 +35,6 @@ def test_native_equals_float64(shape, isa, threads):
     try:
         actual = winograd_conv(x.contiguous(memory_format=layout), weight, transformed, bias, groups=groups, relu=True)
     finally:
-        library.choose(before)
         torch.set_num_threads(threads_before)
     exact = F.relu(F.conv2d(x.double(), weight.double(), bias.double(), padding=1, groups=groups))
     # A tile's transform adds up to 16 inputs and the result's as many products.

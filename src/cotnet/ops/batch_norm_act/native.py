@@ -19,20 +19,25 @@ _FINISHES = {(None, False): 0, ("relu", False): 1, ("silu", False): 2, ("relu", 
 _DTYPES = {torch.float32: 0, torch.bfloat16: 2, torch.float16: 3}
 
 
-def serves(x: Tensor, residual: Tensor | None, parameters: tuple[Tensor | None, ...], act: str | None) -> bool:
-    """Whether the kernel takes these; a single position per channel has no variance and is left to PyTorch's error."""
-    return (
-        type(x) is Tensor
-        and x.device.type == "cpu"
-        and x.dtype in _DTYPES
-        and x.ndim == 4
-        and x.numel() > x.shape[1]
-        and x.is_contiguous(memory_format=torch.channels_last)
-        and (act, residual is not None) in _FINISHES
-        and (residual is None or (residual.shape == x.shape and residual.dtype == x.dtype))
-        and all(_is_parameter(p, x.shape[1]) for p in parameters)
-        and not isinstance(native_library.load(), str)
-    )
+def unavailable(
+    x: Tensor, residual: Tensor | None, parameters: tuple[Tensor | None, ...], act: str | None
+) -> str | None:
+    """Why the kernel cannot serve these, or None where it can.
+
+    Without a second position in any channel there is no variance, which is left to PyTorch's error.
+    """
+    if type(x) is not Tensor or x.device.type != "cpu" or x.dtype not in _DTYPES:
+        return "expected a plain tensor on the cpu of float32, bfloat16 or float16"
+    if x.ndim != 4 or x.numel() <= x.shape[1] or not x.is_contiguous(memory_format=torch.channels_last):
+        return "expected channels_last [N, C, H, W] with at least two positions"
+    if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
+        return "expected a residual of the map's shape and dtype"
+    if (act, residual is not None) not in _FINISHES:
+        return f"there is no kernel for {act} with or without a residual"
+    if not all(_is_parameter(p, x.shape[1]) for p in parameters):
+        return "expected contiguous float32 parameters and running statistics, one value for each channel"
+    library = native_library.load()
+    return library if isinstance(library, str) else None
 
 
 def _is_parameter(p: Tensor | None, channels: int) -> bool:
@@ -40,7 +45,7 @@ def _is_parameter(p: Tensor | None, channels: int) -> bool:
 
 
 class BatchNormAct(torch.autograd.Function):
-    """The arguments of the reference, for which `serves` has answered yes."""
+    """The arguments of the reference, for which ``unavailable`` had no reason."""
 
     @staticmethod
     def forward(

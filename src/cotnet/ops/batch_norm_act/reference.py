@@ -1,4 +1,4 @@
-"""The reference: PyTorch's own BatchNorm, then the sum, then the activation."""
+"""The reference: PyTorch's BatchNorm, then the sum, then the activation."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,7 +20,7 @@ def batch_norm_act(
 
 
 def finish(y: Tensor, residual: Tensor | None, act: str | None) -> Tensor:
-    """What comes after a norm; its output is overwritten."""
+    """The residual and the activation after a norm, whose output ``y`` is overwritten."""
     if residual is not None:
         y = y.add_(residual)
     return F.relu(y, inplace=True) if act == "relu" else F.silu(y) if act == "silu" else y

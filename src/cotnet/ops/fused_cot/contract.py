@@ -1,15 +1,15 @@
 """The contract of the fused CoT layer: two named ops for inference, without gradients.
 
-Legend: N batch, C channels, G weight maps, T taps = k * k, B independent groups (1: CoT, 2: CoXt), H x W size,
-S channels between the two convolutions of the attention, F between those of the fusion.
+Legend: N batch, C channels, G heads, T taps = k * k, B independent groups (1: CoT, 2: CoXt), H x W size, S channels
+between the two convolutions of the attention, F between those of the fusion.
 
 | op | from | to |
 |---|---|---|
 | `cotnet::fused_context` | attention before its norm, value, static context | the layer's output, [N, C, H, W] |
-| `cotnet::fused_cot` | input, and static context or its convolution: the rest is made inside | the same |
+| `cotnet::fused_cot` | input, and static context or its convolution | the same; attention and value are made inside |
 
-The attention's channels lie as [B][T][G / B], so that vectors run over the maps of a tap. BatchNorms are folded: that
-of the dynamic context into the value's convolution, but for a bias. Outputs are channels_last.
+The attention's channels lie as [B][T][G / B], so that vectors run over the heads of a tap. BatchNorms are folded; that
+of the dynamic context goes into the value's convolution, except for a bias. Outputs are channels_last.
 """
 
 from typing import NamedTuple
@@ -18,23 +18,24 @@ import torch
 from torch import Tensor
 
 from cotnet.ops import winograd_conv
-from cotnet.ops.local_aggregation.contract import LIBRARY, TAGS, register_fake
-from cotnet.ops.panels import PANEL, empty_output
+from cotnet.ops.library import LIBRARY, TAGS, empty_output, register_fake
+from cotnet.ops.local_aggregation.contract import Geometry
+from cotnet.ops.panels import PANEL
 
 
 class ContextParameters(NamedTuple):
-    """What comes after the attention and the value.
+    """The parameters of all that follows the attention and the value.
 
     Attributes:
-        norm_weight: [T * G], of the attention's GroupNorm, ordered as the attention.
+        norm_weight: [T * G], of the attention's GroupNorm, ordered as the attention is.
         norm_bias: [T * G].
         dynamic_bias: [C], added to the dynamic context before SiLU.
-        squeeze: [F, C], first convolution of the fusion.
+        squeeze: [F, C], the first convolution of the fusion.
         squeeze_bias: [F].
-        excite: [C, F], its second: the logits of the dynamic context less those of the static one.
+        excite: [C, F], the second one: the logits of the dynamic context minus those of the static one.
         excite_bias: [C].
-        out_scale: [C], of the BatchNorm behind the layer; without one there is none.
-        out_bias: [C], likewise.
+        out_scale: [C], of the BatchNorm behind the layer, or None without one.
+        out_bias: [C], the same.
     """
 
     norm_weight: Tensor
@@ -48,18 +49,18 @@ class ContextParameters(NamedTuple):
     out_bias: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
-        """Those that there are, as the ops take them."""
+        """Those that are not None, as the ops take them."""
         return [parameter for parameter in self if parameter is not None]
 
 
 class StaticConv(NamedTuple):
-    """The static context where it is still to be made from the input: a `winograd_conv` with ReLU.
+    """The static context that is yet to be made from the input: a ``winograd_conv`` with ReLU.
 
     Attributes:
         weight: [C, C / groups, 3, 3].
-        transformed: as `winograd_conv.transform` has it.
+        transformed: The weight as ``winograd_conv.transform`` returns it.
         bias: [C].
-        groups: of the convolution.
+        groups: Number of groups of the convolution.
     """
 
     weight: Tensor
@@ -108,29 +109,27 @@ def check_context(
     value: Tensor,
     static_context: Tensor,
     parameters: ContextParameters,
-    kernel_size: int,
-    dilation: int,
-    groups: int,
+    geometry: Geometry,
 ) -> None:
     """Raise `ValueError` or `TypeError` that shows what does not fit."""
-    _check_maps(value, static_context, kernel_size, dilation, groups)
+    _check_maps(value, static_context, geometry)
     weights = parameters.norm_weight.numel()
     expected = (value.shape[0], weights, *value.shape[2:])
     if tuple(attention.shape) != expected:
         raise ValueError(f"expected attention {list(expected)}, got {list(attention.shape)}")
-    _check_parameters(value, parameters, kernel_size, groups)
+    _check_parameters(value, parameters, geometry)
     _check_types(value, static_context, attention, *parameters.tensors())
 
 
 def static_arguments(static_context: Tensor | StaticConv) -> tuple[list[Tensor], int]:
-    """As `cotnet::fused_cot` takes it."""
+    """The tensors and the groups that ``cotnet::fused_cot`` takes for it."""
     if isinstance(static_context, Tensor):
         return [static_context], 0
     return list(static_context[:3]), static_context.groups
 
 
 def static_of(tensors: list[Tensor], groups: int) -> Tensor | StaticConv:
-    """The inverse of `static_arguments`."""
+    """The inverse of ``static_arguments``."""
     if not groups:
         return tensors[0]
     weight, transformed, bias = tensors
@@ -142,22 +141,25 @@ def check_cot(
     static_context: Tensor | StaticConv,
     projections: Projections,
     parameters: ContextParameters,
-    kernel_size: int,
-    dilation: int,
-    groups: int,
+    geometry: Geometry,
 ) -> None:
     """Raise `ValueError` or `TypeError` that shows what does not fit."""
     if isinstance(static_context, Tensor):
-        _check_maps(x, static_context, kernel_size, dilation, groups)
+        _check_maps(x, static_context, geometry)
         _check_types(x, static_context, *projections, *parameters.tensors())
     else:
-        _check_maps(x, x, kernel_size, dilation, groups)
+        _check_maps(x, x, geometry)
         _check_types(x, *projections, *parameters.tensors())
         winograd_conv.check(x, *static_context)
         if len(static_context.bias) != x.shape[1]:
             raise ValueError(f"expected a static context of {x.shape[1]} channels, got {len(static_context.bias)}")
-    _check_parameters(x, parameters, kernel_size, groups)
-    channels, hidden, weights = x.shape[1], len(projections.reduce_bias), len(parameters.norm_weight)
+    _check_parameters(x, parameters, geometry)
+    groups, channels, hidden, weights = (
+        geometry.groups,
+        x.shape[1],
+        len(projections.reduce_bias),
+        len(parameters.norm_weight),
+    )
     sizes = ((2 * channels, hidden), (hidden, weights), (channels, channels))
     if any(size % groups for pair in sizes for size in pair):
         raise ValueError(f"expected sizes divisible by groups, got {channels=}, {hidden=}, {weights=}, {groups=}")
@@ -167,9 +169,10 @@ def check_cot(
     _check_shapes(projections, expected)
 
 
-def _check_maps(x: Tensor, static_context: Tensor, kernel_size: int, dilation: int, groups: int) -> None:
+def _check_maps(x: Tensor, static_context: Tensor, geometry: Geometry) -> None:
     if x.ndim != 4 or x.shape != static_context.shape or 0 in x.shape[1:]:
         raise ValueError(f"expected two [N, C, H, W] of one size, got {list(x.shape)} and {list(static_context.shape)}")
+    kernel_size, _, dilation, groups = geometry
     if kernel_size < 1 or kernel_size % 2 == 0 or dilation < 1 or groups < 1:
         raise ValueError(
             "expected an odd kernel_size, dilation and groups of at least 1, "
@@ -177,10 +180,11 @@ def _check_maps(x: Tensor, static_context: Tensor, kernel_size: int, dilation: i
         )
 
 
-def _check_parameters(x: Tensor, parameters: ContextParameters, kernel_size: int, groups: int) -> None:
-    channels, weights, taps = x.shape[1], parameters.norm_weight.numel(), kernel_size * kernel_size
+def _check_parameters(x: Tensor, parameters: ContextParameters, geometry: Geometry) -> None:
+    channels, weights = x.shape[1], parameters.norm_weight.numel()
+    taps, groups = geometry.taps, geometry.groups
     if weights == 0 or weights % (taps * groups) or channels % (weights // taps):
-        raise ValueError(f"expected taps * maps weights, got {weights} for {channels=}, {taps=}, {groups=}")
+        raise ValueError(f"expected taps * heads weights, got {weights} for {channels=}, {taps=}, {groups=}")
     squeezed = parameters.squeeze_bias.numel()
     vectors, matrices = [(weights,), (weights,), (channels,)], [(squeezed, channels), (squeezed,), (channels, squeezed)]
     if (parameters.out_scale is None) != (parameters.out_bias is None):

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from cotnet.ops import native_library
-from cotnet.ops.fused_cot import contract, reference
+from cotnet.ops.fused_cot import reference
 from cotnet.ops.fused_cot.contract import ContextParameters, Projections, StaticConv
-from cotnet.ops.panels import empty_output
+from cotnet.ops.library import empty_output
+from cotnet.ops.local_aggregation.contract import Geometry
 
 # `FusedProblem` of native/fused.h.
 _PACK = struct.Struct("13q d 22Q").pack
@@ -16,54 +17,49 @@ _DTYPES = {torch.float32: 0, torch.bfloat16: 2, torch.float16: 3}
 _NO_PROJECTIONS = (None,) * 6
 
 
-def makes_projections(x: Tensor) -> bool:
-    """Whether the kernel can make the attention and the value of such a map itself."""
-    return x.device.type == "cpu" and x.dtype == torch.float32
+def unavailable(x: Tensor) -> str | None:
+    """Why the kernel cannot make the attention and the value of such a map itself, or None where it can.
+
+    Whether there is a library is left to the op: a compiler that traces this question could not follow it there.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        return f"expected float32 on the cpu, got {x.dtype} on {x.device.type}"
+    return None
 
 
 def context(
     attention: Tensor,
     value: Tensor,
     static_context: Tensor,
-    parameters: list[Tensor],
+    parameters: ContextParameters,
     eps: float,
-    kernel_size: int,
-    dilation: int,
-    groups: int,
+    geometry: Geometry,
 ) -> Tensor:
     """The layer's output, [N, C, H, W], from its attention, value and static context."""
-    tail = ContextParameters(*parameters)
-    contract.check_context(attention, value, static_context, tail, kernel_size, dilation, groups)
     library = _library(value)
     if library is None:
-        return reference.context(attention, value, static_context, tail, eps, kernel_size, dilation, groups)
+        return reference.context(attention, value, static_context, parameters, eps, geometry)
     maps = (None, _dense(static_context), _dense(attention), _dense(value))
-    return _run(library, value, maps, None, tail, None, eps, kernel_size, dilation, groups)
+    return _run(library, value, maps, None, parameters, None, eps, geometry)
 
 
 def cot(
     x: Tensor,
-    static_context: list[Tensor],
-    static_groups: int,
-    projections: list[Tensor],
-    parameters: list[Tensor],
+    static: Tensor | StaticConv,
+    projections: Projections,
+    parameters: ContextParameters,
     eps: float,
-    kernel_size: int,
-    dilation: int,
-    groups: int,
+    geometry: Geometry,
 ) -> Tensor:
     """The layer's output, [N, C, H, W], from its input, and its static context or the convolution of that."""
-    static = contract.static_of(static_context, static_groups)
-    tail, convolutions = ContextParameters(*parameters), Projections(*projections)
-    contract.check_cot(x, static, convolutions, tail, kernel_size, dilation, groups)
     library = _library(x)
-    if library is None or not makes_projections(x):
-        still = reference.static_context(x, static)
-        attention, value = reference.project(x, still, convolutions, groups)
-        return context(attention, value, still, parameters, eps, kernel_size, dilation, groups)
+    if library is None or unavailable(x) is not None:
+        static_context = reference.static_context(x, static)
+        attention, value = reference.project(x, static_context, projections, geometry.groups)
+        return context(attention, value, static_context, parameters, eps, geometry)
     conv = static if isinstance(static, StaticConv) else None
     maps = (_dense(x), _dense(static) if isinstance(static, Tensor) else None, None, None)
-    return _run(library, x, maps, conv, tail, convolutions, eps, kernel_size, dilation, groups)
+    return _run(library, x, maps, conv, parameters, projections, eps, geometry)
 
 
 def _run(
@@ -74,14 +70,13 @@ def _run(
     tail: ContextParameters,
     convolutions: Projections | None,
     eps: float,
-    kernel_size: int,
-    dilation: int,
-    groups: int,
+    geometry: Geometry,
 ) -> Tensor:
     out = empty_output(like)
     if out.numel() == 0:
         return out
     batch, channels, height, width = like.shape
+    kernel_size, _, dilation, groups = geometry.bounded(height, width)
     tail = ContextParameters(*(p.contiguous() for p in tail.tensors()))
     convolutions = convolutions and Projections(*(p.contiguous() for p in convolutions))
     made = (static.transformed.contiguous(), static.bias.contiguous()) if static else (None, None)
@@ -89,11 +84,11 @@ def _run(
         _DTYPES[like.dtype],
         torch.get_num_threads(),
         kernel_size,
-        min(dilation, max(height, width)),  # beyond the image's size it changes nothing
+        dilation,
         groups,
         batch,
         channels,
-        len(tail.norm_weight) // kernel_size**2,
+        len(tail.norm_weight) // geometry.taps,
         height,
         width,
         len(convolutions.reduce_bias) if convolutions else 0,

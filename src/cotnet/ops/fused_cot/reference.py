@@ -1,6 +1,6 @@
 """The reference implementation of the fused CoT layer: plain PyTorch, any device, traceable.
 
-Legend: N batch, C channels, G weight maps, T taps, B groups, H x W size.
+Legend: N batch, C channels, G heads, T taps = k * k, B groups, H x W size.
 """
 
 import torch
@@ -9,11 +9,12 @@ from torch import Tensor
 
 from cotnet.ops.fused_cot.contract import ContextParameters, Projections, StaticConv
 from cotnet.ops.local_aggregation import reference
+from cotnet.ops.local_aggregation.contract import Geometry
 from cotnet.ops.panels import unpack
 
 
 def static_context(x: Tensor, static: Tensor | StaticConv) -> Tensor:
-    """The static context, [N, C, H, W], which may be given already."""
+    """The static context, [N, C, H, W], which may have been computed already."""
     if isinstance(static, Tensor):
         return static
     return F.relu(F.conv2d(x, static.weight, static.bias, padding=1, groups=static.groups))
@@ -38,22 +39,20 @@ def context(
     static_context: Tensor,
     parameters: ContextParameters,
     eps: float,
-    kernel_size: int,
-    dilation: int,
-    groups: int,
+    geometry: Geometry,
 ) -> Tensor:
     """The layer's output, [N, C, H, W]."""
-    taps = kernel_size * kernel_size
-    maps = attention.shape[1] // taps
+    taps, groups = geometry.taps, geometry.groups
+    heads = attention.shape[1] // taps
 
-    def by_map(x: Tensor, dim: int) -> Tensor:
+    def by_head(x: Tensor, dim: int) -> Tensor:
         """[.., B * T * G / B, ..] to [.., G * T, ..], the order of `local_aggregation`."""
-        return x.unflatten(dim, (groups, taps, maps // groups)).transpose(dim + 1, dim + 2).flatten(dim, dim + 2)
+        return x.unflatten(dim, (groups, taps, heads // groups)).transpose(dim + 1, dim + 2).flatten(dim, dim + 2)
 
     weight = F.group_norm(
-        by_map(attention, 1), maps, by_map(parameters.norm_weight, 0), by_map(parameters.norm_bias, 0), eps
+        by_head(attention, 1), heads, by_head(parameters.norm_weight, 0), by_head(parameters.norm_bias, 0), eps
     )
-    dynamic = reference.aggregate(value, weight.unflatten(1, (maps, taps)), kernel_size, 1, dilation, groups)
+    dynamic = reference.aggregate(value, weight.unflatten(1, (heads, taps)), geometry)
     dynamic = F.silu(dynamic + parameters.dynamic_bias[:, None, None])
     pooled = dynamic.mean((2, 3)) + static_context.mean((2, 3))
     squeezed = F.relu(F.linear(pooled, parameters.squeeze, parameters.squeeze_bias))
@@ -62,3 +61,17 @@ def context(
     if parameters.out_scale is not None and parameters.out_bias is not None:
         mixed = mixed * parameters.out_scale[:, None, None] + parameters.out_bias[:, None, None]
     return mixed.contiguous(memory_format=torch.channels_last)
+
+
+def cot(
+    x: Tensor,
+    static: Tensor | StaticConv,
+    projections: Projections,
+    parameters: ContextParameters,
+    eps: float,
+    geometry: Geometry,
+) -> Tensor:
+    """The layer's output, [N, C, H, W], from its input, and its static context or the convolution of that."""
+    static_map = static_context(x, static)
+    attention, value = project(x, static_map, projections, geometry.groups)
+    return context(attention, value, static_map, parameters, eps, geometry)

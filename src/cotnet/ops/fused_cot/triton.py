@@ -1,4 +1,7 @@
-"""The Triton implementation of the fused CoT layer: arguments checked here, then handed to `triton_kernels`."""
+"""The Triton implementation of the fused CoT layer, which launches the kernels of ``triton_kernels``.
+
+Legend: N batch, C channels, G heads, H x W size, B groups; an image's pixels are divided into parts.
+"""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -7,10 +10,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from cotnet.ops.fused_cot import contract, reference
-from cotnet.ops.fused_cot.contract import ContextParameters, Projections
+from cotnet.ops.fused_cot import reference
+from cotnet.ops.fused_cot.contract import ContextParameters, Projections, StaticConv
+from cotnet.ops.library import empty_output
 from cotnet.ops.local_aggregation import triton as aggregation
-from cotnet.ops.panels import empty_output
+from cotnet.ops.local_aggregation.contract import Geometry
 
 _MOST_PARTS = 128  # of an image; what they leave is added up by one program
 _PIXELS_OF_PART = 16  # at the least
@@ -26,49 +30,39 @@ def load() -> ModuleType:
 
 def cot(
     x: Tensor,
-    static_context: list[Tensor],
-    static_groups: int,
-    projections: list[Tensor],
-    parameters: list[Tensor],
+    static: Tensor | StaticConv,
+    projections: Projections,
+    parameters: ContextParameters,
     eps: float,
-    kernel_size: int,
-    dilation: int,
-    groups: int,
+    geometry: Geometry,
 ) -> Tensor:
     """The layer's output, [N, C, H, W], from its input, and its static context or the convolution of that.
 
-    The projections are convolutions of their own.
+    The projections are left to torch's convolutions.
     """
-    static = contract.static_of(static_context, static_groups)
-    tail, convolutions = ContextParameters(*parameters), Projections(*projections)
-    contract.check_cot(x, static, convolutions, tail, kernel_size, dilation, groups)
-    still = reference.static_context(x, static)
-    attention, value = reference.project(x, still, convolutions, groups)
-    return context(attention, value, still, parameters, eps, kernel_size, dilation, groups)
+    static_context = reference.static_context(x, static)
+    attention, value = reference.project(x, static_context, projections, geometry.groups)
+    return context(attention, value, static_context, parameters, eps, geometry)
 
 
 def context(
     attention: Tensor,
     value: Tensor,
     static_context: Tensor,
-    parameters: list[Tensor],
+    parameters: ContextParameters,
     eps: float,
-    kernel_size: int,
-    dilation: int,
-    groups: int,
+    geometry: Geometry,
 ) -> Tensor:
     """The layer's output, [N, C, H, W], from its attention, value and static context."""
-    tail = ContextParameters(*parameters)
-    contract.check_context(attention, value, static_context, tail, kernel_size, dilation, groups)
     if not aggregation.serves(value):
-        return reference.context(attention, value, static_context, tail, eps, kernel_size, dilation, groups)
+        return reference.context(attention, value, static_context, parameters, eps, geometry)
     out = empty_output(value)
     if out.numel() > 0:
         dense_map = partial(Tensor.contiguous, memory_format=torch.channels_last)
         attention, value, static_context = map(dense_map, (attention, value, static_context))
-        dense = ContextParameters(*(parameter.contiguous() for parameter in tail.tensors()))
+        dense = ContextParameters(*(parameter.contiguous() for parameter in parameters.tensors()))
         with torch.cuda.device_of(value):
-            _launch(out, attention, value, static_context, dense, eps, kernel_size, dilation, groups)
+            _launch(out, attention, value, static_context, dense, eps, geometry)
     return out
 
 
@@ -79,16 +73,15 @@ def _launch(
     static_context: Tensor,
     tail: ContextParameters,
     eps: float,
-    kernel_size: int,
-    dilation: int,
-    groups: int,
+    geometry: Geometry,
 ) -> None:
     """Fill `out`; all maps are channels_last and dense."""
     kernels = load()
     tl = kernels.tl
     batch, channels, height, width = value.shape
-    pixels, maps, squeezed = height * width, attention.shape[1] // kernel_size**2, len(tail.squeeze_bias)
-    run, sharing = maps // groups, channels // maps
+    kernel_size, _, dilation, groups = geometry.bounded(height, width)
+    pixels, heads, squeezed = height * width, attention.shape[1] // geometry.taps, len(tail.squeeze_bias)
+    heads_of_group, sharing = heads // groups, channels // heads
     parts = min(_MOST_PARTS, -(-pixels // _PIXELS_OF_PART))
     wide = value.dtype == torch.float64
     sum_type, dtype = (tl.float64, torch.float64) if wide else (tl.float32, torch.float32)
@@ -99,18 +92,20 @@ def _launch(
     def scratch(*shape: int) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=value.device)
 
-    mean, square = scratch(batch, parts, maps), scratch(batch, parts, maps)
+    mean, square = scratch(batch, parts, heads), scratch(batch, parts, heads)
     sums, middle, share = scratch(batch, parts, channels), scratch(batch, squeezed), scratch(batch, channels)
 
     def grid_of(sharing_blocks: int) -> Callable[[dict[str, int]], tuple[int, int, int]]:
-        return lambda tile: (batch * parts, -(-maps // tile["BLOCK_MAPS"]), sharing_blocks)
+        return lambda tile: (batch * parts, -(-heads // tile["BLOCK_HEADS"]), sharing_blocks)
 
     common = {"KERNEL_SIZE": kernel_size, "INDEX": index, "SUM": sum_type}
-    kernels.moments[grid_of(1)](attention, mean, square, pixels, maps, run, parts, **common, BLOCK_SHARING=1)
+    kernels.moments[grid_of(1)](
+        attention, mean, square, pixels, heads, heads_of_group, parts, **common, BLOCK_SHARING=1
+    )
     kernels.contexts[grid_of(-(-sharing // block_sharing))](
         *(attention, value, static_context, out, sums, mean, square),
         *(tail.norm_weight, tail.norm_bias, tail.dynamic_bias),
-        *(height, width, min(dilation, max(height, width)), pixels, maps, sharing, run, parts),
+        *(height, width, dilation, pixels, heads, sharing, heads_of_group, parts),
         **common,
         EPS=eps,
         BLOCK_PARTS=block_parts,

@@ -1,5 +1,5 @@
-"""Local aggregation: every position filters its window with a kernel of its own, shared by several channels."""
+"""Local aggregation: every position filters its window with its own kernel, which several channels share."""
 
-from cotnet.ops.local_aggregation.interface import local_aggregation
+from cotnet.ops.local_aggregation.api import local_aggregation
 
 __all__ = ["local_aggregation"]

@@ -1,6 +1,7 @@
 """The contract of local aggregation: schemas, shape rules, gradients and FLOP formulas of its three named ops.
 
-Legend: N batch, C channels, G weight maps, T taps = k * k, H x W input size, I x J output size.
+Legend: N batch, C channels, G heads (a head is the weights of one position for all channels that share them),
+T taps = k * k, H x W input size, I x J output size.
 
 Contracted with a gradient, the operator is a trilinear form f(grad_out, value, weight). Each op below is its derivative
 by one of the three arguments, so every gradient of each op is one of the others and differentiation never leaves them.
@@ -11,38 +12,62 @@ by one of the three arguments, so every gradient of each op is one of the others
 | `cotnet::local_aggregation_grad_value` | df / d value | [N, C, H, W] |
 | `cotnet::local_aggregation_grad_weight` | df / d weight | [N, G, T, I, J] |
 
-`blocks` divides channels and maps alike into independent runs of channels: within a run, channel c uses the run's map
-c mod (G / blocks). One block is CoT's interleaved grouping, G blocks are ordinary contiguous heads, CoXt has 2 blocks.
-The output is channels_last where the [N, C, ...] argument is (value, for the gradient by weight), contiguous elsewhere;
-a weight-shaped output is then channels_last over [N, G * T, I, J].
+``groups`` divides channels and heads alike into independent groups: within a group, channel c uses the group's head
+c mod (G / groups). One group is CoT's interleaved assignment, G groups are ordinary contiguous heads, CoXt has 2. The
+output is channels_last where the [N, C, ...] argument is (value, for the gradient by weight), contiguous elsewhere; a
+weight-shaped output is then channels_last over [N, G * T, I, J].
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import register_flop_formula
 
-LIBRARY = torch.library.Library("cotnet", "FRAGMENT")
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)  # in the order of the native kernels
-TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
+from cotnet.ops.library import DTYPES, LIBRARY, TAGS, register_fake
+
+
+class Geometry(NamedTuple):
+    """Which cells and which head an output element takes; the schemas of the ops have the same fields, flat.
+
+    Attributes:
+        kernel_size: Odd window size k.
+        stride: Distance between neighbouring output positions, in cells of the input.
+        dilation: Distance between neighbouring cells of a window.
+        groups: Number of independent groups of channels and heads.
+    """
+
+    kernel_size: int
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+
+    @property
+    def taps(self) -> int:
+        """Cells of a window."""
+        return self.kernel_size * self.kernel_size
+
+    def bounded(self, height: int, width: int) -> "Geometry":
+        """The same result from a stride and a dilation within the input's size, whose products do not overflow."""
+        size = max(height, width)
+        return self._replace(stride=min(self.stride, size), dilation=min(self.dilation, size))
+
 
 LIBRARY.define(
-    "local_aggregation(Tensor value, Tensor weight, int kernel_size, int stride, int dilation, SymInt blocks)"
+    "local_aggregation(Tensor value, Tensor weight, int kernel_size, int stride, int dilation, SymInt groups)"
     " -> Tensor",
     tags=TAGS,
 )
 LIBRARY.define(
     "local_aggregation_grad_value(Tensor grad_out, Tensor weight, int kernel_size, int stride, int dilation,"
-    " SymInt blocks, SymInt height, SymInt width) -> Tensor",
+    " SymInt groups, SymInt height, SymInt width) -> Tensor",
     tags=TAGS,
 )
 LIBRARY.define(
     "local_aggregation_grad_weight(Tensor grad_out, Tensor value, int kernel_size, int stride, int dilation,"
-    " SymInt blocks, SymInt maps) -> Tensor",
+    " SymInt groups, SymInt heads) -> Tensor",
     tags=TAGS,
 )
 aggregate = torch.ops.cotnet.local_aggregation
@@ -78,9 +103,10 @@ def check_dtypes(**tensors: Tensor) -> None:
         )
 
 
-def check(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> None:
+def check(value: Tensor, weight: Tensor, geometry: Geometry) -> None:
     """Raise `ValueError`, or `TypeError` for a dtype, that shows what does not fit."""
-    check_options(kernel_size, stride=stride, dilation=dilation, groups=blocks)
+    kernel_size, stride, dilation, groups = geometry
+    check_options(kernel_size, stride=stride, dilation=dilation, groups=groups)
     if value.ndim != 4 or weight.ndim != 5:
         raise ValueError(
             "expected value [N, C, H, W] and weight [N, G, k*k, Ho, Wo], "
@@ -90,46 +116,42 @@ def check(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation
     if value.device != weight.device:
         raise ValueError(f"expected value and weight on one device, got {value.device} and {weight.device}")
     batch, channels, height, width = value.shape
-    maps = weight.shape[1]
-    if maps < 1 or channels < 1 or channels % maps or maps % blocks:
+    heads = weight.shape[1]
+    if heads < 1 or channels < 1 or channels % heads or heads % groups:
         raise ValueError(
-            "expected the channels to be a multiple of the weight maps, and the maps of the groups, "
-            f"got {channels=}, {maps=}, groups={blocks}"
+            "expected the channels to be a multiple of the heads, and the heads of the groups, "
+            f"got {channels=}, {heads=}, {groups=}"
         )
     if height < 1 or width < 1:
         raise ValueError(f"expected a value of at least 1 x 1, got {list(value.shape)}")
-    taps, size = kernel_size * kernel_size, (output_size(height, stride), output_size(width, stride))
+    taps, size = geometry.taps, (output_size(height, stride), output_size(width, stride))
     if weight.shape[0] != batch or weight.shape[2] != taps or weight.shape[3] != size[0] or weight.shape[4] != size[1]:
         raise ValueError(
-            f"expected weight {[batch, maps, taps, *size]} for value {list(value.shape)} "
+            f"expected weight {[batch, heads, taps, *size]} for value {list(value.shape)} "
             f"with {kernel_size=}, {stride=}, {dilation=}, got {list(weight.shape)}"
         )
 
 
-def check_aggregate(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> None:
+def check_aggregate(value: Tensor, weight: Tensor, geometry: Geometry) -> None:
     """`check` for the arguments of the named op, which nobody has checked."""
-    check(value, weight, kernel_size, stride, dilation, blocks)
+    check(value, weight, geometry)
     _representable(value.shape)
     _representable(weight.shape)
 
 
-def check_grad_value(
-    grad_out: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, height: int, width: int
-) -> None:
+def check_grad_value(grad_out: Tensor, weight: Tensor, geometry: Geometry, height: int, width: int) -> None:
     """`check` for the arguments of the gradient of the value."""
-    _check_grad_out(grad_out, height, width, kernel_size, stride)
+    _check_grad_out(grad_out, height, width, geometry)
     value = grad_out.new_empty(1).expand(_representable((*grad_out.shape[:2], height, width)))
-    check(value, weight, kernel_size, stride, dilation, blocks)
+    check(value, weight, geometry)
     _representable(weight.shape)
 
 
-def check_grad_weight(
-    grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, maps: int
-) -> None:
+def check_grad_weight(grad_out: Tensor, value: Tensor, geometry: Geometry, heads: int) -> None:
     """`check` for the arguments of the gradient of the weight."""
     if value.ndim != 4:
         raise ValueError(f"expected value [N, C, H, W], got {list(value.shape)}")
-    _check_grad_out(grad_out, value.shape[2], value.shape[3], kernel_size, stride)
+    _check_grad_out(grad_out, value.shape[2], value.shape[3], geometry)
     if grad_out.shape[:2] != value.shape[:2]:
         raise ValueError(
             f"expected grad_out and value of one batch and channels, got {list(grad_out.shape)} and {list(value.shape)}"
@@ -138,16 +160,15 @@ def check_grad_weight(
         raise TypeError(f"expected grad_out and value of one dtype, got {grad_out.dtype} and {value.dtype}")
     if grad_out.device != value.device:
         raise ValueError(f"expected grad_out and value on one device, got {grad_out.device} and {value.device}")
-    if maps < 1:
-        raise ValueError(f"expected at least one weight map, got {maps=}")
+    if heads < 1:
+        raise ValueError(f"expected at least one head, got {heads=}")
     _representable(value.shape)
-    weight = value.new_empty(1).expand(
-        _representable((value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:]))
-    )
-    check(value, weight, kernel_size, stride, dilation, blocks)
+    weight = value.new_empty(1).expand(_representable((value.shape[0], heads, geometry.taps, *grad_out.shape[2:])))
+    check(value, weight, geometry)
 
 
-def _check_grad_out(grad_out: Tensor, height: int, width: int, kernel_size: int, stride: int) -> None:
+def _check_grad_out(grad_out: Tensor, height: int, width: int, geometry: Geometry) -> None:
+    kernel_size, stride = geometry.kernel_size, geometry.stride
     if kernel_size < 1 or stride < 1 or height < 1 or width < 1:
         raise ValueError(f"expected sizes of at least 1, got {kernel_size=}, {stride=}, {height=}, {width=}")
     size = (output_size(height, stride), output_size(width, stride))
@@ -174,43 +195,25 @@ def empty_map(like: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def empty_weight(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     """An uninitialised [N, G, T, I, J] in the layout the contract gives for the map `like`."""
-    batch, maps, taps, out_h, out_w = shape
-    return empty_map(like, (batch, maps * taps, out_h, out_w)).unflatten(1, (maps, taps))
-
-
-def register_fake(name: str) -> Callable[[Callable[..., Tensor]], None]:
-    """Register what an op of the library gives for tensors without data.
-
-    It also serves a call where only some are without (on the meta device), which it refuses: nothing would be computed.
-    """
-
-    def register(fake: Callable[..., Tensor]) -> None:
-        def on_one_device(*args: Any) -> Tensor:
-            devices = {leaf.device for leaf in tree_leaves(args) if isinstance(leaf, Tensor)}
-            if len(devices) > 1:
-                raise ValueError(f"expected all tensors on one device, got {', '.join(sorted(map(str, devices)))}")
-            return fake(*args)
-
-        torch.library.register_fake(f"cotnet::{name}", on_one_device, lib=LIBRARY)
-
-    return register
+    batch, heads, taps, out_h, out_w = shape
+    return empty_map(like, (batch, heads * taps, out_h, out_w)).unflatten(1, (heads, taps))
 
 
 @register_fake("local_aggregation")
-def _(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> Tensor:
+def _(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, groups: int) -> Tensor:
     return empty_map(value, (*value.shape[:2], *weight.shape[3:]))
 
 
 @register_fake("local_aggregation_grad_value")
 def _(
-    grad_out: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, height: int, width: int
+    grad_out: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, groups: int, height: int, width: int
 ) -> Tensor:
     return empty_map(grad_out, (*grad_out.shape[:2], height, width))
 
 
 @register_fake("local_aggregation_grad_weight")
-def _(grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, maps: int) -> Tensor:
-    return empty_weight(value, (value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:]))
+def _(grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, groups: int, heads: int) -> Tensor:
+    return empty_weight(value, (value.shape[0], heads, kernel_size * kernel_size, *grad_out.shape[2:]))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

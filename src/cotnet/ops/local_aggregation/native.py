@@ -3,7 +3,7 @@
 What a call needs beyond the addresses depends on sizes, strides and types alone. It is worked out and checked once for
 each, on meta tensors, since in a small problem the checks would take longer than the kernel.
 
-Legend: N batch, C channels, G weight maps, T taps = k * k, H x W input size, I x J output size.
+Legend: N batch, C channels, G heads, T taps = k * k, H x W input size, I x J output size.
 """
 
 import logging
@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from cotnet.ops import native_library
+from cotnet.ops.library import DTYPES
 from cotnet.ops.local_aggregation import contract, reference
+from cotnet.ops.local_aggregation.contract import Geometry
 
 # `Problem` of native/problem.h.
 _PACK = struct.Struct("26q").pack
-_DTYPES = {dtype: number for number, dtype in enumerate(contract.DTYPES)}  # as the kernels number them
+_DTYPES = {dtype: number for number, dtype in enumerate(DTYPES)}  # as the kernels number them
 
 # Shape, strides, dtype and device of a tensor.
 _Kind = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]
@@ -33,54 +35,40 @@ class _Plan(NamedTuple):
     problem: bytes
 
 
-def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
+def unavailable(x: Tensor) -> str | None:
     """Why this implementation cannot serve such tensors, or None where it can."""
-    if device.type != "cpu":
-        return f"expected tensors on the cpu, got {device.type}"
-    if dtype not in _DTYPES:
-        return f"expected a dtype of float32, float64, bfloat16 or float16, got {dtype}"
+    if x.device.type != "cpu":
+        return f"expected tensors on the cpu, got {x.device.type}"
+    if x.dtype not in _DTYPES:
+        return f"expected a dtype of float32, float64, bfloat16 or float16, got {x.dtype}"
     library = native_library.load()
     return library if isinstance(library, str) else None
 
 
-def aggregate(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> Tensor:
+def aggregate(value: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Local aggregation, [N, C, H, W] and [N, G, T, I, J] to [N, C, I, J]."""
-    options = (kernel_size, stride, dilation, blocks)
-    plan = _plan_aggregate(_kind(value), _kind(weight), *options, torch.get_num_threads())
+    plan = _plan_aggregate(_kind(value), _kind(weight), geometry, torch.get_num_threads())
     library = _library()
     if library is None:
-        return reference.aggregate(value, weight, *options)
+        return reference.aggregate(value, weight, geometry)
     return _run(library.aggregate, plan, value, weight)
 
 
-def aggregate_grad_value(
-    grad_out: Tensor,
-    weight: Tensor,
-    kernel_size: int,
-    stride: int,
-    dilation: int,
-    blocks: int,
-    height: int,
-    width: int,
-) -> Tensor:
+def aggregate_grad_value(grad_out: Tensor, weight: Tensor, geometry: Geometry, height: int, width: int) -> Tensor:
     """Gradient of the value, [N, C, I, J] and [N, G, T, I, J] to [N, C, height, width]."""
-    options = (kernel_size, stride, dilation, blocks, height, width)
-    plan = _plan_grad_value(_kind(grad_out), _kind(weight), *options, torch.get_num_threads())
+    plan = _plan_grad_value(_kind(grad_out), _kind(weight), geometry, height, width, torch.get_num_threads())
     library = _library()
     if library is None:
-        return reference.aggregate_grad_value(grad_out, weight, *options)
+        return reference.aggregate_grad_value(grad_out, weight, geometry, height, width)
     return _run(library.grad_value, plan, grad_out, weight)
 
 
-def aggregate_grad_weight(
-    grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, maps: int
-) -> Tensor:
-    """Gradient of the weight, [N, C, I, J] and [N, C, H, W] to [N, maps, T, I, J]."""
-    options = (kernel_size, stride, dilation, blocks, maps)
-    plan = _plan_grad_weight(_kind(grad_out), _kind(value), *options, torch.get_num_threads())
+def aggregate_grad_weight(grad_out: Tensor, value: Tensor, geometry: Geometry, heads: int) -> Tensor:
+    """Gradient of the weight, [N, C, I, J] and [N, C, H, W] to [N, heads, T, I, J]."""
+    plan = _plan_grad_weight(_kind(grad_out), _kind(value), geometry, heads, torch.get_num_threads())
     library = _library()
     if library is None:
-        return reference.aggregate_grad_weight(grad_out, value, *options)
+        return reference.aggregate_grad_weight(grad_out, value, geometry, heads)
     return _run(library.grad_weight, plan, grad_out, value)
 
 
@@ -89,49 +77,30 @@ def _kind(x: Tensor) -> _Kind:
 
 
 @lru_cache(maxsize=512)
-def _plan_aggregate(
-    value_kind: _Kind, weight_kind: _Kind, kernel_size: int, stride: int, dilation: int, blocks: int, threads: int
-) -> _Plan:
+def _plan_aggregate(value_kind: _Kind, weight_kind: _Kind, geometry: Geometry, threads: int) -> _Plan:
     value, weight = _metas(value=value_kind, weight=weight_kind)
-    contract.check_aggregate(value, weight, kernel_size, stride, dilation, blocks)
+    contract.check_aggregate(value, weight, geometry)
     out = contract.empty_map(value, (*value.shape[:2], *weight.shape[3:]))
-    return _plan(out, value, out, weight, kernel_size, stride, dilation, blocks, threads)
+    return _plan(out, value, out, weight, geometry, threads)
 
 
 @lru_cache(maxsize=512)
 def _plan_grad_value(
-    grad_kind: _Kind,
-    weight_kind: _Kind,
-    kernel_size: int,
-    stride: int,
-    dilation: int,
-    blocks: int,
-    height: int,
-    width: int,
-    threads: int,
+    grad_kind: _Kind, weight_kind: _Kind, geometry: Geometry, height: int, width: int, threads: int
 ) -> _Plan:
     grad_out, weight = _metas(grad_out=grad_kind, weight=weight_kind)
-    contract.check_grad_value(grad_out, weight, kernel_size, stride, dilation, blocks, height, width)
+    contract.check_grad_value(grad_out, weight, geometry, height, width)
     grad_value = contract.empty_map(grad_out, (*grad_out.shape[:2], height, width))
-    return _plan(grad_value, grad_value, grad_out, weight, kernel_size, stride, dilation, blocks, threads)
+    return _plan(grad_value, grad_value, grad_out, weight, geometry, threads)
 
 
 @lru_cache(maxsize=512)
-def _plan_grad_weight(
-    grad_kind: _Kind,
-    value_kind: _Kind,
-    kernel_size: int,
-    stride: int,
-    dilation: int,
-    blocks: int,
-    maps: int,
-    threads: int,
-) -> _Plan:
+def _plan_grad_weight(grad_kind: _Kind, value_kind: _Kind, geometry: Geometry, heads: int, threads: int) -> _Plan:
     grad_out, value = _metas(grad_out=grad_kind, value=value_kind)
-    contract.check_grad_weight(grad_out, value, kernel_size, stride, dilation, blocks, maps)
-    shape = (value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:])
+    contract.check_grad_weight(grad_out, value, geometry, heads)
+    shape = (value.shape[0], heads, geometry.taps, *grad_out.shape[2:])
     grad_weight = contract.empty_weight(value, shape)
-    return _plan(grad_weight, value, grad_out, grad_weight, kernel_size, stride, dilation, blocks, threads)
+    return _plan(grad_weight, value, grad_out, grad_weight, geometry, threads)
 
 
 def _metas(**kinds: _Kind) -> list[Tensor]:
@@ -142,28 +111,13 @@ def _metas(**kinds: _Kind) -> list[Tensor]:
     return [torch.empty_strided(*sizes, dtype=dtype, device="meta") for *sizes, dtype, _ in kinds.values()]
 
 
-def _plan(
-    output: Tensor,
-    value: Tensor,
-    out: Tensor,
-    weight: Tensor,
-    kernel_size: int,
-    stride: int,
-    dilation: int,
-    blocks: int,
-    threads: int,
-) -> _Plan:
+def _plan(output: Tensor, value: Tensor, out: Tensor, weight: Tensor, geometry: Geometry, threads: int) -> _Plan:
     """Besides `output`: the map on the input side, the one on the output side, the weight; one of them is `output`."""
     batch, channels, height, width = value.shape
-    # Beyond the image's size neither step changes the result; bounded, no product of them overflows.
-    size = max(height, width)
     problem = _PACK(
         _DTYPES[value.dtype],
         threads,
-        kernel_size,
-        min(stride, size),
-        min(dilation, size),
-        blocks,
+        *geometry.bounded(height, width),
         batch,
         channels,
         weight.shape[1],

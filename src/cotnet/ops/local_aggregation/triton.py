@@ -1,6 +1,6 @@
 """The Triton implementation for GPUs: arguments checked here, then handed to the kernels in `triton_kernels`.
 
-Legend: N batch, C channels, G weight maps, T taps = k * k, H x W input size, I x J output size.
+Legend: N batch, C channels, G heads, T taps = k * k, H x W input size, I x J output size.
 """
 
 import logging
@@ -10,7 +10,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from cotnet.ops.library import DTYPES
 from cotnet.ops.local_aggregation import contract, reference
+from cotnet.ops.local_aggregation.contract import Geometry
 
 _OLDEST_TRITON = (3, 3)
 _OLDEST_NVIDIA = (7, 0)
@@ -18,14 +20,14 @@ _OLDEST_NVIDIA = (7, 0)
 FITS_32_BITS = 2**30
 
 
-def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
+def unavailable(x: Tensor) -> str | None:
     """Why this implementation cannot serve such tensors, or None where it can."""
-    if device.type != "cuda":
-        return f"expected tensors on a GPU, got {device.type}"
-    if dtype not in contract.DTYPES:
-        return f"expected a dtype of float32, float64, bfloat16 or float16, got {dtype}"
-    if torch.version.hip is None and torch.cuda.get_device_capability(device) < _OLDEST_NVIDIA:
-        return f"expected a GPU of compute capability 7.0 or newer, got {torch.cuda.get_device_name(device)}"
+    if x.device.type != "cuda":
+        return f"expected tensors on a GPU, got {x.device.type}"
+    if x.dtype not in DTYPES:
+        return f"expected a dtype of float32, float64, bfloat16 or float16, got {x.dtype}"
+    if torch.version.hip is None and torch.cuda.get_device_capability(x.device) < _OLDEST_NVIDIA:
+        return f"expected a GPU of compute capability 7.0 or newer, got {torch.cuda.get_device_name(x.device)}"
     kernels = load()
     return kernels if isinstance(kernels, str) else None
 
@@ -44,51 +46,39 @@ def load() -> ModuleType | str:
     return triton_kernels
 
 
-def aggregate(value: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int) -> Tensor:
+def aggregate(value: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Local aggregation, [N, C, H, W] and [N, G, T, I, J] to [N, C, I, J]."""
-    contract.check_aggregate(value, weight, kernel_size, stride, dilation, blocks)
+    contract.check_aggregate(value, weight, geometry)
     if not serves(value):
-        return reference.aggregate(value, weight, kernel_size, stride, dilation, blocks)
+        return reference.aggregate(value, weight, geometry)
     out = contract.empty_map(value, (*value.shape[:2], *weight.shape[3:]))
-    run("aggregate", value, out, weight, kernel_size, stride, dilation, blocks)
+    launch("aggregate", value, out, weight, geometry)
     return out
 
 
-def aggregate_grad_value(
-    grad_out: Tensor,
-    weight: Tensor,
-    kernel_size: int,
-    stride: int,
-    dilation: int,
-    blocks: int,
-    height: int,
-    width: int,
-) -> Tensor:
+def aggregate_grad_value(grad_out: Tensor, weight: Tensor, geometry: Geometry, height: int, width: int) -> Tensor:
     """Gradient of the value, [N, C, I, J] and [N, G, T, I, J] to [N, C, height, width]."""
-    contract.check_grad_value(grad_out, weight, kernel_size, stride, dilation, blocks, height, width)
+    contract.check_grad_value(grad_out, weight, geometry, height, width)
     if not serves(grad_out):
-        return reference.aggregate_grad_value(grad_out, weight, kernel_size, stride, dilation, blocks, height, width)
+        return reference.aggregate_grad_value(grad_out, weight, geometry, height, width)
     grad_value = contract.empty_map(grad_out, (*grad_out.shape[:2], height, width))
-    run("grad_value", grad_value, grad_out, weight, kernel_size, stride, dilation, blocks)
+    launch("grad_value", grad_value, grad_out, weight, geometry)
     return grad_value
 
 
-def aggregate_grad_weight(
-    grad_out: Tensor, value: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int, maps: int
-) -> Tensor:
-    """Gradient of the weight, [N, C, I, J] and [N, C, H, W] to [N, maps, T, I, J]."""
-    contract.check_grad_weight(grad_out, value, kernel_size, stride, dilation, blocks, maps)
+def aggregate_grad_weight(grad_out: Tensor, value: Tensor, geometry: Geometry, heads: int) -> Tensor:
+    """Gradient of the weight, [N, C, I, J] and [N, C, H, W] to [N, heads, T, I, J]."""
+    contract.check_grad_weight(grad_out, value, geometry, heads)
     if not serves(value):
-        return reference.aggregate_grad_weight(grad_out, value, kernel_size, stride, dilation, blocks, maps)
-    shape = (value.shape[0], maps, kernel_size * kernel_size, *grad_out.shape[2:])
-    grad_weight = contract.empty_weight(value, shape)
-    run("grad_weight", value, grad_out, grad_weight, kernel_size, stride, dilation, blocks)
+        return reference.aggregate_grad_weight(grad_out, value, geometry, heads)
+    grad_weight = contract.empty_weight(value, (value.shape[0], heads, geometry.taps, *grad_out.shape[2:]))
+    launch("grad_weight", value, grad_out, grad_weight, geometry)
     return grad_weight
 
 
 def serves(x: Tensor) -> bool:
-    """Whether the kernels serve; plain PyTorch does where not, and one notice says so."""
-    reason = unavailable(x.device, x.dtype)
+    """Whether the kernels serve; where not, plain PyTorch does, and one notice says so."""
+    reason = unavailable(x)
     if reason is not None:
         _notice(reason)
     return reason is None
@@ -99,54 +89,51 @@ def _notice(reason: str) -> None:
     logging.getLogger("cotnet").warning("local aggregation runs in plain PyTorch on the GPU: %s", reason)
 
 
-def run(
-    kernel: str, value: Tensor, out: Tensor, weight: Tensor, kernel_size: int, stride: int, dilation: int, blocks: int
-) -> None:
+def launch(kernel: str, value: Tensor, out: Tensor, weight: Tensor, geometry: Geometry) -> None:
     """Launch a kernel; each tensor is the argument of local aggregation or its gradient, and one of them is written."""
     batch, channels, height, width = value.shape
-    maps, (out_h, out_w) = weight.shape[1], out.shape[2:]
+    heads, (out_h, out_w) = weight.shape[1], out.shape[2:]
+    kernel_size, stride, dilation, groups = geometry.bounded(height, width)
     area = height * width if kernel == "grad_value" else out_h * out_w
-    positions, sharing, maps_of_block = batch * area, channels // maps, maps // blocks
-    if min(positions, maps) == 0:
+    positions, sharing, heads_of_group = batch * area, channels // heads, heads // groups
+    if min(positions, heads) == 0:
         return
     kernels = load()
     assert isinstance(kernels, ModuleType), kernels
-    # Which elements of the map that is read k * k times lie side by side: positions, maps, or channels that share one.
+    # Which elements of the map that is read k * k times lie side by side: positions, heads, or the channels of a head.
     read = out if kernel == "grad_value" else value
     positions_inside = read.stride(1) >= read.stride(3)
     if positions_inside:
-        sharing_axis, map_axis, position_axis = 0, 1, 2
-    elif maps_of_block > 1:
-        sharing_axis, position_axis, map_axis = 0, 1, 2
+        sharing_axis, head_axis, position_axis = 0, 1, 2
+    elif heads_of_group > 1:
+        sharing_axis, position_axis, head_axis = 0, 1, 2
     else:
-        position_axis, map_axis, sharing_axis = 0, 1, 2
+        position_axis, head_axis, sharing_axis = 0, 1, 2
     block_sharing = min(power_of_2(sharing), 64 if sharing_axis == 2 else 8)
     sharing_blocks = 1 if kernel == "grad_weight" else -(-sharing // block_sharing)
     farthest = max(_extent(value), _extent(out), _extent(weight), positions)
-    # Beyond the image's size neither step changes the result; bounded, no product of them overflows.
-    size = max(height, width)
 
     def grid(tile: dict[str, int]) -> tuple[int]:
-        position_blocks, map_blocks = -(-positions // tile["BLOCK_POSITIONS"]), -(-maps // tile["BLOCK_MAPS"])
-        return (position_blocks * map_blocks * sharing_blocks,)
+        position_blocks, head_blocks = -(-positions // tile["BLOCK_POSITIONS"]), -(-heads // tile["BLOCK_HEADS"])
+        return (position_blocks * head_blocks * sharing_blocks,)
 
     with torch.cuda.device_of(value):
         getattr(kernels, kernel)[grid](
             value,
             out,
             weight,
-            (positions, area, maps, sharing, maps_of_block, height, width, out_h, out_w),
-            (min(stride, size), min(dilation, size)),
+            (positions, area, heads, sharing, heads_of_group, height, width, out_h, out_w),
+            (stride, dilation),
             value.stride(),
             out.stride(),
             weight.stride(),
-            power_of_2(maps),
+            power_of_2(heads),
             power_of_2(positions).bit_length() // 2,
             KERNEL_SIZE=kernel_size,
             INDEX=kernels.tl.int64 if farthest * kernel_size >= FITS_32_BITS else kernels.tl.int32,
             SUM=kernels.tl.float64 if value.dtype == torch.float64 else kernels.tl.float32,
             POSITION_AXIS=position_axis,
-            MAP_AXIS=map_axis,
+            HEAD_AXIS=head_axis,
             SHARING_AXIS=sharing_axis,
             BLOCK_SHARING=block_sharing,
             UNROLL=kernel_size if kernel_size <= 7 else 1,

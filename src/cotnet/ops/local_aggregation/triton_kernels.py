@@ -1,15 +1,17 @@
 """Triton kernels of local aggregation; importing this file imports Triton.
 
-Legend: N batch, C channels, G weight maps, T taps = k * k, H x W input size, I x J output size.
+Legend: N batch, C channels, G heads, T taps = k * k, H x W input size, I x J output size, B groups, S = C / G channels
+that share a head.
 
-A program computes a tile with three axes: positions of one map [N, H, W] or [N, I, J] counted through, weight maps, and
-the channels that share a map. The axis whose elements lie side by side in memory comes last, so that neighbouring
-threads read neighbouring addresses; the channels that share a map come first unless they are that axis, so that a
-thread holds them in its registers and reads each weight once for all of them.
+A program computes a tile with three axes: positions of a map, numbered through [N, H, W] or [N, I, J]; heads; and the
+channels that share a head. The axis whose elements lie side by side in memory comes last, so that neighbouring threads
+read neighbouring addresses; the channels that share a head come first unless they are that axis, so that a thread holds
+them in its registers and reads each weight once for all of them.
 
 The kernels have one signature: the map on the input side, the map on the output side, the weight, each the argument or
-its gradient. `aggregate` writes the second, `grad_value` the first (gathering, so that nothing is written twice) and
-`grad_weight` the third (with the sum over the channels of a map inside the program).
+its gradient; ``sizes`` are (positions, positions of one image, G, S, G / B, H, W, I, J), ``spacing`` is (stride,
+dilation). ``aggregate`` writes the second, ``grad_value`` the first (gathering, so that nothing is written
+twice) and ``grad_weight`` the third (with the sum over the channels of a head inside the program).
 """
 
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-# Positions and maps of a tile; with 8 channels that share a map these are 512 to 4096 elements.
+# Positions and heads of a tile; with 8 channels that share a head these are 512 to 4096 elements.
 TILES = (
     *((64, 4), (32, 4), (64, 1), (128, 1), (256, 1), (512, 1), (32, 8)),
     *((16, 8), (8, 16), (16, 16), (4, 32), (8, 32), (16, 32), (4, 64)),
@@ -27,17 +29,17 @@ TILES = (
 
 def _fitting(configs: list[Any], arguments: dict[str, Any], **constants: Any) -> list[Any]:
     """The tiles that neither reach far beyond the sizes nor fall short of a row of neighbouring addresses."""
-    positions, _, maps = arguments["sizes"][:3]
+    positions, _, heads = arguments["sizes"][:3]
     sharing = constants["BLOCK_SHARING"]
-    innermost = {constants["POSITION_AXIS"]: "BLOCK_POSITIONS", constants["MAP_AXIS"]: "BLOCK_MAPS"}.get(2)
-    row = {"BLOCK_POSITIONS": min(32, positions), "BLOCK_MAPS": min(16, maps)}
+    innermost = {constants["POSITION_AXIS"]: "BLOCK_POSITIONS", constants["HEAD_AXIS"]: "BLOCK_HEADS"}.get(2)
+    row = {"BLOCK_POSITIONS": min(32, positions), "BLOCK_HEADS": min(16, heads)}
 
     def fits(config: Any) -> bool:
         tile = config.kwargs
         return (
             tile["BLOCK_POSITIONS"] < 2 * positions
-            and tile["BLOCK_MAPS"] < 2 * maps
-            and 512 <= tile["BLOCK_POSITIONS"] * tile["BLOCK_MAPS"] * sharing <= 4096
+            and tile["BLOCK_HEADS"] < 2 * heads
+            and 512 <= tile["BLOCK_POSITIONS"] * tile["BLOCK_HEADS"] * sharing <= 4096
             and (innermost is None or tile[innermost] >= row[innermost])
         )
 
@@ -51,8 +53,8 @@ def _tuned(kernel: Any) -> Any:
     Triton's interpreter has nothing to tune.
     """
     tiles = TILES if isinstance(kernel, triton.JITFunction) else TILES[:1]
-    configs = [triton.Config({"BLOCK_POSITIONS": p, "BLOCK_MAPS": m}, num_warps=4) for p, m in tiles]
-    key = ["maps_bucket", "positions_bucket", "KERNEL_SIZE", "POSITION_AXIS", "MAP_AXIS", "BLOCK_SHARING", "INDEX"]
+    configs = [triton.Config({"BLOCK_POSITIONS": p, "BLOCK_HEADS": m}, num_warps=4) for p, m in tiles]
+    key = ["heads_bucket", "positions_bucket", "KERNEL_SIZE", "POSITION_AXIS", "HEAD_AXIS", "BLOCK_SHARING", "INDEX"]
     return triton.autotune(configs, key, prune_configs_by={"early_config_prune": _fitting})(kernel)
 
 
@@ -71,23 +73,23 @@ def _along(vector, AXIS: tl.constexpr):
 @triton.jit
 def _place(
     positions,
-    maps,
+    heads,
     INDEX: tl.constexpr,
     POSITION_AXIS: tl.constexpr,
-    MAP_AXIS: tl.constexpr,
+    HEAD_AXIS: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
-    BLOCK_MAPS: tl.constexpr,
+    BLOCK_HEADS: tl.constexpr,
 ):
-    """Positions and maps of this program's tile, and the number of its block along the channels that share a map."""
+    """Positions and heads of this program's tile, and the number of its block along the channels that share a head."""
     program = tl.program_id(0)
     position_blocks = tl.cdiv(positions, BLOCK_POSITIONS)
     position_block = tl.cast(program % position_blocks, INDEX)
     rest = program // position_blocks
-    map_blocks = tl.cdiv(maps, BLOCK_MAPS)
-    map_block = tl.cast(rest % map_blocks, INDEX)
+    head_blocks = tl.cdiv(heads, BLOCK_HEADS)
+    head_block = tl.cast(rest % head_blocks, INDEX)
     position = _along(position_block * BLOCK_POSITIONS + tl.arange(0, BLOCK_POSITIONS), POSITION_AXIS)
-    group = _along(map_block * BLOCK_MAPS + tl.arange(0, BLOCK_MAPS), MAP_AXIS)
-    return position, group, tl.cast(rest // map_blocks, INDEX)
+    head = _along(head_block * BLOCK_HEADS + tl.arange(0, BLOCK_HEADS), HEAD_AXIS)
+    return position, head, tl.cast(rest // head_blocks, INDEX)
 
 
 @_tuned
@@ -97,48 +99,48 @@ def aggregate(
     out,
     weight,
     sizes,
-    steps,
+    spacing,
     value_strides,
     out_strides,
     weight_strides,
-    maps_bucket,
+    heads_bucket,
     positions_bucket,
     KERNEL_SIZE: tl.constexpr,
     INDEX: tl.constexpr,
     SUM: tl.constexpr,
     POSITION_AXIS: tl.constexpr,
-    MAP_AXIS: tl.constexpr,
+    HEAD_AXIS: tl.constexpr,
     SHARING_AXIS: tl.constexpr,
     BLOCK_SHARING: tl.constexpr,
     UNROLL: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
-    BLOCK_MAPS: tl.constexpr,
+    BLOCK_HEADS: tl.constexpr,
 ):
     """[N, C, H, W] and [N, G, T, I, J] to [N, C, I, J], a tile of the output a program."""
-    positions, area, maps, sharing, run, height, width, out_h, out_w = sizes
-    stride, dilation = steps
+    positions, area, heads, sharing, heads_of_group, height, width, out_h, out_w = sizes
+    stride, dilation = spacing
     value_n, value_c, value_h, value_w = value_strides
     out_sn, out_sc, out_sh, out_sw = out_strides
     weight_n, weight_g, weight_t, weight_h, weight_w = weight_strides
-    position, group, sharing_block = _place(
-        positions, maps, INDEX, POSITION_AXIS, MAP_AXIS, BLOCK_POSITIONS, BLOCK_MAPS
+    position, head, sharing_block = _place(
+        positions, heads, INDEX, POSITION_AXIS, HEAD_AXIS, BLOCK_POSITIONS, BLOCK_HEADS
     )
     share = _along(sharing_block * BLOCK_SHARING + tl.arange(0, BLOCK_SHARING), SHARING_AXIS)
     n, i, j = position // area, position % area // out_w, position % out_w
-    channel = (group // run * sharing + share) * run + group % run
-    in_maps = (position < positions) & (group < maps)
-    in_tile = in_maps & (share < sharing)
+    channel = (head // heads_of_group * sharing + share) * heads_of_group + head % heads_of_group
+    in_heads = (position < positions) & (head < heads)
+    in_tile = in_heads & (share < sharing)
 
     value_at = n * value_n + channel * value_c
-    weight_at = n * weight_n + group * weight_g + i * weight_h + j * weight_w
-    step = tl.cast(dilation, INDEX)
+    weight_at = n * weight_n + head * weight_g + i * weight_h + j * weight_w
+    gap = tl.cast(dilation, INDEX)
     total = tl.zeros_like(value_at).to(SUM)
     for u in range(KERNEL_SIZE):
-        y = i * stride + (u - KERNEL_SIZE // 2) * step
+        y = i * stride + (u - KERNEL_SIZE // 2) * gap
         for v in tl.range(KERNEL_SIZE, loop_unroll_factor=UNROLL):
-            x = j * stride + (v - KERNEL_SIZE // 2) * step
+            x = j * stride + (v - KERNEL_SIZE // 2) * gap
             in_image = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            factor = tl.load(weight + weight_at + (u * KERNEL_SIZE + v) * weight_t, mask=in_maps, other=0.0)
+            factor = tl.load(weight + weight_at + (u * KERNEL_SIZE + v) * weight_t, mask=in_heads, other=0.0)
             cell = tl.load(value + value_at + y * value_h + x * value_w, mask=in_tile & in_image, other=0.0)
             total += factor.to(SUM) * cell.to(SUM)
     out_at = n * out_sn + channel * out_sc + i * out_sh + j * out_sw
@@ -152,52 +154,52 @@ def grad_value(
     out,
     weight,
     sizes,
-    steps,
+    spacing,
     value_strides,
     out_strides,
     weight_strides,
-    maps_bucket,
+    heads_bucket,
     positions_bucket,
     KERNEL_SIZE: tl.constexpr,
     INDEX: tl.constexpr,
     SUM: tl.constexpr,
     POSITION_AXIS: tl.constexpr,
-    MAP_AXIS: tl.constexpr,
+    HEAD_AXIS: tl.constexpr,
     SHARING_AXIS: tl.constexpr,
     BLOCK_SHARING: tl.constexpr,
     UNROLL: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
-    BLOCK_MAPS: tl.constexpr,
+    BLOCK_HEADS: tl.constexpr,
 ):
     """[N, C, I, J] and [N, G, T, I, J] to [N, C, H, W], a tile of the gradient of the value a program."""
-    positions, area, maps, sharing, run, height, width, out_h, out_w = sizes
-    stride, dilation = steps
+    positions, area, heads, sharing, heads_of_group, height, width, out_h, out_w = sizes
+    stride, dilation = spacing
     value_n, value_c, value_h, value_w = value_strides
     out_sn, out_sc, out_sh, out_sw = out_strides
     weight_n, weight_g, weight_t, weight_h, weight_w = weight_strides
-    position, group, sharing_block = _place(
-        positions, maps, INDEX, POSITION_AXIS, MAP_AXIS, BLOCK_POSITIONS, BLOCK_MAPS
+    position, head, sharing_block = _place(
+        positions, heads, INDEX, POSITION_AXIS, HEAD_AXIS, BLOCK_POSITIONS, BLOCK_HEADS
     )
     share = _along(sharing_block * BLOCK_SHARING + tl.arange(0, BLOCK_SHARING), SHARING_AXIS)
     n, y, x = position // area, position % area // width, position % width
-    channel = (group // run * sharing + share) * run + group % run
-    in_maps = (position < positions) & (group < maps)
-    in_tile = in_maps & (share < sharing)
+    channel = (head // heads_of_group * sharing + share) * heads_of_group + head % heads_of_group
+    in_heads = (position < positions) & (head < heads)
+    in_tile = in_heads & (share < sharing)
 
     out_at = n * out_sn + channel * out_sc
-    weight_at = n * weight_n + group * weight_g
-    step = tl.cast(dilation, INDEX)
+    weight_at = n * weight_n + head * weight_g
+    gap = tl.cast(dilation, INDEX)
     total = tl.zeros_like(out_at).to(SUM)
     for u in range(KERNEL_SIZE):
         # The output rows i whose tap in row u reads y: i * stride + (u - k // 2) * dilation = y.
-        top = y - (u - KERNEL_SIZE // 2) * step
+        top = y - (u - KERNEL_SIZE // 2) * gap
         i = top // stride
         for v in tl.range(KERNEL_SIZE, loop_unroll_factor=UNROLL):
-            left = x - (v - KERNEL_SIZE // 2) * step
+            left = x - (v - KERNEL_SIZE // 2) * gap
             j = left // stride
             read = (top >= 0) & (i < out_h) & (i * stride == top) & (left >= 0) & (j < out_w) & (j * stride == left)
             at = weight_at + (u * KERNEL_SIZE + v) * weight_t + i * weight_h + j * weight_w
-            factor = tl.load(weight + at, mask=in_maps & read, other=0.0)
+            factor = tl.load(weight + at, mask=in_heads & read, other=0.0)
             grad = tl.load(out + out_at + i * out_sh + j * out_sw, mask=in_tile & read, other=0.0)
             total += factor.to(SUM) * grad.to(SUM)
     value_at = n * value_n + channel * value_c + y * value_h + x * value_w
@@ -211,50 +213,50 @@ def grad_weight(
     out,
     weight,
     sizes,
-    steps,
+    spacing,
     value_strides,
     out_strides,
     weight_strides,
-    maps_bucket,
+    heads_bucket,
     positions_bucket,
     KERNEL_SIZE: tl.constexpr,
     INDEX: tl.constexpr,
     SUM: tl.constexpr,
     POSITION_AXIS: tl.constexpr,
-    MAP_AXIS: tl.constexpr,
+    HEAD_AXIS: tl.constexpr,
     SHARING_AXIS: tl.constexpr,
     BLOCK_SHARING: tl.constexpr,
     UNROLL: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
-    BLOCK_MAPS: tl.constexpr,
+    BLOCK_HEADS: tl.constexpr,
 ):
-    """[N, C, I, J] and [N, C, H, W] to [N, G, T, I, J], every tap of a tile of maps and positions a program."""
-    positions, area, maps, sharing, run, height, width, out_h, out_w = sizes
-    stride, dilation = steps
+    """[N, C, I, J] and [N, C, H, W] to [N, G, T, I, J], every tap of a tile of heads and positions a program."""
+    positions, area, heads, sharing, heads_of_group, height, width, out_h, out_w = sizes
+    stride, dilation = spacing
     value_n, value_c, value_h, value_w = value_strides
     out_sn, out_sc, out_sh, out_sw = out_strides
     weight_n, weight_g, weight_t, weight_h, weight_w = weight_strides
-    position, group, _ = _place(positions, maps, INDEX, POSITION_AXIS, MAP_AXIS, BLOCK_POSITIONS, BLOCK_MAPS)
+    position, head, _ = _place(positions, heads, INDEX, POSITION_AXIS, HEAD_AXIS, BLOCK_POSITIONS, BLOCK_HEADS)
     n, i, j = position // area, position % area // out_w, position % out_w
-    first = group // run * sharing * run + group % run
-    in_maps = (position < positions) & (group < maps)
+    first = head // heads_of_group * sharing * heads_of_group + head % heads_of_group
+    in_heads = (position < positions) & (head < heads)
 
     value_at = n * value_n + first * value_c
     out_at = n * out_sn + first * out_sc + i * out_sh + j * out_sw
-    weight_at = n * weight_n + group * weight_g + i * weight_h + j * weight_w
-    step = tl.cast(dilation, INDEX)
+    weight_at = n * weight_n + head * weight_g + i * weight_h + j * weight_w
+    gap = tl.cast(dilation, INDEX)
     for u in range(KERNEL_SIZE):
-        y = i * stride + (u - KERNEL_SIZE // 2) * step
+        y = i * stride + (u - KERNEL_SIZE // 2) * gap
         for v in tl.range(KERNEL_SIZE, loop_unroll_factor=UNROLL):
-            x = j * stride + (v - KERNEL_SIZE // 2) * step
+            x = j * stride + (v - KERNEL_SIZE // 2) * gap
             in_image = (y >= 0) & (y < height) & (x >= 0) & (x < width)
             cell_at = value_at + y * value_h + x * value_w
             total = tl.zeros_like(weight_at).to(SUM)
             for start in range(0, sharing, BLOCK_SHARING):
                 share = _along(tl.cast(start, INDEX) + tl.arange(0, BLOCK_SHARING), SHARING_AXIS)
-                in_tile = in_maps & (share < sharing)
-                grad = tl.load(out + out_at + share * run * out_sc, mask=in_tile, other=0.0)
-                cell = tl.load(value + cell_at + share * run * value_c, mask=in_tile & in_image, other=0.0)
+                in_tile = in_heads & (share < sharing)
+                grad = tl.load(out + out_at + share * heads_of_group * out_sc, mask=in_tile, other=0.0)
+                cell = tl.load(value + cell_at + share * heads_of_group * value_c, mask=in_tile & in_image, other=0.0)
                 total += tl.sum(grad.to(SUM) * cell.to(SUM), SHARING_AXIS, keep_dims=True)
             at = weight_at + (u * KERNEL_SIZE + v) * weight_t
-            tl.store(weight + at, total.to(weight.dtype.element_ty), mask=in_maps)
+            tl.store(weight + at, total.to(weight.dtype.element_ty), mask=in_heads)

@@ -1,6 +1,6 @@
-"""3x3 convolution by minimal filtering, or directly where groups are narrow, for inference on CPUs."""
+"""3x3 convolution for inference on CPUs: by minimal filtering, or directly where groups are narrow."""
 
+from cotnet.ops.winograd_conv.api import winograd_conv
 from cotnet.ops.winograd_conv.contract import check, is_narrow, transform
-from cotnet.ops.winograd_conv.interface import winograd_conv
 
 __all__ = ["check", "is_narrow", "transform", "winograd_conv"]

@@ -1,17 +1,20 @@
 """The contract of the 3x3 convolution that is fast for groups: one named op for inference, without a gradient.
 
-`cotnet::winograd_conv` is `conv2d` of stride 1 with zero padding of 1, then ReLU if asked for; [N, C, H, W] to
-[N, C_out, H, W], channels_last. It is given the weight both plain and transformed; an implementation uses one of them.
+Legend: N batch, C and C_out channels, H x W size.
+
+``cotnet::winograd_conv`` is ``conv2d`` of stride 1 with zero padding of 1, followed by ReLU if asked for; [N, C, H, W]
+to [N, C_out, H, W], channels_last. It takes the weight both plain and transformed; an implementation uses one of them.
 F(2x2, 3x3) of Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, arXiv 1509.09308: a tile of 2 x 2
 outputs takes 16 multiplications instead of 36, and float32 results differ from a plain convolution's by roundings.
-Groups of at most `NARROW` channels are multiplied as they are: transforms would take longer than they save.
+Groups of at most ``NARROW`` channels are multiplied as they are: transforms would take longer than they save.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from cotnet.ops.local_aggregation.contract import LIBRARY, TAGS, register_fake
-from cotnet.ops.panels import empty_output, pack
+from cotnet.ops.library import LIBRARY, TAGS, empty_output, register_fake
+from cotnet.ops.panels import pack
 
 LIBRARY.define(
     "winograd_conv(Tensor x, Tensor weight, Tensor transformed, Tensor bias, int groups, bool relu) -> Tensor",
@@ -30,15 +33,21 @@ def transform(weight: Tensor, groups: int) -> Tensor:
     """A weight [C_out, C / groups, 3, 3] as the kernel reads it.
 
     Returns:
-        Transformed and in panels, [groups * 16 * panels, C / groups, 32]; of narrow groups the weight itself in a
-        panel, [groups, 9 * C / groups, 32].
+        The transformed weight in panels, [groups * 16 * panels, C / groups, 32]; of narrow groups the weight itself in
+        a panel, [groups, 9 * C / groups, 32].
     """
     if is_narrow(weight.shape[1] * groups, len(weight), groups):
         return pack(weight.permute(0, 2, 3, 1).flatten(1), groups)
     basis = weight.new_tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
-    spread = torch.einsum("pu,ncuv,qv->pqnc", basis, weight.double(), basis).flatten(0, 1)
-    by_group = spread.unflatten(1, (groups, -1)).transpose(0, 1).flatten(0, 2)
+    transformed = torch.einsum("pu,ncuv,qv->pqnc", basis, weight.double(), basis).flatten(0, 1)
+    by_group = transformed.unflatten(1, (groups, -1)).transpose(0, 1).flatten(0, 2)
     return pack(by_group, groups * 16).to(weight.dtype)
+
+
+def reference(x: Tensor, weight: Tensor, transformed: Tensor, bias: Tensor, groups: int, relu: bool) -> Tensor:
+    """The definition: the convolution itself, [N, C, H, W] to [N, C_out, H, W]."""
+    y = F.conv2d(x, weight, bias, padding=1, groups=groups)
+    return (F.relu(y) if relu else y).contiguous(memory_format=torch.channels_last)
 
 
 def check(x: Tensor, weight: Tensor, transformed: Tensor, bias: Tensor, groups: int) -> None:

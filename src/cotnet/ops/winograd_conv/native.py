@@ -6,24 +6,29 @@ import torch
 from torch import Tensor
 
 from cotnet.ops import native_library
-from cotnet.ops.panels import empty_output
-from cotnet.ops.winograd_conv import contract, reference
+from cotnet.ops.library import empty_output
+from cotnet.ops.winograd_conv import contract
 
 # `WinogradProblem` of native/winograd.h.
 _PACK = struct.Struct("8q 4Q").pack
 
 
-def available(x: Tensor) -> bool:
-    """Whether the kernel serves such a map."""
-    return x.device.type == "cpu" and x.dtype == torch.float32
+def unavailable(x: Tensor) -> str | None:
+    """Why the named op would not run the kernel for such a map, or None where it would.
+
+    Whether there is a library is left to the op: a compiler that traces this question could not follow it there.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        return f"expected float32 on the cpu, got {x.dtype} on {x.device.type}"
+    return None
 
 
 def conv(x: Tensor, weight: Tensor, transformed: Tensor, bias: Tensor, groups: int, relu: bool) -> Tensor:
     """[N, C, H, W] to [N, C_out, H, W]."""
     contract.check(x, weight, transformed, bias, groups)
     library = native_library.load()
-    if isinstance(library, str) or not available(x):
-        return reference.conv(x, weight, transformed, bias, groups, relu)
+    if isinstance(library, str) or unavailable(x) is not None:
+        return contract.reference(x, weight, transformed, bias, groups, relu)
     x, transformed, bias = x.contiguous(memory_format=torch.channels_last), transformed.contiguous(), bias.contiguous()
     out = empty_output(x, len(weight))
     if out.numel() == 0:

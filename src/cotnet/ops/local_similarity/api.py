@@ -1,9 +1,11 @@
-"""`local_similarity`, the first half of local self-attention; `local_aggregation` is the second.
+"""``local_similarity``, the first half of local self-attention; ``local_aggregation`` is the second.
+
+Legend: N batch, C channels, k window size, H x W size of the key, Ho x Wo size of the query.
 
 It is the derivative of local aggregation by its weight, with the query in the gradient's place and the key in the
 value's: the same named op, with its contract, gradients, layouts, and its reference, native and Triton implementations.
-The term of the relative position is a matrix product of each head's query, and so are its gradients; they are left to
-torch's. In a kernel that adds it to the similarity the gradient of the position would be a sum over all images and
+The term of the relative position is a matrix product of each head's query, and so are its gradients; torch computes
+them. A kernel that added it to the similarity would have to sum the gradient of the position over all images and
 positions, which is what a matrix product is made for.
 """
 
@@ -12,8 +14,10 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from cotnet.ops.dispatch import Impl, autocast, wants_reference
 from cotnet.ops.local_aggregation import contract, reference
-from cotnet.ops.local_aggregation.interface import Impl, autocast, takes_reference
+from cotnet.ops.local_aggregation.api import UNAVAILABLE
+from cotnet.ops.local_aggregation.contract import Geometry
 
 
 def local_similarity(
@@ -29,32 +33,31 @@ def local_similarity(
 ) -> Tensor:
     """Dot product of each query with the key in every cell of its window, head by head.
 
-    `r[n, h, u*k + v, i, j] = sum over c in head h of q[n, c, i, j] * (key[n, c, i*s - p + u*d, j*s - p + v*d] +
-    position[u*k + v, c - first channel of h])` with stride `s`, dilation `d`, `p = d * (k // 2)`; a key outside the
-    image is zero, the position of its cell is not.
+    ``r[n, h, u*k + v, i, j] = sum over c in head h of q[n, c, i, j] * (key[n, c, i*s - p + u*d, j*s - p + v*d] +
+    position[u*k + v, c - first channel of h])`` with stride ``s``, dilation ``d``, ``p = d * (k // 2)``; a key outside
+    the image is zero, the position of its cell is not.
 
     Args:
-        query: [N, C, Ho, Wo] with `Ho = (H - 1) // stride + 1`, of float32, float64, bfloat16 or float16, on
+        query: [N, C, Ho, Wo] with ``Ho = (H - 1) // stride + 1``, of float32, float64, bfloat16 or float16, on
             any device.
         key: [N, C, H, W] of the query's dtype and device; under autocast both are cast.
-        kernel_size: odd window size k.
-        heads: number of heads; each has an evenly divided, contiguous run of the channels.
+        kernel_size: Odd window size k.
+        heads: Number of heads; each has an equal, contiguous share of the channels.
         position: [k * k, C / heads], a relative position embedding that the heads share, of any float dtype, on the
             query's device.
-        stride: step between output positions.
-        dilation: step between the cells of a window.
-        impl: `"reference"` asks for plain PyTorch, `"native"` for the C++ kernels on the CPU, `"triton"` for the Triton
-            kernels on a GPU; `"auto"` takes the best that the device has.
+        stride: Distance between neighbouring output positions.
+        dilation: Distance between neighbouring cells of a window.
+        impl: Which implementation computes; see ``local_aggregation``.
 
     Returns:
-        [N, heads, k * k, Ho, Wo], the weight that `local_aggregation(..., grouping="contiguous")` takes, before a
+        [N, heads, k * k, Ho, Wo], the weight that ``local_aggregation(..., grouping="contiguous")`` takes, before a
         softmax; channels_last over [N, heads * k * k, Ho, Wo] where the key is. 16-bit types accumulate in float32 and
         are rounded once; with a position both are therefore cast to float32 for the computation.
 
     Raises:
-        ValueError: sizes that do not fit, or an option out of its range.
-        TypeError: a dtype that is none of these, or two different ones outside autocast.
-        RuntimeError: `impl="native"` or `"triton"` where those kernels cannot serve, with the reason.
+        ValueError: Sizes that do not fit, or an option out of its range.
+        TypeError: A dtype that is none of these, or two different ones outside autocast.
+        RuntimeError: ``impl="native"`` or ``"triton"`` where those kernels cannot serve; the message has the reason.
 
     Source:
         Steps 1 and 2 of the local self-attention in section 3.1 of arXiv 2107.12292.
@@ -73,18 +76,26 @@ def local_similarity(
     if channels % heads:
         raise ValueError(f"expected the channels to be a multiple of the heads, got {channels=}, {heads=}")
     weight = query.new_empty(()).expand(key.shape[0], heads, taps, *query.shape[2:])
-    contract.check(key, weight, kernel_size, stride, dilation, heads)
-    run = reference.aggregate_grad_weight if takes_reference(impl, query) else contract.grad_weight
+    geometry = Geometry(kernel_size, stride, dilation, groups=heads)
+    contract.check(key, weight, geometry)
+    plain = wants_reference(impl, query, UNAVAILABLE)
     if position is None:
-        return run(query, key, kernel_size, stride, dilation, heads, heads)
+        return _similarity(query, key, geometry, plain=plain)
     _check_position(position, taps, channels // heads, query.device)
     dtype = query.dtype
     if dtype in (torch.float16, torch.bfloat16):
         query, key = query.float(), key.float()
-    similarity = run(query, key, kernel_size, stride, dilation, heads, heads)
+    similarity = _similarity(query, key, geometry, plain=plain)
     with _no_autocast(query.device.type):
         by_position = torch.einsum("nhcij,tc->nhtij", query.unflatten(1, (heads, -1)), position.to(query.dtype))
     return (similarity + by_position).to(dtype)
+
+
+def _similarity(query: Tensor, key: Tensor, geometry: Geometry, *, plain: bool) -> Tensor:
+    """The dot products without a position, in plain PyTorch or by the named op; each head is a group of its own."""
+    if plain:
+        return reference.aggregate_grad_weight(query, key, geometry, geometry.groups)
+    return contract.grad_weight(query, key, *geometry, geometry.groups)
 
 
 def _check_position(position: Tensor, taps: int, head_channels: int, device: torch.device) -> None:
