@@ -159,9 +159,14 @@ def is_quantized(model: nn.Module) -> bool:
 class _Observed(Ranges):
     def __init__(self, calibration: Calibration, observer: Method, correct_bias: bool):
         self.calibration, self.correct_bias = calibration, correct_bias
-        self._scales = {
-            key: ByteScale.of_range(*seen.range(observer)) for key, seen in calibration.observers.items()
-        }
+        ranges = {key: seen.range(observer) for key, seen in calibration.observers.items()}
+        # What only moves bytes has the scale of what it takes, which must have room for what it makes: maxima lie where
+        # there are few of the values before.
+        for step in (step for own in calibration.steps.values() for step in reversed(own) if step.keeps_scale):
+            pairs = zip(ranges[step.source], ranges[step.out], (min, max), strict=True)
+            low, high = (choose(a, b) for a, b, choose in pairs)
+            ranges[step.source] = low, high
+        self._scales = {key: ByteScale.of_range(*ends) for key, ends in ranges.items()}
 
     def scale(self, key: Any) -> ByteScale:
         return self._scales[key]

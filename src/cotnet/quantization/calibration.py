@@ -1,5 +1,6 @@
 """Images to calibrate with, and the ranges of a network's values on them."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -82,9 +83,10 @@ class Calibration:
 
     def see(self, key: Any, name: str, x: Tensor, see: str) -> None:
         """Take in a value under a key."""
-        if see == "see_extremes" and not torch.isfinite(x).all():
+        observer = self.observers.setdefault(key, Observer())
+        getattr(observer, see)(x)
+        if not math.isfinite(observer.high - observer.low):
             raise ValueError(f"expected finite activations, got NaN or infinite values in {name}; check the weights")
-        getattr(self.observers.setdefault(key, Observer()), see)(x)
 
 
 def _watch(wanted: set[fx.Node], steps: dict[fx.Node, Step], calibration: Calibration, see: str) -> Any:

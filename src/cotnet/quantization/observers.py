@@ -32,7 +32,9 @@ class Observer:
     def see_extremes(self, x: Tensor) -> None:
         """Take in the extremes of some values, and the mean of each channel."""
         low, high = torch.aminmax(x)
-        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
+        # Written so that NaN stays.
+        self.low = self.low if self.low <= float(low) else float(low)
+        self.high = self.high if self.high >= float(high) else float(high)
         sums = x.sum([dim for dim in range(x.ndim) if dim != 1], dtype=torch.float64)
         self._sums = sums if self._sums is None else self._sums + sums
         self._pixels += x.numel() // x.shape[1]
@@ -66,12 +68,10 @@ class Observer:
 
     def _least_squares(self, low: float, high: float, middles: Tensor) -> tuple[float, float]:
         """The range, a part of the whole one, whose bytes come nearest to the values."""
-        best, least = (low, high), math.inf
-        for part in torch.linspace(1, _NARROWEST, _CANDIDATES).tolist():
-            scale = (high - low) * part / 255
-            clipped = middles.clamp(low * part, high * part)
-            # Rounding errors are uniform within a step, whatever the bins.
-            error = float((self._counts * ((middles - clipped).square() + scale * scale / 12)).sum())
-            if error < least:
-                best, least = (low * part, high * part), error
-        return best
+        parts = torch.linspace(1, _NARROWEST, _CANDIDATES, dtype=torch.float64)[:, None]
+        clipped = middles.clamp(low * parts, high * parts)
+        # Rounding errors are uniform within a step, whatever the bins.
+        rounding = ((high - low) * parts / 255).square() / 12
+        errors = (self._counts * ((middles - clipped).square() + rounding)).sum(1)
+        best = float(parts[errors.argmin()])
+        return low * best, high * best
