@@ -5,10 +5,8 @@
 // - gathered, the channels of all taps of a pixel one behind the other, elsewhere.
 #pragma once
 
-#include "../parallel.h"
-#include "../workspace.h"
-#include "int8.h"
-#include "multiply.h"
+#include "../runtime/parallel.h"
+#include "panel_dot.h"
 
 namespace {
 
@@ -28,12 +26,12 @@ class Int8Conv {
         pixels_(p.batch * p.out_h * p.out_w) {}
 
   int run() const {
-    const int64_t threads = pixels_ * out_ * depth_ * p_.groups < (1 << 20) ? 1 : p_.threads;
-    return as_it_lies() || !by_rows() ? tiles(threads) : rows(threads);
+    const int64_t num_threads = pixels_ * out_ * depth_ * p_.groups < (1 << 20) ? 1 : p_.num_threads;
+    return as_it_lies() || !by_rows() ? tiles(num_threads) : rows(num_threads);
   }
 
  private:
-  static constexpr int64_t kTile = 96, kLongRow = 24, kGathered = 448 << 10;  // bytes of a gathered tile
+  static constexpr int64_t kTilePixels = 96, kLongRow = 24, kGathered = 448 << 10;  // bytes of a gathered tile
 
   bool as_it_lies() const {
     return taps_ == 1 && p_.stride_h * p_.stride_w == 1 && p_.padding_h + p_.padding_w == 0 && in_ % 4 == 0;
@@ -57,37 +55,37 @@ class Int8Conv {
             int32_t(p_.lowest)};
   }
   const int8_t* panels(int64_t group, int64_t first) const {
-    return p_.weights + (group * ceil_div(out_, kPanel) * kPanel + first) * depth_;
+    return p_.weights + (group * ceil_div(out_, kPanelWidth) * kPanelWidth + first) * depth_;
   }
 
   // So many pixels times a part of each group's output channels, such that there is work for all threads.
-  int tiles(int64_t threads) const {
+  int tiles(int64_t num_threads) const {
     const bool gathers = !as_it_lies();
-    int64_t most = kTile;
+    int64_t most = kTilePixels;
     if (gathers && most * taps_ * pixel_ > kGathered) most = kGathered / (taps_ * pixel_);
-    if (most < kBlock) most = kBlock;
+    if (most < kBlockPixels) most = kBlockPixels;
     int64_t tiles = ceil_div(pixels_, most);
     if (tiles % 2 == 1 && tiles > 1) ++tiles;
-    const int64_t all_panels = ceil_div(out_, kPanel);
-    int64_t parts = tiles >= 2 * threads ? 1 : ceil_div(2 * threads, tiles);
-    if (threads == 1) parts = 1;
+    const int64_t all_panels = ceil_div(out_, kPanelWidth);
+    int64_t parts = tiles >= 2 * num_threads ? 1 : ceil_div(2 * num_threads, tiles);
+    if (num_threads == 1) parts = 1;
     if (parts > all_panels) parts = all_panels;
-    return share_out(threads, tiles * parts, [&](int64_t begin, int64_t end) {
+    return parallel_for(num_threads, tiles * parts, [&](int64_t begin, int64_t end) {
       uint8_t* gathered = nullptr;
       if (gathers) {
-        Carver counter{0};
+        BumpAllocator counter{0};
         counter.take<uint8_t>(most * taps_ * pixel_);
-        Carver carver{workspace<kConvolution>().reserve(counter.used)};
-        if (carver.base == 0) return int(kOutOfMemory);
-        gathered = carver.take<uint8_t>(most * taps_ * pixel_);
+        BumpAllocator memory{workspace<kConvolution>().reserve(counter.used)};
+        if (memory.base == 0) return int(kOutOfMemory);
+        gathered = memory.take<uint8_t>(most * taps_ * pixel_);
       }
       int64_t in_hand = -1;
       for (int64_t task = begin; task < end; ++task) {
         const int64_t tile = task / parts, part = task % parts;
         const int64_t first = pixels_ * tile / tiles, count = pixels_ * (tile + 1) / tiles - first;
         if (gathers && tile != in_hand) gather(first, count, gathered), in_hand = tile;
-        const int64_t begin_channel = all_panels * part / parts * kPanel;
-        int64_t end_channel = all_panels * (part + 1) / parts * kPanel;
+        const int64_t begin_channel = all_panels * part / parts * kPanelWidth;
+        int64_t end_channel = all_panels * (part + 1) / parts * kPanelWidth;
         if (end_channel > out_) end_channel = out_;
         for (int64_t group = 0; group < p_.groups; ++group) {
           const ByteInput input = gathers ? ByteInput{gathered + group * depth_, p_.groups * depth_, depth_}
@@ -96,7 +94,7 @@ class Int8Conv {
                              finish_at(first, group, begin_channel, end_channel - begin_channel));
         }
       }
-      return int(kDone);
+      return int(kOk);
     });
   }
 
@@ -119,19 +117,19 @@ class Int8Conv {
     }
   }
 
-  int rows(int64_t threads) const {
+  int rows(int64_t num_threads) const {
     const int64_t padded = p_.width + 2 * p_.padding_w, slots = (p_.kernel_h - 1) * p_.dilation_h + 1;
     const int64_t row_bytes = padded * pixel_;
     // One kernel row is one run of channels where neighbours are taps of the same group.
     const bool together = p_.groups == 1 && p_.dilation_w == 1;
     const int64_t runs = together ? p_.kernel_h : taps_;
-    return share_out(threads, p_.batch * p_.out_h, [&](int64_t begin, int64_t end) {
-      Carver counter{0};
+    return parallel_for(num_threads, p_.batch * p_.out_h, [&](int64_t begin, int64_t end) {
+      BumpAllocator counter{0};
       counter.take<uint8_t>((slots + 1) * row_bytes), counter.take<ByteInput>(runs);
-      Carver carver{workspace<kConvolution>().reserve(counter.used)};
-      if (carver.base == 0) return int(kOutOfMemory);
-      uint8_t* const copies = carver.take<uint8_t>((slots + 1) * row_bytes);
-      ByteInput* const inputs = carver.take<ByteInput>(runs);
+      BumpAllocator memory{workspace<kConvolution>().reserve(counter.used)};
+      if (memory.base == 0) return int(kOutOfMemory);
+      uint8_t* const copies = memory.take<uint8_t>((slots + 1) * row_bytes);
+      ByteInput* const inputs = memory.take<ByteInput>(runs);
       memset(copies, int(p_.in_zero), size_t((slots + 1) * row_bytes));
       int64_t next = -1;  // the first row of all images' that has not been copied
       for (int64_t r = begin; r < end; ++r) {
@@ -155,7 +153,7 @@ class Int8Conv {
           for (int64_t run = 0; run < runs; ++run) inputs[run].first += wide_;
         }
       }
-      return int(kDone);
+      return int(kOk);
     });
   }
 

@@ -2,7 +2,7 @@
 // integers whatever the instruction set.
 #pragma once
 
-#include "../simd.h"
+#include "../simd/vector.h"
 
 #if defined(__SSE2__)
 #include <immintrin.h>

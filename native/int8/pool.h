@@ -1,8 +1,7 @@
 // Maxima and averages of windows of bytes.
 #pragma once
 
-#include "../parallel.h"
-#include "int8.h"
+#include "../runtime/parallel.h"
 #include "requantize.h"
 
 namespace {
@@ -14,11 +13,11 @@ class Int8Pool {
   explicit Int8Pool(const Int8PoolProblem& p) : p_(p) {}
 
   int run() const {
-    const int64_t threads = p_.batch * p_.out_h * p_.out_w * p_.channels < (1 << 14) ? 1 : p_.threads;
-    return share_out(threads, p_.batch * p_.out_h, [&](int64_t begin, int64_t end) {
+    const int64_t num_threads = p_.batch * p_.out_h * p_.out_w * p_.channels < (1 << 14) ? 1 : p_.num_threads;
+    return parallel_for(num_threads, p_.batch * p_.out_h, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r)
         for (int64_t j = 0; j < p_.out_w; ++j) pixel(r / p_.out_h, r % p_.out_h, j);
-      return int(kDone);
+      return int(kOk);
     });
   }
 
@@ -92,16 +91,16 @@ class Int8Pool {
 };
 
 // Floats to bytes, a row of an image at a time.
-inline int quantize_map(const QuantizeProblem& p) {
-  const int64_t threads = p.batch * p.channels * p.height * p.width < (1 << 14) ? 1 : p.threads;
+inline int quantize_map(const Int8QuantizeProblem& p) {
+  const int64_t num_threads = p.batch * p.channels * p.height * p.width < (1 << 14) ? 1 : p.num_threads;
   const ToBytes to_bytes(int32_t(p.zero), 0);
   const Floats multiplier = splat_float(float(p.multiplier));
-  return share_out(threads, p.batch * p.height, [&](int64_t begin, int64_t end) {
+  return parallel_for(num_threads, p.batch * p.height, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const float* from = p.x + r / p.height * p.strides[0] + r % p.height * p.strides[2];
       uint8_t* to = p.out + r * p.width * p.channels;
       const auto convert = [&](int64_t count, const auto& read, const auto& write) __attribute__((always_inline)) {
-        over_vectors(count, [&](int64_t at, const auto& get, const auto&) __attribute__((always_inline)) {
+        for_each_vector(count, [&](int64_t at, const auto& get, const auto&) __attribute__((always_inline)) {
           const LaneBytes bytes = to_bytes(get(read + at) * multiplier);
           const int64_t left = count - at;
           write(at, bytes, left < kLanes<float> ? left : kLanes<float>);
@@ -125,7 +124,7 @@ inline int quantize_map(const QuantizeProblem& p) {
           });
       }
     }
-    return int(kDone);
+    return int(kOk);
   });
 }
 

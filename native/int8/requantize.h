@@ -1,7 +1,7 @@
 // From sums of integers to bytes, or to floats: the same bits whatever the instruction set.
 #pragma once
 
-#include "../vector_math.h"
+#include "../simd/vector_math.h"
 #include "dot.h"
 
 namespace {

@@ -1,4 +1,4 @@
-// What the driver's parts share: buffers that show a step beyond their ends, numbers, and the comparison.
+// What the driver's parts share: buffers that show an access beyond their ends, numbers, and the comparison.
 #pragma once
 
 #include <cmath>
@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <vector>
 
-#include "../problem.h"
-#include "../simd.h"
+#include "../abi.h"
+#include "../simd/vector.h"
 
 namespace {
 
@@ -21,15 +21,15 @@ struct Count {
 };
 
 void check_aggregate(const char* isa, Count& count);
-void check_batch_norm(const char* isa, Count& count);
-void check_fused(const char* isa, Count& count);
-void check_winograd(const char* isa, Count& count);
+void check_batch_norm_act(const char* isa, Count& count);
+void check_conv3x3(const char* isa, Count& count);
+void check_fused_cot(const char* isa, Count& count);
 
-// Where buffers lie: on the heap, whose ends the memory checkers watch; or, in turn, right before and right behind a page
-// that must not be touched, which the machine itself watches, whatever instruction reads.
-extern bool between_pages;
-// Whether the tensors of a problem all lie alike, for a slow checker.
-extern bool layouts_alike;
+// Where buffers lie: on the heap, whose ends the memory checkers watch; or, in turn, right before and right behind a
+// page that must not be touched, which the machine itself watches, whatever instruction reads.
+extern bool guard_pages;
+// Whether the tensors of a problem all have the same layout, for a slow checker.
+extern bool same_layouts;
 void* take_memory(size_t bytes);
 void free_memory(void* memory);
 

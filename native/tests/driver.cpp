@@ -1,8 +1,8 @@
-// Runs every kernel over odd shapes, layouts, types and numbers of threads against plain loops in double. No torch: it is
-// what the memory checkers run. Buffers are exactly as large as their tensors, so that one element beyond them is caught.
+// Runs every kernel over odd shapes, layouts, types and numbers of threads against plain loops in double. No torch: it
+// is what the memory checkers run. Buffers are exactly as large as their tensors, so that one element beyond them is
+// caught.
 //
-// Usage: driver [--pages] [--alike] [instruction set ...]; without one, all that the machine has. --pages puts buffers
-// beside pages that must not be touched, --alike leaves out tensors of different layouts.
+// Usage: driver [--guard-pages] [--same-layouts] [instruction set ...]; without one, all that the machine has.
 #include <cstdlib>
 #include <cstring>
 
@@ -13,7 +13,7 @@
 
 extern "C" const char* cotnet_choose_isa(const char*);
 
-bool between_pages = false, layouts_alike = false;
+bool guard_pages = false, same_layouts = false;
 
 namespace {
 
@@ -27,7 +27,7 @@ std::vector<Mapping> mappings;
 }  // namespace
 
 void* take_memory(size_t bytes) {
-  if (!between_pages) return malloc(bytes);
+  if (!guard_pages) return malloc(bytes);
   static bool behind = false;
   behind = !behind;
   const size_t page = size_t(sysconf(_SC_PAGESIZE)), inside = (bytes + page - 1) / page * page, all = inside + 2 * page;
@@ -40,7 +40,7 @@ void* take_memory(size_t bytes) {
 }
 
 void free_memory(void* memory) {
-  if (!between_pages) return free(memory);
+  if (!guard_pages) return free(memory);
   for (size_t i = mappings.size(); i-- > 0;)
     if (mappings[i].data == memory) {
       munmap(mappings[i].base, mappings[i].bytes);
@@ -58,8 +58,8 @@ double random_unit() {
 
 int main(int argc, char** argv) {
   for (; argc > 1 && argv[1][0] == '-'; --argc, ++argv) {
-    between_pages |= strcmp(argv[1], "--pages") == 0;
-    layouts_alike |= strcmp(argv[1], "--alike") == 0;
+    guard_pages |= strcmp(argv[1], "--guard-pages") == 0;
+    same_layouts |= strcmp(argv[1], "--same-layouts") == 0;
   }
   const std::vector<const char*> all{"baseline", "avx2", "avx512", "avx512_bf16"};
   const std::vector<const char*> wanted = argc > 1 ? std::vector<const char*>(argv + 1, argv + argc) : all;
@@ -69,11 +69,14 @@ int main(int argc, char** argv) {
       printf("%s: not on this machine\n", isa);
       continue;
     }
-    Count aggregate, norm, fused, winograd;
-    check_aggregate(isa, aggregate), check_batch_norm(isa, norm), check_fused(isa, fused), check_winograd(isa, winograd);
+    Count aggregate, norm, fused, conv;
+    check_aggregate(isa, aggregate);
+    check_batch_norm_act(isa, norm);
+    check_fused_cot(isa, fused);
+    check_conv3x3(isa, conv);
     printf("%s: wrong %d of %d aggregations, %d of %d BatchNorms, %d of %d fused layers, %d of %d convolutions\n", isa,
-           aggregate.failed, aggregate.done, norm.failed, norm.done, fused.failed, fused.done, winograd.failed, winograd.done);
-    failed |= aggregate.failed + norm.failed + fused.failed + winograd.failed > 0;
+           aggregate.failed, aggregate.done, norm.failed, norm.done, fused.failed, fused.done, conv.failed, conv.done);
+    failed |= aggregate.failed + norm.failed + fused.failed + conv.failed > 0;
   }
   return failed;
 }

@@ -148,7 +148,7 @@ def test_predict_draws_and_writes_coco(finished, folder, tmp_path, cotnet_comman
         (["export", "{weights}", "--tolerance", "1"], "--tolerance is for classifiers and segmenters, and"),
         (["export", "{weights}", "--format", "torch"], "a detector exports to onnx alone, not to torch"),
         (["validate", "{weights}", "{folder}", "--annotations", "test.json"], "test.json does not exist"),
-        (["validate", "{weights}", "{folder}/images/0.png"], "0.png is no zip archive that can be read"),
+        (["validate", "{weights}", "{folder}/images/0.png"], "0.png cannot be read as a zip archive"),
     ],
 )
 def test_what_is_wrong_is_one_line(words, message, finished, segmenter, folder, weights, cotnet_command):

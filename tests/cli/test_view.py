@@ -1,5 +1,6 @@
 """`cotnet view`: sheets for a person, one line for a mistake."""
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,19 @@ def test_without_captum_the_rest_is_drawn(files, tmp_path, capsys, monkeypatch):
     assert main(["view", weights, image, "--output", str(tmp_path), "--stages", "res4"]) == 0
     assert sheets(tmp_path) == ["one/contexts.png", "one/field-layer3.2.png"]
     assert "pip install 'cotnet[view]'" in capsys.readouterr().out
+
+
+def test_every_image_has_a_folder_whatever_the_names(files, tmp_path, monkeypatch):
+    _, weights, image = files
+    monkeypatch.setitem(sys.modules, "captum", None)
+    names = ["p/a.png", "q/a.png", "r/a-2.png", "s/a.tif", "t/A.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(image, tmp_path / name)
+    words = [str(tmp_path / name) for name in names]
+    assert main(["view", weights, *words, "--stages", "res4", "--output", str(tmp_path / "v")]) == 0
+    made = {name.partition("/")[0] for name in sheets(tmp_path / "v")}
+    assert made == {"a", "a-2", "a-2-2", "a-3", "A-4"}
 
 
 def test_an_unreadable_image_among_others(files, tmp_path, capsys):

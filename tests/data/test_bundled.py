@@ -29,7 +29,7 @@ def test_no_pixel_is_in_both_splits(data):
 
 
 def test_mean_colour_does_not_tell_the_class(data):
-    assert float(data.note.split(" names ")[1].split(" %")[0]) < 25
+    assert float(data.note.split(" scores ")[1].split(" %")[0]) < 25
 
 
 def test_patches_are_the_same_in_every_run(data):

@@ -41,13 +41,13 @@ def test_a_saved_set(saved):
     assert read(2).getpixel((0, 0)) == (40, 40, 40)
 
 
-def test_a_missing_image_is_named_or_passed_over(saved, tmp_path):
+def test_a_missing_image_is_named_or_skipped(saved, tmp_path):
     splits = datasets.load_from_disk(saved)
     for name, split in splits.items():
         images = [None, *rows(len(split))["image"][1:]]
         splits[name] = datasets.Dataset.from_dict({**rows(len(split)), "image": images}, split.features)
     splits.save_to_disk(tmp_path / "lacking")
-    with pytest.raises(ValueError, match=r"^cannot read the image 0 of .*lacking train: its row holds none; repair"):
+    with pytest.raises(ValueError, match=r"^cannot read the image 0 of .*lacking train: its row is empty; repair"):
         served(tmp_path / "lacking")
     data, labels = served(tmp_path / "lacking", skip_unreadable=1)
     assert data.skipped() == [f"0 of {tmp_path / 'lacking'} {split}" for split in ("train", "test")]

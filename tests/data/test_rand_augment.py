@@ -16,7 +16,7 @@ def test_the_advanced_policy_goes_beyond_the_usual_range_and_cuts_out():
     assert isinstance(transform.ops[-1], Cutout)
     assert {(op.prob, op.magnitude) for op in transform.ops} == {(0.5, 15)}
     assert all(op.magnitude_std == 0.5 and op.magnitude_max == 30 for op in transform.ops[:-1])
-    assert (transform.ops[-1].std, transform.ops[-1].most) == (0.5, 30)
+    assert (transform.ops[-1].std, transform.ops[-1].limit) == (0.5, 30)
 
 
 def test_a_magnitude_above_ten_needs_a_higher_bound():
@@ -37,7 +37,7 @@ def test_cutout_covers_a_square_of_the_given_size():
     image = Image.new("RGB", (224, 224), "white")
     sizes = []
     for _ in range(50):
-        covered = np.array(Cutout(1.0, 15, most=30, fill=(1, 2, 3))(image)) == (1, 2, 3)
+        covered = np.array(Cutout(1.0, 15, limit=30, fill=(1, 2, 3))(image)) == (1, 2, 3)
         rows, columns = covered.all(2).any(1), covered.all(2).any(0)
         assert covered.all(2).sum() == rows.sum() * columns.sum()
         sizes.append(max(rows.sum(), columns.sum()))

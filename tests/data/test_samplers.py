@@ -5,40 +5,18 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from cotnet.data.datasets import Images
-from cotnet.data.samplers import Draw, EpochOrder, random_numbers
-from cotnet.data.unreadable import UnreadableError
-
-
-class Numbers:
-    """Images that are their own index; some cannot be read."""
-
-    def __init__(self, *broken):
-        self.broken = broken
-        self.read = []
-
-    def __call__(self, index):
-        if index in self.broken:
-            raise UnreadableError(f"{index} is broken")
-        self.read.append(index)
-        return index
-
-    def name(self, index):
-        return f"number {index}"
-
-
-def noisy(index):
-    """An augmentation that draws from all three generators."""
-    return torch.tensor([index, random.random(), np.random.rand(), torch.rand(()).item()], dtype=torch.float64)
+from cotnet.data.datasets import ImageDataset
+from cotnet.data.samplers import DistributedEpochSampler, DistributedEvalSampler, Draw, random_numbers
+from tests.data.numbers import Numbers, noisy
 
 
 def batches(order, *, num_workers=0, reader=None):
-    images = Images(reader or Numbers(), range(20), noisy)
+    images = ImageDataset(reader or Numbers(), range(20), noisy)
     return [batch for batch, _ in DataLoader(images, batch_size=4, sampler=order, num_workers=num_workers)]
 
 
 def order_of(epoch, **options):
-    order = EpochOrder(range(20), seed=3, **options)
+    order = DistributedEpochSampler(range(20), seed=3, **options)
     order.set_epoch(epoch)
     return order
 
@@ -55,15 +33,15 @@ def test_an_epoch_entered_in_its_middle_goes_on_as_the_whole_one(num_workers):
 
 
 def test_epochs_and_seeds_differ_and_processes_share():
-    orders = [order_of(0).indices(), order_of(1).indices(), EpochOrder(range(20), seed=4).indices()]
+    orders = [order_of(0).indices(), order_of(1).indices(), DistributedEpochSampler(range(20), seed=4).indices()]
     assert orders[0] != orders[1] != orders[2] != orders[0]
-    shares = [order_of(1, processes=2, rank=rank).indices() for rank in (0, 1)]
+    shares = [order_of(1, world_size=2, rank=rank).indices() for rank in (0, 1)]
     assert sorted(shares[0] + shares[1]) == list(range(20))
     first, second = batches(order_of(0)), batches(order_of(1))
     assert not set(torch.cat(first)[:, 1].tolist()) & set(torch.cat(second)[:, 1].tolist())
 
 
-def test_drawing_for_a_image_leaves_the_generators_as_they_were():
+def test_drawing_for_an_image_leaves_the_generators_as_they_were():
     random.seed(0), np.random.seed(0), torch.manual_seed(0)
     expected = noisy(0)
     random.seed(0), np.random.seed(0), torch.manual_seed(0)
@@ -80,31 +58,19 @@ def test_a_fixed_order_is_that_of_the_first_epoch_and_augmentation_still_changes
     assert not torch.equal(first[:, 1:], later[:, 1:])
 
 
-def test_the_next_readable_image_takes_the_place_of_an_unreadable_one():
-    images = Images(Numbers(4, 5), range(8), noisy, tolerated=2)
-    image, label = images[Draw(4, 0, 0)]
-    assert (image[0], label) == (6, 6)
-    assert images.unreadable.indices() == [4, 5]
-    assert images[Draw(5, 0, 0)][1] == 6
-    with pytest.raises(UnreadableError, match="5 is broken"):  # validation has no other image to show
-        images[5]
+@pytest.mark.parametrize("block", [1, 3, 100])
+@pytest.mark.parametrize("world_size", [1, 2, 7])
+def test_processes_validate_every_image_once(world_size, block):
+    order = list(reversed(range(20)))
+    parts = [
+        list(DistributedEvalSampler(range(20), order, world_size=world_size, rank=rank, block=block))
+        for rank in range(world_size)
+    ]
+    assert sorted(index for part in parts for index in part) == list(range(20))
+    if world_size == 1:
+        assert parts[0] == order
 
 
-@pytest.mark.parametrize(
-    ("tolerated", "message"), [(0, "^4 is broken$"), (1, "5 is broken; .*skip_unreadable 1 allows")]
-)
-def test_one_unreadable_image_more_than_tolerated_stops(tolerated, message):
-    with pytest.raises(ValueError, match=message):
-        Images(Numbers(4, 5), range(8), noisy, tolerated=tolerated)[Draw(4, 0, 0)]
-
-
-def test_no_readable_image_at_all_is_an_error():
-    with pytest.raises(ValueError, match="is broken"):
-        Images(Numbers(0, 1), range(2), noisy, tolerated=9)[Draw(0, 0, 0)]
-
-
-def test_loader_processes_share_what_they_know_of_unreadable_images():
-    images = Images(Numbers(4, 5), range(8), noisy, tolerated=2)
-    draws = [Draw(index, 0, 0) for index in range(8)]
-    list(DataLoader(images, batch_size=1, sampler=draws, num_workers=2))
-    assert images.unreadable.indices() == [4, 5]
+def test_fewer_images_than_processes_are_refused():
+    with pytest.raises(ValueError, match="2 validation images cannot be shared by 3 processes; use fewer processes"):
+        DistributedEvalSampler(range(2), [0, 1], world_size=3, rank=0)

@@ -18,7 +18,7 @@ from cotnet.data import ImageFolder, WebShards
 from cotnet.data.shards.index import INDEX, Shard, ShardIndex, portion
 from cotnet.data.shards.stream import read_shard
 from cotnet.data.shards.writer import write_shards
-from cotnet.data.unreadable import UnreadableError
+from cotnet.files.image import UnreadableImageError
 
 TRAIN, VAL = 22, 7
 
@@ -78,15 +78,15 @@ def test_portions_hold_every_image_once(readers, shards):
     assert sorted(seen) == [(shard, index) for shard in range(shards) for index in range(counts[shard])]
 
 
-@pytest.mark.parametrize(("world", "num_workers"), [(1, 0), (2, 0), (1, 2), (3, 1)])
-def test_validation_serves_every_image_once(folder, world, num_workers):
+@pytest.mark.parametrize(("world_size", "num_workers"), [(1, 0), (2, 0), (1, 2), (3, 1)])
+def test_validation_serves_every_image_once(folder, world_size, num_workers):
     module, seen = data(folder), []
-    for rank in range(world):
-        stream = module.val_set.stream(world=world, rank=rank)
-        loader = module._stream_loader(stream, lambda: 0)
+    for rank in range(world_size):
+        stream = module.val_set.stream(world_size=world_size, rank=rank)
+        loader = module.stream_loader(stream, lambda: 0)
         if num_workers:
             module.num_workers = num_workers
-            loader = module._stream_loader(stream, lambda: 0)
+            loader = module.stream_loader(stream, lambda: 0)
         batches = numbers(loader)
         assert len(batches) == len(loader)
         seen += flat(batches)
@@ -97,13 +97,15 @@ def flat(batches: list[list[int]]) -> list[int]:
     return [number for batch in batches for number in batch]
 
 
-def training(module, *, world=1, rank=0, epoch=0):
-    stream = module.train_set.stream(batches=TRAIN // 3 // world, world=world, rank=rank, shuffle=module.shuffle)
-    return module._stream_loader(stream, lambda: epoch)
+def training(module, *, world_size=1, rank=0, epoch=0):
+    stream = module.train_set.stream(
+        batches=TRAIN // 3 // world_size, world_size=world_size, rank=rank, shuffle=module.shuffle
+    )
+    return module.stream_loader(stream, lambda: epoch)
 
 
 def test_every_process_trains_on_as_many_batches_and_on_images_of_its_own(folder):
-    shares = [flat(numbers(training(data(folder), world=2, rank=rank))) for rank in range(2)]
+    shares = [flat(numbers(training(data(folder), world_size=2, rank=rank))) for rank in range(2)]
     assert [len(share) for share in shares] == [9, 9]
     assert not set(shares[0]) & set(shares[1])
 
@@ -166,7 +168,7 @@ def test_an_unreadable_image_is_named_by_key_and_shard(broken):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_unreadable_images_within_the_budget_are_passed_over_and_named(broken, num_workers):
+def test_unreadable_images_within_the_budget_are_skipped_and_named(broken, num_workers):
     place, names = broken
     module = data(place, num_workers=num_workers, skip_unreadable=1)
     module.check_images()
@@ -178,7 +180,7 @@ def test_unreadable_images_within_the_budget_are_passed_over_and_named(broken, n
     again.load_state_dict(module.state_dict())
     assert again.skipped() == names
     with pytest.raises(ValueError, match=r"cannot read .*; data\.skip_unreadable 1 allows no more"):
-        module.train_set.unreadable.skip(0, UnreadableError("cannot read it"))
+        module.train_set.unreadable.skip(0, UnreadableImageError("cannot read it"))
 
 
 @pytest.mark.parametrize("served", [1, 4, 6])
@@ -207,7 +209,9 @@ def test_a_reader_without_a_readable_image_does_not_read_for_ever(broken):
                     entry.size = len(content)
                     archive.addfile(entry, io.BytesIO(content))
     module = data(place, skip_unreadable=21, batch_size=1)
-    streams = [training(module, world=6, rank=rank) for rank in range(2)]  # one of them may have the shard left over
+    streams = [
+        training(module, world_size=6, rank=rank) for rank in range(2)
+    ]  # one of them may have the shard left over
     with pytest.raises(ValueError, match=r"no image can be read in the shards of one reader, such as .*\.tar"):
         list(map(numbers, streams))
 
@@ -250,7 +254,7 @@ def test_what_is_wrong_is_named(folder, tmp_path):
     with pytest.raises(ValueError, match=r"cannot read .*nowhere/index\.json"):
         data(tmp_path / "nowhere")
     (tmp_path / INDEX).write_text("{}")
-    with pytest.raises(ValueError, match="is no index of shards"):
+    with pytest.raises(ValueError, match="is not an index of shards"):
         data(tmp_path)
     plain = json.loads((folder / INDEX).read_text())
     plain["splits"]["val"][0]["name"] = "pipe:rm -rf x"
@@ -299,3 +303,8 @@ def test_the_command_writes_a_whole_folder_or_none(source, tmp_path, capsys):
     (tmp_path / "half" / "train" / "ash").mkdir(parents=True)
     assert main(["shards", str(tmp_path / "half"), str(tmp_path / "none")]) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["half", "made"]
+
+
+def test_shards_are_not_held_in_memory():
+    with pytest.raises(ValueError, match=r"data\.in_memory does not go with shards.*use --data\.in_memory false"):
+        WebShards("nowhere", in_memory=True, augment="none")

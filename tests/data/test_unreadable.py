@@ -1,12 +1,13 @@
 import pytest
 
-from cotnet.data.unreadable import Unreadable, UnreadableError
+from cotnet.data.unreadable import UnreadableImages
+from cotnet.files.image import UnreadableImageError
 
 
 def of_four(*skipped):
-    found = Unreadable(4, tolerated=2)
+    found = UnreadableImages(4, tolerated=2)
     for index in skipped:
-        found.skip(index, UnreadableError(f"{index} is broken"))
+        found.skip(index, UnreadableImageError(f"{index} is broken"))
     return found
 
 
@@ -16,11 +17,11 @@ def test_a_checkpoint_keeps_which_they_are_and_counts_on():
     assert resumed.indices() == [1, 3]
     assert resumed.names("again {}".format) == ["image 1", "image 3"]
     with pytest.raises(ValueError, match=r"0 is broken; data\.skip_unreadable 2 allows no more"):
-        resumed.skip(0, UnreadableError("0 is broken"))
+        resumed.skip(0, UnreadableImageError("0 is broken"))
 
 
 def test_of_a_split_that_has_changed_it_keeps_the_names():
-    resumed = Unreadable(5, tolerated=2)
+    resumed = UnreadableImages(5, tolerated=2)
     resumed.from_plain(of_four(3).to_plain("image {}".format))
     assert resumed.indices() == []
     assert resumed.names(str) == ["image 3"]

@@ -172,7 +172,7 @@ def test_what_is_left_and_why():
         "valid": "changes the size",
         "mirror": "reflect",
         "lazy": "run the network once",
-        "normed": "computes something of its own",
+        "normed": "may compute something else than a convolution",
         "flat": "equal in rows and columns",
     }.items():
         assert reason in left[name]

@@ -105,9 +105,9 @@ def test_mixers_of_the_hybrid():
     assert pattern == "SSS SSSS CSCSCS CCC"
 
 
-def test_own_models_are_marked_and_small():
+def test_additions_are_marked_and_small():
     for name, limit in {"cotnet18": 12e6, "cotnet_nano": 1.1e6, "cotnet20_nano": 0.5e6, "cotnet8_nano": 1.3e6}.items():
-        assert "own" in timm.get_pretrained_cfg(name).description
+        assert "addition of this project" in timm.get_pretrained_cfg(name).description
         assert sum(p.numel() for p in timm.create_model(name).parameters()) < limit
 
 

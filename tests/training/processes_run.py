@@ -18,7 +18,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import cotnet  # noqa: F401 (registers the family)
 from cotnet.cli import main
-from cotnet.data.unreadable import Unreadable, UnreadableError
+from cotnet.data.unreadable import UnreadableImages
+from cotnet.files.image import UnreadableImageError
 from cotnet.training.sync_norm import AverageNorms, replace_norms
 
 
@@ -64,8 +65,8 @@ def averaged() -> list[float]:
 
 def skipped() -> list[str]:
     """What both processes know of images of which each has found one that cannot be read."""
-    unreadable = Unreadable(9, tolerated=2)
-    unreadable.skip(3 + dist.get_rank(), UnreadableError("cannot read it"))
+    unreadable = UnreadableImages(9, tolerated=2)
+    unreadable.skip(3 + dist.get_rank(), UnreadableImageError("cannot read it"))
     unreadable.gather()
     return unreadable.names(str)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cotnet.files.safe_load import why_unreadable
-from cotnet.models.model_names import check_name
+from cotnet.models.family import check_name
 
 _COUNTER = "num_batches_tracked"
 

@@ -15,7 +15,7 @@ from cotnet.exporting.artifacts import load_artefact
 from cotnet.files.weights import WeightsCard, read_checkpoint, read_weights
 from cotnet.fusing.api import fuse
 from cotnet.models import load_entries, load_official
-from cotnet.models.model_names import check_name
+from cotnet.models.family import check_name
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 # What would make timm open other files on behalf of a weights file, or build no classifier of its classes.

@@ -17,8 +17,8 @@ from cotnet.classification.distillation import Distillation, Teacher
 from cotnet.classification.memory import largest_output, memory_bytes
 from cotnet.classification.optimizer import cosine_schedule, scaled_learning_rate, sgd
 from cotnet.files.weights import WeightsCard
+from cotnet.models.family import check_name
 from cotnet.models.memory_format import to_layout
-from cotnet.models.model_names import check_name
 from cotnet.training.distributed import rank_zero_print, shard, sync_norms
 from cotnet.training.figures import draw_confused, draw_confusion
 from cotnet.training.module import TrainingModule, class_path

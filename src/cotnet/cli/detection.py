@@ -6,7 +6,6 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cotnet.cli.coco_set import coco_set
 from cotnet.cli.found_report import FoundReport
 from cotnet.cli.output import check_folder, check_targets, image_names, is_rank_zero, open_output, percent, plain
 
@@ -25,13 +24,21 @@ def validate(args: Namespace) -> None:
     Raises:
         ValueError: the weights or the data are wrong.
     """
+    from cotnet.detection.coco.source import open_source
     from cotnet.detection.evaluate import evaluate
     from cotnet.detection.load import load_detector
 
     if args.plots:
         check_folder("plots", args.plots)
     network, card = load_detector(Path(args.weights), fused=not args.no_fuse)
-    data = coco_set(args, card, batch_size=args.batch_size or BATCH_SIZE)
+    data = open_source(
+        card,
+        args.data,
+        annotations=args.annotations,
+        images=args.images_folder,
+        batch_size=args.batch_size or BATCH_SIZE,
+        num_workers=args.num_workers,
+    )
     has_masks: Any = network.roi_heads
     scores = evaluate(network, data, masks=data.masks and has_masks.has_mask())
     text = (_json if args.format == "json" else _table)(scores, card.class_names)
@@ -173,7 +180,7 @@ def _json(scores: "Evaluation", names: list[str]) -> str:
 
 
 def _draw_scores(scores: "Evaluation", data: "CocoData", card: "WeightsCard", folder: Path) -> None:
-    from cotnet.detection.report import draw_report
+    from cotnet.detection.figures import draw_report
 
     folder.mkdir(parents=True, exist_ok=True)
     assert data.val_set is not None

@@ -122,7 +122,7 @@ def _stem(output: str | None, weights: str, forms: list[str]) -> Path:
 
 def _images(words: list[str] | None) -> tuple[list[str], str]:
     """Paths to compare answers on, and whose they are."""
-    from cotnet.data.bundled_patches import installed_images
+    from cotnet.data.bundled import installed_images
     from cotnet.prediction.inputs import InputFiles
 
     if words is None:

@@ -49,7 +49,7 @@ def check_fields(words: list[str], recipe: Sequence[dict[str, Any]]) -> None:
         raise ValueError(f"seed_everything must be an integer from 0 to {2**32 - 1}, got {seed!r}")
     model = next((value for name, value in reversed(given) if name == "model.name"), None)
     if model is not None:
-        from cotnet.models.model_names import check_name
+        from cotnet.models.family import check_name
 
         check_name(model)
 
@@ -61,7 +61,9 @@ def fields_of(source: Path, class_name: str) -> Fields:
             for part in node.body:
                 if isinstance(part, ast.FunctionDef) and part.name == "__init__":
                     arguments = [*part.args.args[1:], *part.args.kwonlyargs]
-                    return {one.arg: ast.unparse(one.annotation) if one.annotation else "" for one in arguments}
+                    fields = {one.arg: ast.unparse(one.annotation) if one.annotation else "" for one in arguments}
+                    base = Path(__file__).parents[1] / "data" / "module.py"
+                    return fields if part.args.kwarg is None else {**fields_of(base, "ImageDataModule"), **fields}
     return {}
 
 

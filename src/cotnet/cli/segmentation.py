@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cotnet.cli.coco_set import coco_set
 from cotnet.cli.found_report import FoundReport
 from cotnet.cli.output import check_folder, image_names, is_rank_zero, open_output, percent, plain
 
@@ -28,6 +27,7 @@ def validate(args: Namespace) -> None:
     Raises:
         ValueError: the weights or the data are wrong.
     """
+    from cotnet.detection.coco.source import open_source
     from cotnet.detection.evaluate import evaluate_pixels
     from cotnet.detection.load import load_segmenter
     from cotnet.segmentation.labels import BACKGROUND
@@ -35,7 +35,14 @@ def validate(args: Namespace) -> None:
     if args.plots:
         check_folder("plots", args.plots)
     network, card = load_segmenter(Path(args.weights), fused=not args.no_fuse)
-    data = coco_set(args, card, batch_size=args.batch_size or BATCH_SIZE)
+    data = open_source(
+        card,
+        args.data,
+        annotations=args.annotations,
+        images=args.images_folder,
+        batch_size=args.batch_size or BATCH_SIZE,
+        num_workers=args.num_workers,
+    )
     scores = evaluate_pixels(network, data, size=_size(card))
     if not is_rank_zero():
         return

@@ -1,12 +1,8 @@
 """`cotnet shards SOURCE FOLDER`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cotnet.cli.parser import Parser, at_least
-
-if TYPE_CHECKING:
-    from cotnet.data import ImageDataModule
 
 DESCRIPTION = """Write labelled images into tar shards, for `--data cotnet.data.WebShards --data.root FOLDER`.
 
@@ -33,22 +29,8 @@ def run(arguments: list[str]) -> None:
     if Path(args.folder).exists():
         raise ValueError(f"{args.folder} exists; name a new folder, or remove it")
 
+    from cotnet.data.open import open_data
     from cotnet.data.shards.writer import write_shards
 
-    index = write_shards(_open(args.source), Path(args.folder), per_shard=args.per_shard, seed=args.seed)
+    index = write_shards(open_data(args.source), Path(args.folder), per_shard=args.per_shard, seed=args.seed)
     print(f"{len(index.classes)} classes; train with --data cotnet.data.WebShards --data.root {args.folder}")
-
-
-def _open(source: str) -> "ImageDataModule":
-    from cotnet.data import HuggingFace, ImageFolder, NpzPack
-
-    path = Path(source)
-    if source.startswith("hub:"):
-        return HuggingFace(source.removeprefix("hub:"))
-    if path.is_file():
-        return NpzPack(source)
-    if not path.is_dir():
-        raise ValueError(f"{source} does not exist; name a folder of images, an .npz pack, or hub:NAME")
-    if (path / "dataset_dict.json").is_file() or any(path.rglob("*.parquet")):
-        return HuggingFace(source)
-    return ImageFolder(source)

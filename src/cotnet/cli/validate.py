@@ -83,7 +83,7 @@ def run(arguments: list[str]) -> None:
 
 def _data(path: str | None, card: "WeightsCard", *, batch_size: int, num_workers: int) -> "ImageDataModule":
     """The data module for a path, or the one that the card records, with the card's preprocessing."""
-    import cotnet.data as modules
+    from cotnet.data.open import open_data, open_recorded
 
     p = card.preprocessing
     options: dict[str, Any] = {
@@ -96,32 +96,11 @@ def _data(path: str | None, card: "WeightsCard", *, batch_size: int, num_workers
         "crop_pct": p["crop_pct"],
     }
     if path is not None:
-        if "://" in path or (Path(path) / "index.json").is_file():
-            return modules.WebShards(path, **options)
-        if not Path(path).is_dir():
-            return modules.NpzPack(path, **options)
-        if (Path(path) / "dataset_dict.json").is_file() or (Path(path) / "state.json").is_file():
-            return modules.HuggingFace(path, **options)
-        splits = {"train", "val", "validation", "test"}.difference(card.class_names)
-        if any((Path(path) / split).is_dir() for split in splits):
-            return modules.ImageFolder(path, **options)
-        from cotnet.data.class_folders import ClassFolders
-
-        return ClassFolders(path, augment="none", auto_augment=None, **options)
-    name = str(card.data.get("class_path", "")).removeprefix("cotnet.data.")
-    source = card.data.get("init_args", {})
-    if name not in modules.__all__ or name == "ImageDataModule" or not isinstance(source, dict):
-        raise ValueError(f"the weights do not record the images that they were validated on; {NAME_THEM}")
-    source = {key: value for key, value in source.items() if key != "download"}  # a file does not decide on that
-    elsewhere = [str(value) for value in source.values() if ":" in str(value)]
-    if elsewhere or (
-        name == "HuggingFace" and not Path(str(source.get("path"))).exists()
-    ):  # nor to fetch or run things
-        raise ValueError(f"the weights record images that are not on this machine; {NAME_THEM}")
+        return open_data(path, class_names=card.class_names, **options)
     try:
-        return getattr(modules, name)(**source, **options)
-    except TypeError as error:
-        raise ValueError(f"the weights record their images in a way that does not fit {name}: {error}") from error
+        return open_recorded(card.data, **options)
+    except ValueError as error:
+        raise ValueError(f"{error}; {NAME_THEM}") from error
 
 
 def _outputs(known: list[str], found: list[str], *, anonymous: bool) -> list[int] | None:

@@ -119,11 +119,17 @@ def _has_captum(*, needed: bool) -> bool:
 
 
 def _folders(output: Path, paths: list[str]) -> list[Path]:
-    """A folder for each image, named after it; the second of a name gets a number."""
-    taken: dict[str, int] = {}
-    folders = []
+    """A folder for each image, named after it, with a number where the name is taken already.
+
+    Names that differ in case alone count as the same, as they do in the file systems of Windows and macOS.
+    """
+    used: dict[str, int] = {}
+    folders: dict[str, Path] = {}
     for path in paths:
         stem = Path(path).stem
-        taken[stem] = taken.get(stem, 0) + 1
-        folders.append(output / (stem if taken[stem] == 1 else f"{stem}-{taken[stem]}"))
-    return folders
+        name = stem
+        while name.casefold() in folders:
+            number = used[stem.casefold()] = used.get(stem.casefold(), 1) + 1
+            name = f"{stem}-{number}"
+        folders[name.casefold()] = output / name
+    return list(folders.values())

@@ -2,13 +2,13 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from cotnet.data.datasets import ArrayReader
 from cotnet.data.module import ImageDataModule, Labelled
-from cotnet.data.transforms import Augment, Interpolation
+from cotnet.data.readers import ArrayReader
+from cotnet.data.transforms import Augment
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
@@ -20,20 +20,18 @@ class CIFAR(ImageDataModule):
     Args:
         root: Folder that holds the unpacked archive as torchvision leaves it.
         classes: 10 or 100.
-        download: Fetch the archive into `root` when it is not there; nothing is fetched without this.
+        download: Fetch the archive into ``root`` when it is not there; nothing is fetched without this.
         size: Side of the square network input in pixels.
         batch_size: Images per step and device.
         num_workers: Loader processes.
         augment: How training images are changed.
-        auto_augment: A timm RandAugment policy, or None.
         mean: Mean of each channel.
         std: Standard deviation of each channel.
-        interpolation: Resampling filter.
         crop_pct: Fraction that the validation crop keeps.
-        in_memory: Decode every image once, before training; see `ImageDataModule`.
+        options: See `ImageDataModule`.
 
     Raises:
-        ValueError: A number is outside its range; on use: the archive is not in `root`.
+        ValueError: A number is outside its range; on use: the archive is not in ``root``.
     """
 
     def __init__(
@@ -46,31 +44,27 @@ class CIFAR(ImageDataModule):
         batch_size: int = 128,
         num_workers: int = 2,
         augment: Augment = "pad_crop",
-        auto_augment: str | None = None,
         mean: tuple[float, float, float] = CIFAR_MEAN,
         std: tuple[float, float, float] = CIFAR_STD,
-        interpolation: Interpolation = "bicubic",
         crop_pct: float = 1.0,
-        in_memory: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(
             size=size,
             batch_size=batch_size,
             num_workers=num_workers,
             augment=augment,
-            auto_augment=auto_augment,
             mean=mean,
             std=std,
-            interpolation=interpolation,
             crop_pct=crop_pct,
-            in_memory=in_memory,
+            **options,
         )
         self.root = Path(root)
         self.classes = classes
         self.download = download
 
     @property
-    def source(self) -> dict[str, str | int | bool]:
+    def source(self) -> dict[str, Any]:
         return {"root": str(self.root.absolute()), "classes": self.classes}
 
     @cached_property

@@ -1,149 +1,34 @@
-"""From something readable to a labelled tensor: the one dataset class that every data module serves."""
+"""Labelled tensors from images: decoded one at a time, or all at once into memory."""
 
-import io
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cotnet.data.readers import ImageReader
 from cotnet.data.samplers import Draw, random_numbers
-from cotnet.data.unreadable import Unreadable, UnreadableError
-from cotnet.files.image import to_rgb, upright
-
-# Images of a split that are decoded before a run: seconds for photographs, and most collections are smaller.
-_CHECKED = 20_000
-
-
-class ImageReader(Protocol):
-    """Reads image ``index`` as 8-bit RGB; picklable, because loader workers receive a copy."""
-
-    def __call__(self, index: int) -> Image.Image: ...
-
-    def check(self, index: int) -> None:
-        """Raise `UnreadableError` where image ``index`` cannot be read; cheaper than reading it."""
-
-    def name(self, index: int) -> str:
-        """What to call image ``index``: its file, or its number and where it lies."""
-
-
-def unreadable_images(read: ImageReader, count: int, *, most: int = _CHECKED) -> Iterator[tuple[int, UnreadableError]]:
-    """Find unreadable images before any work is done.
-
-    Args:
-        read: Reads the images.
-        count: Number of images.
-        most: Of a larger collection so many are checked, evenly spread.
-
-    Yields:
-        The index of an image that cannot be read, and the error that names it.
-    """
-
-    def check(index: int) -> tuple[int, UnreadableError] | None:
-        try:
-            read.check(index)
-        except UnreadableError as error:
-            return index, error
-        return None
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # the decoders let go of the interpreter lock
-        for found in pool.map(check, range(0, count, -(-count // most))):
-            if found:
-                yield found
-
-
-def decode(source: Path | bytes, name: str, *, reduced: bool = False) -> Image.Image:
-    """Decode one image from its first byte to its last.
-
-    Args:
-        source: A file, or the encoded bytes.
-        name: What to call the image in an error message.
-        reduced: At an eighth of the size where the format allows that, which takes a fraction of the time.
-
-    Returns:
-        The image in RGB, upright as its EXIF orientation says.
-
-    Raises:
-        UnreadableError: The source is no image, or is damaged; the message holds `name`.
-    """
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            if reduced:
-                image.draft("RGB", (1, 1))
-            return to_rgb(upright(image))
-    # Decoders raise whatever their format makes them stumble over: OSError, SyntaxError, struct.error, zlib.error ...
-    except Exception as error:
-        reason = "it is not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise UnreadableError(f"cannot read the image {name}: {reason}; repair or remove it") from error
-
-
-class FileReader:
-    """Reads image files.
-
-    Args:
-        paths: Of the images, at least one.
-    """
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        # One array: a million paths as objects would take half a gigabyte, and again in every loader worker.
-        self._encoded = np.array([os.fsencode(path) for path in paths])
-
-    def __call__(self, index: int) -> Image.Image:
-        path = self._path(index)
-        return decode(path, str(path))
-
-    def check(self, index: int) -> None:
-        decode(self._path(index), str(self._path(index)), reduced=True)
-
-    def encoded(self, index: int) -> tuple[bytes, str]:
-        """The file's bytes, and the suffix of its name."""
-        path = self._path(index)
-        return path.read_bytes(), path.suffix.lower().removeprefix(".")
-
-    def name(self, index: int) -> str:
-        return str(self._path(index))
-
-    def _path(self, index: int) -> Path:
-        return Path(os.fsdecode(self._encoded[index]))
-
-
-class ArrayReader:
-    """Reads images that are decoded already.
-
-    Args:
-        pixels: uint8 [n, H, W, 3].
-    """
-
-    def __init__(self, pixels: np.ndarray) -> None:
-        self.pixels = pixels
-
-    def __call__(self, index: int) -> Image.Image:
-        return Image.fromarray(self.pixels[index])
-
-    def check(self, index: int) -> None:
-        """Nothing can be wrong with it."""
-
-    def name(self, index: int) -> str:
-        return f"number {index}"
+from cotnet.data.transforms import Augment
+from cotnet.data.unreadable import UnreadableImages
+from cotnet.files.image import UnreadableImageError
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
-    """Labelled images.
+    """Labelled images, decoded when they are asked for.
 
     Args:
         read: Gives the image of an index.
         labels: Class index of every image.
         transform: Makes the network's input [3, H, W] of an image.
-        tolerated: So many images may be unreadable. In training the next readable one, with its own label, takes the
-            place of such an image.
+        tolerated: The number of unreadable images to tolerate. In training the next readable image, with its own
+            label, takes the place of an unreadable one.
 
     Attributes:
-        unreadable: Those that are skipped.
+        unreadable: The images that are skipped.
     """
 
     def __init__(
@@ -157,7 +42,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         self.read = read
         self.labels = labels
         self.transform = transform
-        self.unreadable = Unreadable(len(labels), tolerated=tolerated)
+        self.unreadable = UnreadableImages(len(labels), tolerated=tolerated)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -170,7 +55,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         return self._get(draw)
 
     def name(self, index: int) -> str:
-        """What to call an image."""
+        """The name of an image in messages and reports."""
         return self.read.name(index)
 
     def _get(self, index: int) -> tuple[Tensor, int]:
@@ -181,6 +66,86 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             if index not in self.unreadable:
                 try:
                     return self._get(index)
-                except UnreadableError as error:
+                except UnreadableImageError as error:
                     self.unreadable.skip(index, error)
             index = (index + 1) % len(self)
+
+
+class InMemoryDataset(Dataset[tuple[Tensor, int]]):
+    """Small labelled images, decoded and resized once; read and augmented a batch at a time, which is much faster.
+
+    Args:
+        pixels: uint8 [N, 3, H, W].
+        labels: Class index of every image.
+        name: Gives the name of an image by its index.
+        augment: ``pad_crop``, ``flip`` or ``none``, see `cotnet.data.transforms.train_transform`.
+        mean: Mean of each channel, of values in 0..1.
+        std: Standard deviation of each channel.
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor,
+        labels: Sequence[int],
+        *,
+        name: Callable[[int], str],
+        augment: Augment,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        assert augment != "resized_crop"
+        self.pixels, self.labels, self.name, self.augment = pixels, labels, name, augment
+        self.scale = 1 / (255 * torch.tensor(std)).view(3, 1, 1)
+        self.offset = -(torch.tensor(mean) / torch.tensor(std)).view(3, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, draw: int | Draw) -> tuple[Tensor, int]:
+        return self.__getitems__([draw])[0]
+
+    def __getitems__(self, draws: Sequence[int | Draw]) -> list[tuple[Tensor, int]]:
+        """A whole batch, which torch's loaders ask for where a data set has this method.
+
+        The first `Draw` decides the random numbers of the whole batch.
+        """
+        indices = [draw.image if isinstance(draw, Draw) else draw for draw in draws]
+        with random_numbers(draws[0]) if isinstance(draws[0], Draw) else nullcontext():
+            return self._get(indices)
+
+    def _get(self, indices: list[int]) -> list[tuple[Tensor, int]]:
+        batch = self.pixels[torch.tensor(indices)]
+        if self.augment == "pad_crop":
+            batch = flip(shift(batch, max(1, batch.shape[-1] // 8)), -1)
+        elif self.augment == "flip":
+            batch = flip(flip(batch, -1), -2)
+        images = torch.addcmul(self.offset, batch.float(), self.scale)
+        return [(image, int(self.labels[index])) for image, index in zip(images, indices, strict=True)]
+
+
+def decode_all(read: ImageReader, count: int, resize: Callable[[Any], Image.Image], size: int) -> Tensor:
+    """Every image through ``resize`` into one uint8 tensor [count, 3, size, size].
+
+    Raises:
+        UnreadableImageError: An image cannot be read; the message names it.
+    """
+    pixels = torch.empty(count, size, size, 3, dtype=torch.uint8)
+    rows = pixels.numpy()
+    for index in range(count):
+        rows[index] = np.asarray(resize(read(index)))
+    return pixels.permute(0, 3, 1, 2)
+
+
+def shift(batch: Tensor, limit: int) -> Tensor:
+    """Each image of [N, C, H, W] moved by up to ``limit`` pixels in both directions; black comes in."""
+    n, _, height, width = batch.shape
+    padded = torch.nn.functional.pad(batch, (limit,) * 4)
+    rows = torch.randint(2 * limit + 1, (n, 1)) + torch.arange(height)
+    columns = torch.randint(2 * limit + 1, (n, 1)) + torch.arange(width)
+    padded = padded.gather(2, rows[:, None, :, None].expand(-1, padded.shape[1], -1, padded.shape[3]))
+    return padded.gather(3, columns[:, None, None, :].expand(-1, padded.shape[1], height, -1))
+
+
+def flip(batch: Tensor, dim: int) -> Tensor:
+    """Each image of [N, C, H, W] mirrored along ``dim`` with probability one half."""
+    return torch.where(torch.rand(len(batch), 1, 1, 1) < 0.5, batch.flip(dim), batch)

@@ -1,14 +1,13 @@
-"""A folder of images: ``root/train/<class>/*.jpg`` and ``root/val/<class>/*.jpg``."""
+"""Folders of images: with splits, ``root/train/<class>/*.jpg`` and ``root/val/<class>/*.jpg``, or of classes alone."""
 
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
-
-from cotnet.data.datasets import FileReader
-from cotnet.data.module import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule, Labelled
-from cotnet.data.transforms import Augment, Interpolation
+from cotnet.data.module import ImageDataModule, Labelled
+from cotnet.data.readers import FileReader
+from cotnet.files.image import is_image_name
 
 _VAL_NAMES = ("val", "validation", "test")
 
@@ -18,53 +17,19 @@ class ImageFolder(ImageDataModule):
 
     Args:
         root: Holds ``train`` and ``val`` (``validation`` and ``test`` are taken as well), each with one folder per
-            class, the same names in both. Images may lie in deeper folders.
-        size: Side of the square network input in pixels.
-        batch_size: Images per step and device.
-        num_workers: Loader processes.
-        augment: How training images are changed.
-        auto_augment: A timm RandAugment policy, or None.
-        mean: Mean of each channel.
-        std: Standard deviation of each channel.
-        interpolation: Resampling filter.
-        crop_pct: Fraction that the validation crop keeps.
-        skip_unreadable: So many images of a split may be unreadable and are skipped; 0 stops at the first one.
+            class, the same names in both. Images may be in deeper folders.
+        options: See `ImageDataModule`.
 
     Raises:
         ValueError: A number is outside its range; on use: a folder is missing or empty, or class folders differ.
     """
 
-    def __init__(
-        self,
-        root: str,
-        *,
-        size: int = 224,
-        batch_size: int = 64,
-        num_workers: int = 4,
-        augment: Augment = "resized_crop",
-        auto_augment: str | None = None,
-        mean: tuple[float, float, float] = IMAGENET_MEAN,
-        std: tuple[float, float, float] = IMAGENET_STD,
-        interpolation: Interpolation = "bicubic",
-        crop_pct: float = 0.875,
-        skip_unreadable: int = 0,
-    ) -> None:
-        super().__init__(
-            size=size,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            augment=augment,
-            auto_augment=auto_augment,
-            mean=mean,
-            std=std,
-            interpolation=interpolation,
-            crop_pct=crop_pct,
-            skip_unreadable=skip_unreadable,
-        )
+    def __init__(self, root: str, **options: Any) -> None:
+        super().__init__(**options)
         self.root = Path(root)
 
     @property
-    def source(self) -> dict[str, str | int | bool]:
+    def source(self) -> dict[str, Any]:
         return {"root": str(self.root.absolute())}
 
     @cached_property
@@ -89,10 +54,10 @@ class ImageFolder(ImageDataModule):
         self._check_root()
         if not (self.root / "train").is_dir():
             raise ValueError(f"folder {str(self.root / 'train')!r} is missing; it must hold one folder per class")
-        return self._images(self.root / "train")
+        return labelled_files(self.root / "train", self.class_names)
 
     def val_images(self) -> Labelled:
-        return self._images(self._val_folder())
+        return labelled_files(self._val_folder(), self.class_names)
 
     def _check_root(self) -> None:
         if not self.root.is_dir():
@@ -106,36 +71,69 @@ class ImageFolder(ImageDataModule):
                 return self.root / name
         raise ValueError(f"folder {str(self.root / 'val')!r} is missing; it must hold one folder per class")
 
-    def _images(self, folder: Path) -> Labelled:
-        paths: list[str] = []
-        labels: list[int] = []
-        for label, name in enumerate(self.class_names):
-            found = image_files(folder / name)
-            if not found:
-                raise ValueError(f"class folder {str(folder / name)!r} holds no image; add some or remove the class")
-            paths += found
-            labels += [label] * len(found)
-        return FileReader(paths), labels
+
+class ClassFolders(ImageFolder):
+    """Validation images in class folders without a split, ``root/<class>/*.jpg``.
+
+    Args:
+        root: Holds one folder per class.
+        options: See `ImageDataModule`.
+
+    Raises:
+        ValueError: A number is outside its range; on use: there is no class folder, or one without images.
+    """
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        names = _folder_names(self.root)
+        if not names:
+            raise ValueError(f"folder {str(self.root)!r} must hold val/CLASS or CLASS folders with images")
+        return names
+
+    def train_images(self) -> Labelled:
+        raise ValueError(f"folder {str(self.root)!r} has no train/CLASS folders")
+
+    def val_images(self) -> Labelled:
+        return labelled_files(self.root, self.class_names)
+
+
+def labelled_files(folder: Path, class_names: list[str]) -> Labelled:
+    """Reader and labels of the images in the class folders of a folder.
+
+    Raises:
+        ValueError: A class has no image.
+    """
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(class_names):
+        files = image_files(folder / name)
+        if not files:
+            raise ValueError(f"class folder {str(folder / name)!r} holds no image; add some or remove the class")
+        paths += files
+        labels += [label] * len(files)
+    return FileReader(paths), labels
 
 
 def image_files(folder: Path) -> list[str]:
-    """Paths of all files below a folder whose suffix names an image format that Pillow reads, sorted."""
-    suffixes = Image.registered_extensions()
-    found = [
+    """Paths of all images below a folder, sorted, see `cotnet.files.image.is_image_name`."""
+    files = [
         path
         for place, _, names in os.walk(folder)
         for name in names
-        if os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
-        if os.path.isfile(path := os.path.join(place, name))
+        if is_image_name(name) and os.path.isfile(path := os.path.join(place, name))
     ]
-    return sorted(found, key=lambda path: path.split(os.sep))
+    return sorted(files, key=lambda path: path.split(os.sep))
 
 
 def _class_folders(folder: Path) -> list[str]:
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    names = _folder_names(folder)
     if not names:
         raise ValueError(f"folder {str(folder)!r} is empty: it must hold one folder of images per class")
     return names
+
+
+def _folder_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _listed(names: set[str]) -> str:

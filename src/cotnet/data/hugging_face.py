@@ -4,13 +4,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from cotnet.data.datasets import decode
-from cotnet.data.encoded import suffix_of
-from cotnet.data.module import IMAGENET_MEAN, IMAGENET_STD, ImageDataModule, Labelled
-from cotnet.data.transforms import Augment, Interpolation
-from cotnet.data.unreadable import UnreadableError
+from cotnet.data.module import ImageDataModule, Labelled
+from cotnet.data.readers import EncodedReader
+from cotnet.files.image import UnreadableImageError
 
 _VAL_NAMES = ("validation", "valid", "val", "test")
 
@@ -26,17 +22,7 @@ class HuggingFace(ImageDataModule):
         val_split: Split to validate on; None takes ``validation``, ``valid``, ``val`` or ``test``.
         image: Column of the images; None takes the only one of that kind.
         label: Column of the labels; None takes the only column of class labels.
-        size: Side of the square network input in pixels.
-        batch_size: Images per step and device.
-        num_workers: Loader processes.
-        augment: How training images are changed.
-        auto_augment: A RandAugment policy, or None.
-        mean: Mean of each channel.
-        std: Standard deviation of each channel.
-        interpolation: Resampling filter.
-        crop_pct: Fraction that the validation crop keeps.
-        in_memory: Decode every image once, before training; see `ImageDataModule`.
-        skip_unreadable: So many images of a split may be unreadable and are skipped; 0 stops at the first one.
+        options: See `ImageDataModule`.
 
     Raises:
         ValueError: A number is outside its range; on use: there is no such data set, split or column.
@@ -51,46 +37,24 @@ class HuggingFace(ImageDataModule):
         val_split: str | None = None,
         image: str | None = None,
         label: str | None = None,
-        size: int = 224,
-        batch_size: int = 64,
-        num_workers: int = 4,
-        augment: Augment = "resized_crop",
-        auto_augment: str | None = None,
-        mean: tuple[float, float, float] = IMAGENET_MEAN,
-        std: tuple[float, float, float] = IMAGENET_STD,
-        interpolation: Interpolation = "bicubic",
-        crop_pct: float = 0.875,
-        in_memory: bool = False,
-        skip_unreadable: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            size=size,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            augment=augment,
-            auto_augment=auto_augment,
-            mean=mean,
-            std=std,
-            interpolation=interpolation,
-            crop_pct=crop_pct,
-            in_memory=in_memory,
-            skip_unreadable=skip_unreadable,
-        )
+        super().__init__(**options)
         self.path, self.name = path, name
         self.train_split, self.val_split = train_split, val_split
         self.image, self.label = image, label
 
     @property
-    def source(self) -> dict[str, str | int | bool]:
-        chosen = {**self._chosen, "val_split": self.val_split}
-        return {key: value for key, value in chosen.items() if value is not None}
+    def source(self) -> dict[str, Any]:
+        fields = {**self._fields, "val_split": self.val_split}
+        return {key: value for key, value in fields.items() if value is not None}
 
     @property
-    def order_fields(self) -> dict[str, str | int | bool | None]:
-        return {**self._chosen, "train_split": self.train_split}
+    def order_fields(self) -> dict[str, Any]:
+        return {**self._fields, "train_split": self.train_split}
 
     @property
-    def _chosen(self) -> dict[str, str | None]:
+    def _fields(self) -> dict[str, str | None]:
         path = str(Path(self.path).absolute()) if Path(self.path).exists() else self.path
         return {"path": path, "name": self.name, "image": self.image, "label": self.label}
 
@@ -111,11 +75,11 @@ class HuggingFace(ImageDataModule):
         try:
             if not Path(self.path).is_dir():
                 return datasets.load_dataset(self.path, self.name)
-            if any((Path(self.path) / file).is_file() for file in ("dataset_dict.json", "state.json")):
+            if is_saved_set(Path(self.path)):
                 found = datasets.load_from_disk(self.path)
                 return found if isinstance(found, datasets.DatasetDict) else datasets.DatasetDict(train=found)
             return datasets.load_dataset(_builder(Path(self.path)), data_dir=self.path)
-        # The library and its readers raise whatever they stumble over.
+        # The library and its readers raise errors of many types.
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"cannot open the data set {self.path!r}: {reason}") from error
@@ -137,7 +101,7 @@ class HuggingFace(ImageDataModule):
         import datasets
 
         features = next(iter(self._splits.values())).features
-        chosen = []
+        columns = []
         kinds: tuple[tuple[str, str | None, type], ...] = (
             ("image", self.image, datasets.Image),
             ("label", self.label, datasets.ClassLabel),
@@ -154,8 +118,8 @@ class HuggingFace(ImageDataModule):
                     f"data.{field} {name!r} is no column of type {kind.__name__} of {self.path!r}; "
                     f"it has {', '.join(fitting) or 'none'}"
                 )
-            chosen.append(name or fitting[0])
-        return chosen[0], chosen[1]
+            columns.append(name or fitting[0])
+        return columns[0], columns[1]
 
     def _labelled(self, split: str) -> Labelled:
         import datasets
@@ -171,35 +135,30 @@ class HuggingFace(ImageDataModule):
         return _RowReader(rows.cast_column(image, datasets.Image(decode=False)), image, f"{self.path} {split}"), labels
 
 
-class _RowReader:
+class _RowReader(EncodedReader):
     """Reads the images of a column, which stay encoded until then."""
 
     def __init__(self, rows: Any, column: str, name: str) -> None:
         self.rows, self.column, self._name = rows, column, name
 
-    def __call__(self, index: int) -> Image.Image:
-        return decode(self._bytes(index), self.name(index))
-
-    def check(self, index: int) -> None:
-        decode(self._bytes(index), self.name(index), reduced=True)
-
     def name(self, index: int) -> str:
         return f"{index} of {self._name}"
 
-    def encoded(self, index: int) -> tuple[bytes, str]:
-        content = self._bytes(index)
-        return content, suffix_of(content)
-
-    def _bytes(self, index: int) -> bytes:
+    def content(self, index: int) -> bytes:
         stored = self.rows[index][self.column] or {}
         if stored.get("bytes") is not None:
             return stored["bytes"]
         try:
             return Path(stored["path"]).read_bytes()
         except (KeyError, TypeError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "its row holds none"
-            raise UnreadableError(f"cannot read the image {self.name(index)}: {reason}; repair or remove it") from error
+            reason = error.strerror if isinstance(error, OSError) else "its row is empty"
+            raise UnreadableImageError.named(self.name(index), reason) from error
 
 
 def _builder(folder: Path) -> str:
     return "parquet" if any(folder.rglob("*.parquet")) else "imagefolder"
+
+
+def is_saved_set(folder: Path) -> bool:
+    """Whether `save_to_disk` has written a folder, as a set of splits or as a single one."""
+    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))

@@ -1,4 +1,4 @@
-"""RandAugment (Cubuk et al. 2019) as timm has it, with Cutout as one more operation where a policy asks for it."""
+"""RandAugment (Cubuk et al. 2019) of timm, with Cutout as one more operation where a policy asks for it."""
 
 import random
 import re
@@ -15,7 +15,7 @@ _MAGNITUDE = 10.0
 
 
 def check_policy(policy: str) -> None:
-    """Raise `ValueError` where a text is no RandAugment policy; timm skips much that it does not know."""
+    """Raise `ValueError` where a text is not a RandAugment policy; timm ignores much that it does not know."""
     if not re.fullmatch(r"rand(-(m|n|p|mstd|mmax|inc)\d[\d.]*)*(-cutout)?", policy):
         raise ValueError(
             f"data.auto_augment must be a RandAugment policy of timm such as rand-m9-n2-mstd0.5, got {policy!r}"
@@ -39,32 +39,32 @@ def rand_augment(policy: str, *, size: int, mean: Sequence[float]) -> RandAugmen
     if policy.endswith("-cutout"):
         like = transform.ops[0]
         transform.ops.append(
-            Cutout(like.prob, like.magnitude, std=like.magnitude_std, most=like.magnitude_max or _MAGNITUDE, fill=fill)
+            Cutout(like.prob, like.magnitude, std=like.magnitude_std, limit=like.magnitude_max or _MAGNITUDE, fill=fill)
         )
     return transform
 
 
 class Cutout:
-    """Covers a square of an image with one colour; its centre lies anywhere in the image.
+    """Covers a square of an image with one colour; its centre is anywhere in the image.
 
     Args:
-        prob: Probability of doing so.
-        magnitude: Of the square, 10 for 80 of 224 pixels.
+        prob: Probability of covering one.
+        magnitude: Size of the square; 10 stands for 80 of 224 pixels.
         std: Standard deviation of the magnitude.
-        most: Upper bound of the magnitude.
+        limit: Upper bound of the magnitude.
         fill: The colour, in 0..255.
     """
 
     def __init__(
-        self, prob: float, magnitude: float, *, std: float = 0.0, most: float = _MAGNITUDE, fill: tuple[int, ...]
+        self, prob: float, magnitude: float, *, std: float = 0.0, limit: float = _MAGNITUDE, fill: tuple[int, ...]
     ) -> None:
-        self.prob, self.magnitude, self.std, self.most, self.fill = prob, magnitude, std, most, fill
+        self.prob, self.magnitude, self.std, self.limit, self.fill = prob, magnitude, std, limit, fill
 
     def __call__(self, image: Image.Image) -> Image.Image:
         if random.random() > self.prob:
             return image
         width, height = image.size
-        level = max(0.0, min(random.gauss(self.magnitude, self.std), self.most))
+        level = max(0.0, min(random.gauss(self.magnitude, self.std), self.limit))
         half = round(level / _MAGNITUDE * _CUTOUT * min(width, height))
         x, y = random.randrange(width), random.randrange(height)
         covered = image.copy()

@@ -1,4 +1,4 @@
-"""The chains from an RGB image to a normalised tensor, assembled from timm's and torchvision's transforms."""
+"""From an RGB image to a normalised tensor, assembled from timm's and torchvision's transforms."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -30,7 +30,7 @@ def eval_transform(
 
 
 def eval_crop(*, size: int, interpolation: str, crop_pct: float) -> Callable[[Any], Any]:
-    """What `eval_transform` does before it normalises, from image to image."""
+    """The resizing and cropping of `eval_transform`, from image to image."""
     whole = create_transform(
         input_size=(3, size, size), is_training=False, interpolation=interpolation, crop_pct=crop_pct, normalize=False
     )
@@ -46,7 +46,7 @@ def train_transform(
     augment: Augment,
     auto_augment: str | None,
 ) -> Transform:
-    """Change an image at random, normalise.
+    """Augment an image at random, then normalise.
 
     Args:
         size: Side of the square input in pixels.
@@ -55,20 +55,20 @@ def train_transform(
         interpolation: Name of the resampling filter.
         augment: ``resized_crop`` takes 8 to 100 % of the area at an aspect of 3/4 to 4/3 (ImageNet practice);
             ``pad_crop`` pads by an eighth and crops (CIFAR practice); both flip left to right with probability one
-            half. ``flip`` flips in both directions, for images without an upright; ``none`` resizes alone.
+            half. ``flip`` flips in both directions, for images without an upright; ``none`` only resizes.
         auto_augment: A RandAugment policy, see `cotnet.data.rand_augment`, or None.
     """
-    random_look = [] if auto_augment is None else [rand_augment(auto_augment, size=size, mean=mean)]
+    policy = [] if auto_augment is None else [rand_augment(auto_augment, size=size, mean=mean)]
     if augment == "resized_crop":
-        look: dict[str, Any] = {"interpolation": interpolation, "mean": mean, "std": std}
-        chain = create_transform((3, size, size), is_training=True, hflip=0.5, color_jitter=0.0, **look)
+        options: dict[str, Any] = {"interpolation": interpolation, "mean": mean, "std": std}
+        chain = create_transform((3, size, size), is_training=True, hflip=0.5, color_jitter=0.0, **options)
         crop, mirror, *to_tensor = chain.transforms
-        return v2.Compose([crop, mirror, *random_look, *to_tensor])
+        return v2.Compose([crop, mirror, *policy, *to_tensor])
     steps: list[Any] = [v2.Resize((size, size), interpolation=InterpolationMode(interpolation))]
     if augment == "pad_crop":
         steps += [v2.RandomCrop(size, padding=max(1, size // 8)), v2.RandomHorizontalFlip()]
     if augment == "flip":
         steps += [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()]
-    steps += random_look
+    steps += policy
     steps += [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std), v2.ToPureTensor()]
     return v2.Compose(steps)

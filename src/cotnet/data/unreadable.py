@@ -1,4 +1,4 @@
-"""Images that cannot be read: the error that names one, and which of a split are skipped."""
+"""The unreadable images of a split: counted against the number to tolerate, shared by processes, kept on a resume."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,20 +6,18 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-
-class UnreadableError(ValueError):
-    """An image cannot be decoded; the message names it."""
+from cotnet.files.image import UnreadableImageError
 
 
-class Unreadable:
+class UnreadableImages:
     """The images of a split that are skipped, in memory that the loader processes share.
 
     Args:
-        count: Images of the split.
-        tolerated: So many may be skipped.
+        count: Number of images in the split.
+        tolerated: The number of unreadable images to tolerate.
 
     Attributes:
-        marks: bool [count], which ones they are.
+        marks: bool [count], true for those that are skipped.
     """
 
     def __init__(self, count: int, *, tolerated: int) -> None:
@@ -32,14 +30,14 @@ class Unreadable:
         return bool(self.marks[index])
 
     def indices(self) -> list[int]:
-        """The images, in order."""
+        """Indices of the images, in order."""
         return self.marks.nonzero().flatten().tolist()
 
-    def skip(self, index: int, error: UnreadableError) -> None:
+    def skip(self, index: int, error: UnreadableImageError) -> None:
         """Mark an image.
 
         Raises:
-            ValueError: It is one more than are tolerated.
+            ValueError: There are now more than are tolerated.
         """
         if self.tolerated == 0:
             raise error
@@ -48,29 +46,29 @@ class Unreadable:
             raise ValueError(f"{error}; data.skip_unreadable {self.tolerated} allows no more") from error
 
     def gather(self) -> None:
-        """Mark what any process of the run has marked; all of them call it together."""
+        """Mark what any process of the run has marked; all processes must call it together."""
         if self.tolerated == 0 or not (dist.is_available() and dist.is_initialized()):
             return
-        found: list[list[int]] = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(found, self.indices())
-        for indices in found:
+        gathered: list[list[int]] = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(gathered, self.indices())
+        for indices in gathered:
             self.marks[indices] = True
 
     def names(self, name: Callable[[int], str]) -> list[str]:
-        """What the images are called, with those of the run before a resume.
+        """Names of the images, with those of the run before a resume.
 
         Args:
-            name: Says what an image is called; asked once for each.
+            name: Gives the name of an image by its index; called once for each.
         """
         self._known |= {index: name(index) for index in self.indices() if index not in self._known}
         return list(dict.fromkeys([*self._earlier, *self._known.values()]))
 
     def to_plain(self, name: Callable[[int], str]) -> dict[str, Any]:
-        """What a checkpoint keeps, in plain values; `name` as for `names`."""
+        """What a checkpoint keeps, in plain values; ``name`` as for `names`."""
         return {"count": len(self.marks), "names": self.names(name), "known": self._known}
 
     def from_plain(self, plain: dict[str, Any]) -> None:
-        """Take over what a checkpoint has kept; of a split that has changed since then, the names alone."""
+        """Take over what a checkpoint has kept; where the split has another size by now, only the names."""
         self._earlier = list(plain["names"])
         if plain["count"] == len(self.marks):
             self._known = dict(plain["known"])

@@ -1,11 +1,12 @@
 """Detection and instance segmentation: pyramids on any backbone, plain and cascade heads, COCO data and scores."""
 
 from cotnet.detection.cascade import CascadeRoIHeads
-from cotnet.detection.coco.dataset import CocoAnnotations, CocoDataset, read_coco
+from cotnet.detection.coco.annotations import CocoAnnotations, read_coco
+from cotnet.detection.coco.dataset import CocoDataset
 from cotnet.detection.coco.module import CocoData
-from cotnet.detection.detector import DETECTORS, create_detector
 from cotnet.detection.load import load_detector
 from cotnet.detection.module import Detector
+from cotnet.detection.networks import DETECTORS, create_detector
 from cotnet.detection.pyramid import PyramidBackbone, create_body
 from cotnet.detection.scores import Precision, average_precision
 

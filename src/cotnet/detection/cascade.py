@@ -1,6 +1,6 @@
 """The heads of Cascade R-CNN, which torchvision lacks (Cai and Vasconcelos, arXiv 1712.00726).
 
-Three box heads in a row, each trained for a higher overlap on the boxes that the one before has refined. Legend: R
+Three box heads in a row, each trained for a higher overlap on the boxes that the previous one has refined. Legend: R
 proposals of all images, K classes with the background as class 0.
 """
 
@@ -24,7 +24,7 @@ class AgnosticPredictor(nn.Module):
     """Class scores and one box correction for all classes, from features [R, in_channels].
 
     Args:
-        in_channels: width of the features.
+        in_channels: Width of the features.
         num_classes: K, with the background.
     """
 
@@ -41,17 +41,21 @@ class AgnosticPredictor(nn.Module):
 class CascadeRoIHeads(RoIHeads):
     """Box heads in a row and, where there is one, the mask head once on the final boxes.
 
-    It takes the place of torchvision's `RoIHeads`, whose sampling (first stage) and mask parts it shares. Later stages
-    train on all boxes of the stage before, relabelled at their own overlap. At test time the scores are the mean over
-    the stages' softmaxes, the boxes those of the last stage.
+    It replaces torchvision's `RoIHeads`, and shares its sampling (first stage) and its mask parts. Later stages train
+    on all boxes of the previous stage, with labels by their own overlap. At test time the scores are the mean over the
+    stages' softmaxes, the boxes those of the last stage.
 
     Args:
-        box_heads: one per stage; pooled maps to features.
-        box_predictors: one per stage; features to logits [R, K] and class-agnostic corrections [R, 4].
-        iou_thresholds: overlap with an object from which a box is one, by stage.
-        box_weights: scale of the corrections, by stage.
-        options: of `RoIHeads`: `box_roi_pool`, `batch_size_per_image`, `positive_fraction`, `score_thresh`,
-            `nms_thresh`, `detections_per_img`, `mask_roi_pool`, `mask_head`, `mask_predictor`.
+        box_heads: One per stage, from pooled maps to features.
+        box_predictors: One per stage, from features to logits [R, K] and class-agnostic corrections [R, 4].
+        iou_thresholds: By stage, the minimum overlap with an object of a box that counts as one.
+        box_weights: By stage, the scale of the corrections.
+        options: Arguments of `RoIHeads`: ``box_roi_pool``, ``batch_size_per_image``, ``positive_fraction``,
+            ``score_thresh``, ``nms_thresh``, ``detections_per_img``, ``mask_roi_pool``, ``mask_head``,
+            ``mask_predictor``.
+
+    Raises:
+        ValueError: The sequences have different lengths.
     """
 
     def __init__(
@@ -90,10 +94,13 @@ class CascadeRoIHeads(RoIHeads):
         """Maps and proposals to detections in eval mode, to losses in training mode.
 
         Args:
-            features: maps [N, C, h, w] by name.
-            proposals: boxes [R_n, 4] of each image, in its pixels.
-            image_shapes: height and width of each image.
-            targets: of each image `boxes` [M, 4], `labels` [M] from 1, and `masks` [M, H, W] for a mask head.
+            features: Maps [N, C, h, w] by name.
+            proposals: Boxes [R_n, 4] of each image, in its pixels.
+            image_shapes: Height and width of each image.
+            targets: For each image ``boxes`` [M, 4], ``labels`` [M] from 1, and ``masks`` [M, H, W] for a mask head.
+
+        Returns:
+            Detections of each image, and losses by name; one of the two is empty.
         """
         if self.training:
             return [], self._losses(features, proposals, image_shapes, targets)
@@ -129,9 +136,9 @@ class CascadeRoIHeads(RoIHeads):
             if stage > 0:
                 labels, wanted = self._relabel(stage, proposals, targets)
             logits, corrections = self._predict(stage, features, proposals, image_shapes)
-            every = torch.cat(labels)
-            losses[f"loss_classifier_{stage + 1}"] = F.cross_entropy(logits, every)
-            losses[f"loss_box_reg_{stage + 1}"] = box_loss(corrections, torch.cat(list(wanted)), every)
+            all_labels = torch.cat(labels)
+            losses[f"loss_classifier_{stage + 1}"] = F.cross_entropy(logits, all_labels)
+            losses[f"loss_box_reg_{stage + 1}"] = box_loss(corrections, torch.cat(list(wanted)), all_labels)
             proposals = self._refine(stage, corrections.detach(), proposals, image_shapes)
         return losses
 
@@ -147,7 +154,7 @@ class CascadeRoIHeads(RoIHeads):
     def _refine(
         self, stage: int, corrections: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> list[Tensor]:
-        """The boxes of the next stage, inside their images; in training those without area are left out."""
+        """The boxes of the next stage, inside their images; in training without those that have no area."""
         refined = self.coders[stage].decode(corrections, proposals).flatten(1).split(_counts(proposals))
         boxes = [clip_boxes_to_image(box, shape) for box, shape in zip(refined, image_shapes, strict=True)]
         if not self.training:
@@ -155,7 +162,7 @@ class CascadeRoIHeads(RoIHeads):
         return [box[remove_small_boxes(box, min_size=1e-2)] for box in boxes]
 
     def _relabel(self, stage: int, proposals: list[Tensor], targets: Targets) -> tuple[list[Tensor], Sequence[Tensor]]:
-        """Labels of the boxes at the stage's own overlap, and the corrections that they want."""
+        """Labels of the boxes at the overlap of a stage, and the corrections that would make them exact."""
         self.proposal_matcher, first = self.matchers[stage], self.proposal_matcher
         try:
             objects = [target["boxes"].to(boxes.dtype) for target, boxes in zip(targets, proposals, strict=True)]
@@ -177,10 +184,10 @@ class CascadeRoIHeads(RoIHeads):
         labels: list[Tensor],
         matches: list[Tensor],
     ) -> Tensor:
-        found = [torch.where(label > 0)[0] for label in labels]
-        boxes = [box[index] for box, index in zip(proposals, found, strict=True)]
+        positive = [torch.where(label > 0)[0] for label in labels]
+        boxes = [box[index] for box, index in zip(proposals, positive, strict=True)]
         logits = self.mask_predictor(self.mask_head(self.mask_roi_pool(features, boxes, image_shapes)))
-        objects = [match[index] for match, index in zip(matches, found, strict=True)]
+        objects = [match[index] for match, index in zip(matches, positive, strict=True)]
         return maskrcnn_loss(logits, boxes, [t["masks"] for t in targets], [t["labels"] for t in targets], objects)
 
     def _select(self, boxes: Tensor, scores: Tensor) -> dict[str, Tensor]:
@@ -198,12 +205,12 @@ def _counts(boxes: Sequence[Tensor]) -> list[int]:
 
 
 def box_loss(corrections: Tensor, wanted: Tensor, labels: Tensor) -> Tensor:
-    """Smooth L1 loss (beta 1/9, as torchvision's) of the objects' corrections, a mean over all boxes.
+    """Smooth L1 loss of the objects' corrections, as a mean over all boxes; beta is 1/9, as in torchvision.
 
     Args:
-        corrections: [R, 4].
-        wanted: [R, 4].
-        labels: [R], 0 for the background, whose corrections do not count.
+        corrections: Predicted, [R, 4].
+        wanted: The true ones, [R, 4].
+        labels: Classes [R]; corrections of the background, 0, do not count.
     """
     objects = labels > 0
     total = F.smooth_l1_loss(corrections[objects], wanted[objects], beta=1 / 9, reduction="sum")
@@ -211,7 +218,7 @@ def box_loss(corrections: Tensor, wanted: Tensor, labels: Tensor) -> Tensor:
 
 
 class _ScaledGradient(torch.autograd.Function):
-    """The identity, whose gradient is scaled: the body sees the mean of the stages' gradients, not their sum."""
+    """The identity with a scaled gradient, so that the body gets the mean of the stages' gradients, not their sum."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:

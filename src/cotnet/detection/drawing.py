@@ -6,18 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import mask as rle
 from PIL import Image, ImageDraw, ImageFont
 
 from cotnet.detection.coco.dataset import CocoDataset
+from cotnet.detection.coco.masks import decode_mask
 from cotnet.detection.scores import Result
+from cotnet.files.atomic import replacing
 
-_LEAST = 0.5
-_WIDTH = 480
+_MIN_SCORE = 0.5
+_COLUMN_WIDTH = 480  # pixels of a sheet
 
 
-def color_of(label: int) -> tuple[int, int, int]:
-    """A strong colour for a class; neighbours in number are far apart in hue."""
+def class_color(label: int) -> tuple[int, int, int]:
+    """A strong colour for a class; classes of neighbouring numbers are far apart in hue.
+
+    Args:
+        label: Number of the class, from 0.
+    """
     red, green, blue = colorsys.hsv_to_rgb((0.61 + 0.381966 * label) % 1, 0.85, 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)
 
@@ -28,32 +33,31 @@ def _is_light(color: tuple[int, int, int]) -> bool:
 
 
 def draw_detections(
-    image: Image.Image, results: Sequence[Mapping[str, Any]], names: Mapping[int, str], *, score: float = _LEAST
+    image: Image.Image, results: Sequence[Mapping[str, Any]], names: Mapping[int, str], *, score: float = _MIN_SCORE
 ) -> Image.Image:
     """A copy of an image with boxes, masks, names and scores.
 
     Args:
-        image: in RGB.
-        results: entries of COCO's result format; those without a score are drawn as the truth is.
-        names: of the classes, by category id.
-        score: the least that is drawn.
+        image: In RGB.
+        results: Entries of COCO's result format; an entry without a score is an annotation and always drawn.
+        names: Names of the classes, by category id.
+        score: Minimum score of a detection to be drawn.
     """
     canvas = image.convert("RGB")
     shown = sorted((one for one in results if one.get("score", 1.0) >= score), key=lambda one: one.get("score", 1.0))
     order = {category: index for index, category in enumerate(sorted(names))}
     for one in shown:
         if "segmentation" in one:
-            shape = rle.segmToRle(one["segmentation"], canvas.width, canvas.height)
-            mask = np.asarray(rle.decode(shape)).reshape(canvas.height, canvas.width)
-            tint = Image.new("RGB", canvas.size, color_of(order[one["category_id"]]))
+            mask = decode_mask(one["segmentation"], canvas.height, canvas.width)
+            tint = Image.new("RGB", canvas.size, class_color(order[one["category_id"]]))
             canvas.paste(tint, mask=Image.fromarray((mask * 110).astype(np.uint8)))
     draw = ImageDraw.Draw(canvas)
-    line = max(1, round(max(canvas.size) / 320))
+    line_width = max(1, round(max(canvas.size) / 320))
     font = ImageFont.load_default(max(10, round(max(canvas.size) / 50)))
     for one in shown:
         x, y, width, height = one["bbox"]
-        color = color_of(order[one["category_id"]])
-        draw.rectangle((x, y, x + max(width, 1), y + max(height, 1)), outline=color, width=line)
+        color = class_color(order[one["category_id"]])
+        draw.rectangle((x, y, x + max(width, 1), y + max(height, 1)), outline=color, width=line_width)
         if len(names) > 1:
             text = names[one["category_id"]] + (f" {one['score']:.2f}" if "score" in one else "")
             left, top, right, bottom = draw.textbbox((x, y), text, font=font)
@@ -64,13 +68,13 @@ def draw_detections(
 
 
 def draw_samples(images: CocoDataset, results: Mapping[int, Sequence[Result]], path: Path, *, count: int = 4) -> None:
-    """A sheet of images, the truth above what was found.
+    """A sheet of images, the annotations above the detections.
 
     Args:
-        images: with their annotations.
-        results: detections by image id.
-        path: the JPEG to write.
-        count: how many images, those with results first in order.
+        images: The images with their annotations.
+        results: Detections by image id.
+        path: The JPEG to write.
+        count: Maximum number of images, the first ones that have an entry in ``results``.
     """
     annotations = images.annotations
     names = dict(zip(annotations.category_ids, annotations.class_names, strict=True))
@@ -82,13 +86,12 @@ def draw_samples(images: CocoDataset, results: Mapping[int, Sequence[Result]], p
         if not images.masks:
             truth = [{key: value for key, value in one.items() if key != "segmentation"} for one in truth]
         pair = [draw_detections(image, truth, names), draw_detections(image, results[image_id], names)]
-        height = round(_WIDTH * image.height / image.width)
-        columns.append([one.resize((_WIDTH, height)) for one in pair])
+        height = round(_COLUMN_WIDTH * image.height / image.width)
+        columns.append([one.resize((_COLUMN_WIDTH, height)) for one in pair])
     rows = [max(column[row].height for column in columns) for row in (0, 1)]
-    sheet = Image.new("RGB", (len(columns) * (_WIDTH + 6) - 6, sum(rows) + 6), "white")
+    sheet = Image.new("RGB", (len(columns) * (_COLUMN_WIDTH + 6) - 6, sum(rows) + 6), "white")
     for number, column in enumerate(columns):
-        sheet.paste(column[0], (number * (_WIDTH + 6), 0))
-        sheet.paste(column[1], (number * (_WIDTH + 6), rows[0] + 6))
-    partial = path.with_name(path.name + ".partial")
-    sheet.save(partial, format="JPEG", quality=85)
-    partial.replace(path)
+        sheet.paste(column[0], (number * (_COLUMN_WIDTH + 6), 0))
+        sheet.paste(column[1], (number * (_COLUMN_WIDTH + 6), rows[0] + 6))
+    with replacing(path) as partial:
+        sheet.save(partial, format="JPEG", quality=85)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from cotnet.detection.detector import create_detector
+from cotnet.detection.networks import create_detector
 from cotnet.files.weights import WeightsCard, read_checkpoint, read_weights
 from cotnet.fusing.api import fuse
 from cotnet.models import load_entries

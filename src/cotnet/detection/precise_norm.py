@@ -1,4 +1,4 @@
-"""BatchNorm statistics estimated anew before an evaluation, over many training batches with the weights standing still.
+"""BatchNorm statistics estimated anew before an evaluation, over many training batches at fixed weights.
 
 Wu and Johnson, Rethinking "Batch" in BatchNorm, arXiv 2105.07576, section 3.
 """
@@ -13,12 +13,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class PreciseNorm(Callback):
-    """Replaces the running statistics of every BatchNorm that trains by the mean over some batches, on all ranks alike.
+    """Replaces the running statistics of every trainable BatchNorm by the mean over some batches of all ranks.
 
-    The random numbers of the run are not touched, so that a resumed run still equals an unbroken one.
+    The run's random numbers are not touched, so that a resumed run equals an uninterrupted one.
 
     Args:
-        batches: How many, at most those of an epoch.
+        batches: The number of batches, at most those of an epoch.
     """
 
     def __init__(self, batches: int) -> None:
@@ -26,7 +26,7 @@ class PreciseNorm(Callback):
 
     @torch.no_grad()
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Estimate the statistics, but not for a check before the training."""
+        """Estimate the statistics, except for the sanity check before training."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         pl_module.train()

@@ -1,4 +1,4 @@
-"""Any timm network as a detection backbone: its maps of strides 4 to 32, a feature pyramid, frozen first stages."""
+"""Any timm network as a detection backbone: its maps of strides 4 to 32 in a feature pyramid, with frozen stages."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from cotnet.models.model_names import check_name
+from cotnet.models.family import check_name
 
 Norm = Literal["batch", "group", "none"]
 STRIDES = (4, 8, 16, 32)
@@ -20,15 +20,15 @@ class PyramidBackbone(nn.Module):
     """The maps P2 to P6 of an image, all of one width (Lin et al., Feature Pyramid Networks, arXiv 1612.03144).
 
     Args:
-        body: a network of timm made with `features_only=True` that returns the maps of strides 4, 8, 16 and 32.
-        out_channels: width of the pyramid's maps.
-        norm: normalisation in the pyramid.
-        frozen: how many of the first parts keep their parameters and statistics: 0 none, 1 the stem, 2 the stem and the
-            stage of stride 4 (res2), up to 5.
-        frozen_norm: keep the parameters and statistics of every BatchNorm in the body.
+        body: A network of timm, created with ``features_only=True``, that returns the maps of strides 4, 8, 16 and 32.
+        out_channels: Width of the pyramid's maps.
+        norm: Normalisation in the pyramid.
+        frozen: The number of first parts that keep their parameters and statistics: 0 none, 1 the stem, 2 the stem and
+            the stage of stride 4 (res2), up to 5.
+        frozen_norm: Keep the parameters and statistics of every BatchNorm in the body.
 
     Raises:
-        ValueError: an option out of its range, or a body whose parts cannot be told apart for freezing.
+        ValueError: An option is outside its range, or the parts of the body cannot be told apart for freezing.
     """
 
     def __init__(
@@ -47,23 +47,23 @@ class PyramidBackbone(nn.Module):
         self.pyramid = FeaturePyramidNetwork(
             info.channels(), out_channels, extra_blocks=LastLevelMaxPool(), norm_layer=norm_layer(norm)
         )
-        # By name: making norms synchronise puts other modules in their places.
-        self._still = _first_parts(body, frozen)
+        # By name, since SyncBatchNorm replaces modules.
+        self._frozen = _first_parts(body, frozen)
         if frozen_norm:
             norms = nn.modules.batchnorm._BatchNorm
-            self._still += [name for name, module in body.named_modules() if isinstance(module, norms)]
-        for name in self._still:
+            self._frozen += [name for name, module in body.named_modules() if isinstance(module, norms)]
+        for name in self._frozen:
             body.get_submodule(name).requires_grad_(False)
 
     def train(self, mode: bool = True) -> "PyramidBackbone":
-        """As of every module, but frozen parts stay in eval mode."""
+        """As `torch.nn.Module.train`, except that frozen parts stay in eval mode."""
         super().train(mode)
-        for name in self._still:
+        for name in self._frozen:
             self.body.get_submodule(name).eval()
         return self
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """[N, 3, H, W] to the maps `"0"` to `"3"` and `"pool"` of strides 4 to 64, [N, out_channels, h, w]."""
+        """[N, 3, H, W] to the maps ``"0"`` to ``"3"`` and ``"pool"`` of strides 4 to 64, [N, out_channels, h, w]."""
         maps = self.body(images)
         if getattr(self.body, "output_fmt", "NCHW") == "NHWC":
             maps = [x.permute(0, 3, 1, 2).contiguous() for x in maps]
@@ -71,14 +71,14 @@ class PyramidBackbone(nn.Module):
 
 
 def create_body(name: str, **options: Any) -> nn.Module:
-    """The network of this name in timm's registry, as its maps of strides 4, 8, 16 and 32.
+    """A network of timm's registry that returns its maps of strides 4, 8, 16 and 32.
 
     Args:
-        name: of the CoTNet family, or any other.
-        options: of the network's constructor, such as `pretrained` or `drop_path_rate`.
+        name: Name of a network of the CoTNet family, or any other.
+        options: Arguments of the network's constructor, such as ``pretrained`` or ``drop_path_rate``.
 
     Raises:
-        ValueError: an unknown name, an option that the network refuses, or a network without those maps.
+        ValueError: The name is unknown, the network refuses an option, or it has no such maps.
     """
     check_name(name)
     try:
@@ -86,7 +86,7 @@ def create_body(name: str, **options: Any) -> nn.Module:
         strides = info.reduction()
         missing = [stride for stride in STRIDES if stride not in strides]
         if not missing:
-            # Of several maps of one stride the last has seen most.
+            # Of several maps of one stride the last one, which is the deepest.
             last = tuple(max(i for i, stride in enumerate(strides) if stride == wanted) for wanted in STRIDES)
             return timm.create_model(name, features_only=True, out_indices=last, **options)
     except (RuntimeError, TypeError, AttributeError, AssertionError) as error:
@@ -97,10 +97,13 @@ def create_body(name: str, **options: Any) -> nn.Module:
 
 
 def norm_layer(norm: Norm) -> Callable[[int], nn.Module] | None:
-    """Constructor of a normalisation by the number of channels; `None` for none.
+    """The constructor of a normalisation, which takes the number of channels; None for none.
+
+    Args:
+        norm: ``"batch"``, ``"group"`` or ``"none"``.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: The name is unknown.
     """
     layers: dict[str, Callable[[int], nn.Module] | None] = {
         "batch": nn.BatchNorm2d,
@@ -113,7 +116,7 @@ def norm_layer(norm: Norm) -> Callable[[int], nn.Module] | None:
 
 
 def _first_parts(body: nn.Module, count: int) -> list[str]:
-    """Names of the modules that lie wholly within the first `count` parts, in the order of the network."""
+    """Names of the modules that lie wholly within the first ``count`` parts, in the order of the network."""
     if not 0 <= count <= len(STRIDES) + 1:
         raise ValueError(f"expected frozen from 0 (nothing) to 5 (stem and four stages), got {count}")
     if count == 0:
@@ -127,5 +130,5 @@ def _first_parts(body: nn.Module, count: int) -> list[str]:
     if not all(inside):
         raise ValueError(f"the stages of this {type(body).__name__} cannot be told apart to freeze them; use frozen=0")
     end = inside[0][0] if count == 1 else inside[count - 2][-1] + 1
-    # The root's name is empty, and a module that holds a later one is no frozen whole.
+    # Without the root, whose name is empty, and without modules that contain a later one.
     return [modules[i] for i in range(1, end) if not any(later.startswith(flat[i]) for later in flat[end:])]

@@ -1,4 +1,4 @@
-"""COCO's average precision, gathered over ranks, by faster-coco-eval; and results in COCO's JSON."""
+"""Detections as entries of COCO's result format, gathered over ranks, and their average precision."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch.distributed
 from faster_coco_eval import COCO, COCOeval_faster
-from faster_coco_eval import mask as rle
 from torch import Tensor
 
-from cotnet.detection.coco.dataset import CocoAnnotations
+from cotnet.detection.coco.annotations import CocoAnnotations
+from cotnet.detection.coco.masks import encode_mask
 
 Result = dict[str, Any]
 
@@ -20,16 +20,16 @@ class Precision:
     """Average precision of boxes or of masks, fractions of 1; NaN where there are no objects to find.
 
     Attributes:
-        ap: mean over overlaps from 0.50 to 0.95 and over the classes.
-        ap50: at an overlap of 0.50.
-        ap75: at an overlap of 0.75.
-        small: of objects below 32 x 32 pixels.
-        medium: of those between.
-        large: of objects above 96 x 96 pixels.
-        recall: average recall with 100 detections an image.
-        per_class: `ap` of each class.
-        per_class50: `ap50` of each class.
-        curves: precision [classes, 101] at overlap 0.50, at recalls 0.00 to 1.00.
+        ap: Mean over overlaps from 0.50 to 0.95 and over the classes.
+        ap50: The same at an overlap of 0.50.
+        ap75: The same at an overlap of 0.75.
+        small: ``ap`` of objects below 32 x 32 pixels.
+        medium: ``ap`` of objects from 32 x 32 to 96 x 96 pixels.
+        large: ``ap`` of objects above 96 x 96 pixels.
+        recall: Average recall with 100 detections an image.
+        per_class: ``ap`` of each class.
+        per_class50: ``ap50`` of each class.
+        curves: Precision [classes, 101] at overlap 0.50, at recalls 0.00 to 1.00.
     """
 
     ap: float
@@ -48,10 +48,10 @@ def to_results(detections: dict[str, Tensor], image_id: int, category_ids: Seque
     """The detections of one image as entries of COCO's result format.
 
     Args:
-        detections: `boxes` [M, 4] as x1, y1, x2, y2; `labels` [M] from 1; `scores` [M]; perhaps `masks` [M, 1, H, W] of
-            probabilities.
-        image_id: the image's id.
-        category_ids: the id of each class.
+        detections: ``boxes`` [M, 4] as x1, y1, x2, y2; ``labels`` [M] from 1; ``scores`` [M]; of a detector with masks
+            ``masks`` [M, 1, H, W] of probabilities.
+        image_id: The image's id.
+        category_ids: The id of each class.
     """
     boxes = detections["boxes"].detach().cpu().double()
     boxes[:, 2:] -= boxes[:, :2]
@@ -62,19 +62,17 @@ def to_results(detections: dict[str, Tensor], image_id: int, category_ids: Seque
         category = category_ids[label - 1]
         results.append({"image_id": image_id, "category_id": category, "bbox": box, "score": score})
     if "masks" in detections:
-        masks = (detections["masks"][:, 0] > 0.5).to("cpu").numpy().astype(np.uint8)
-        for result, mask in zip(results, masks, strict=True):
-            coded = rle.encode(np.asfortranarray(mask))
-            counts = coded["counts"]
-            result["segmentation"] = {
-                "size": list(coded["size"]),
-                "counts": counts.decode() if isinstance(counts, bytes) else counts,
-            }
+        for result, mask in zip(results, (detections["masks"][:, 0] > 0.5).to("cpu").numpy(), strict=True):
+            result["segmentation"] = encode_mask(mask)
     return results
 
 
 def gather(results: dict[int, list[Result]]) -> dict[int, list[Result]]:
-    """The results of all ranks by image, each image once, on every rank."""
+    """The results of all ranks by image, each image once, on every rank.
+
+    Args:
+        results: This rank's entries of COCO's result format, by the image's id.
+    """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return results
     parts: list[dict[int, list[Result]]] = [{} for _ in range(torch.distributed.get_world_size())]
@@ -83,12 +81,12 @@ def gather(results: dict[int, list[Result]]) -> dict[int, list[Result]]:
 
 
 def average_precision(annotations: CocoAnnotations, results: Iterable[Result], *, masks: bool = False) -> Precision:
-    """Score results against annotations, of boxes or of masks.
+    """Score boxes or masks against annotations, by faster-coco-eval.
 
     Args:
-        annotations: the truth, crowds included.
-        results: entries of COCO's result format.
-        masks: compare masks and not boxes.
+        annotations: The true objects, crowds included.
+        results: Entries of COCO's result format.
+        masks: Compare masks instead of boxes.
     """
     truth = _truth(annotations, masks)
     found = [dict(result) for result in results]

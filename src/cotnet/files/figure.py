@@ -14,6 +14,9 @@ _DPI = 110
 def save_figure(figure: "Figure", path: Path) -> None:
     """Write a figure as PNG; a file gets its name only when it is complete.
 
+    Every text is drawn as it is: names of classes and files may hold ``$`` and ``^``, which matplotlib would read
+    as a formula. The powers of ten of a logarithmic axis stay formulas.
+
     Args:
         figure: A figure made without ``pyplot``, so that it belongs to no window and no backend.
         path: The PNG to write.
@@ -23,5 +26,18 @@ def save_figure(figure: "Figure", path: Path) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    _draw_names_as_they_are(figure)
     with replacing(path) as partial:
         FigureCanvasAgg(figure).print_figure(partial, format="png", dpi=_DPI)
+
+
+def _draw_names_as_they_are(figure: "Figure") -> None:
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter
+
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    logarithmic = [axis for axis in axes if isinstance(axis.get_major_formatter(), LogFormatter)]
+    powers = {id(label) for axis in logarithmic for label in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if id(text) not in powers:
+            text.set_parse_math(False)

@@ -1,4 +1,4 @@
-"""Images from files and bytes: which are taken, how they are decoded, and how any of them becomes 8-bit RGB."""
+"""Images from files and bytes: which names are images, and how any image is decoded to 8-bit RGB."""
 
 import io
 import os
@@ -38,27 +38,32 @@ SUFFIXES = frozenset(
 
 
 class UnreadableImageError(ValueError):
-    """An image cannot be decoded; the message says why, and `named` names the image with it."""
+    """An image cannot be decoded; the message is the reason, and with `named` a whole sentence."""
 
     @classmethod
     def named(cls, name: str, reason: object) -> "UnreadableImageError":
-        """The whole sentence, for an image that is called `name`."""
+        """The error with a sentence that names the image, the reason and the way out."""
         return cls(f"cannot read the image {name}: {reason}; repair or remove it")
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name says that it is an image: a suffix of `SUFFIXES`, and not hidden."""
+    """Whether a file name has a suffix of `SUFFIXES` and is not hidden."""
     base = os.path.basename(name)
     return os.path.splitext(base)[1].lower() in SUFFIXES and not base.startswith(".")
 
 
 def open_image(
-    source: str | Path | bytes | BinaryIO, *, apply_orientation: bool = True, reduced: bool = False
+    source: str | Path | bytes | BinaryIO,
+    *,
+    name: str | None = None,
+    apply_orientation: bool = True,
+    reduced: bool = False,
 ) -> Image.Image:
     """Decode one image from its first byte to its last.
 
     Args:
         source: A path, the encoded bytes, or a file that is open for reading.
+        name: Name of the image for the error message.
         apply_orientation: Turn the image upright as its EXIF orientation says.
         reduced: At an eighth of the size where the format allows that, which takes a fraction of the time.
 
@@ -66,7 +71,8 @@ def open_image(
         The image in 8-bit RGB.
 
     Raises:
-        UnreadableImageError: It is no image, or is damaged; the message is the reason alone.
+        UnreadableImageError: It is no image, or is damaged; the message is a whole sentence with ``name``, and without
+            a name the reason alone.
     """
     try:
         with warnings.catch_warnings():
@@ -75,17 +81,28 @@ def open_image(
                 if reduced:
                     image.draft("RGB", (1, 1))
                 return to_rgb(upright(image) if apply_orientation else image)
-    # Decoders raise whatever their format makes them stumble over: OSError, SyntaxError, struct.error, zlib.error ...
+    # Decoders raise errors of many types on damaged files: OSError, SyntaxError, struct.error, zlib.error ...
     except Exception as error:
-        kind = "it is not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise UnreadableImageError(" ".join(kind.split()) or type(error).__name__) from error
+        reason = "it is not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        reason = " ".join(reason.split()) or type(error).__name__
+        raise (UnreadableImageError.named(name, reason) if name else UnreadableImageError(reason)) from error
+
+
+def suffix_of(content: bytes) -> str:
+    """The suffix of the format of encoded bytes, such as ``jpg``; ``bin`` where it is unknown."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            kind = (image.format or "bin").lower()
+    except OSError:
+        return "bin"
+    return {"jpeg": "jpg", "tiff": "tif"}.get(kind, kind)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """The image in 8-bit RGB; greys deeper than 8 bits, as micrographs have, are scaled where Pillow would clip them.
 
     Args:
-        image: of any mode. Integers end at 65,535, floats at 1; those beyond, at the largest of the image.
+        image: An image of any mode. Integers end at 65,535, floats at 1; larger ones, at the largest of the image.
     """
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image.convert("RGB")
@@ -100,9 +117,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says; as it is where that says nothing or is damaged."""
+    """The image turned as its EXIF orientation says, or unchanged where there is none or it is damaged."""
     try:
         return ImageOps.exif_transpose(image)
-    # Readers of damaged EXIF data stumble in any way, and the pixels may be sound all the same.
+    # Damaged EXIF data raise errors of many types, and the pixels may be intact all the same.
     except Exception:
         return image

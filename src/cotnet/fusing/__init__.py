@@ -1,1 +1,1 @@
-"""Networks for inference: BatchNorms folded, CoT layers and 3x3 convolutions replaced by faster ones."""
+"""Networks for inference: BatchNorms folded, CoT layers and 3x3 convolutions replaced by faster modules."""

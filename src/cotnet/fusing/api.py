@@ -1,4 +1,4 @@
-"""`fuse`: a copy of a network for inference, with the same answers and less work."""
+"""``fuse``: a copy of a network for inference, which gives the same answers with less work."""
 
 import copy
 
@@ -12,20 +12,20 @@ from cotnet.models.memory_format import to_layout
 
 
 def fuse(model: nn.Module) -> nn.Module:
-    """A copy of any network for inference: the same answers, faster. The network itself stays as it is.
+    """A faster copy of any network for inference, which gives the same answers; the network itself is not changed.
 
-    Every CoT and CoXt layer becomes a `FusedCoT`, every BatchNorm that follows a convolution is folded into it, and
-    the weights lie channels_last. What does more than its own arithmetic stays as it is: a layer or a norm of a derived
-    class, one with hooks, one without running statistics. The copy is in eval mode and its parameters have no
-    gradients; `torch.compile`, best with `torch._inductor.config.freezing`, `.to(torch.bfloat16)`, autocast and export
-    work as ever, and its `state_dict` fits any copy that is fused from the same architecture.
+    Every CoT and CoXt layer becomes a ``FusedCoT``, every BatchNorm that follows a convolution is folded into it, and
+    the weights are laid out channels_last. Modules that may do more than their arithmetic are left as they are: layers
+    and norms of a derived class, with hooks, or without running statistics. The copy is in eval mode and its parameters
+    have no gradients. ``torch.compile``, best with ``torch._inductor.config.freezing``, ``.to(torch.bfloat16)``,
+    autocast and export work as for any network, and its ``state_dict`` fits any copy fused from the same architecture.
 
     Args:
-        model: a network of the family, a network of other making with such layers in it or without, or one layer.
+        model: A network of the family, any other network with or without such layers, or a single layer.
 
     Returns:
-        The fused copy, which takes and gives what `model` does. `train()` of it raises `RuntimeError` and changes
-        nothing; that of a network which holds it raises, too, after what comes before it is in training mode.
+        The fused copy, with the inputs and outputs of ``model``. Its ``train()`` raises ``RuntimeError`` and changes
+        nothing; that of a network which contains it raises as well, after the parts before it have changed mode.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
     layers: dict[int, FusedCoT] = {}

@@ -22,7 +22,7 @@ class TakesNorm(nn.Module, ABC):
 
     @abstractmethod
     def with_norm(self, norm: nn.Module) -> nn.Module:
-        """A copy that does what the module and then `norm` in eval mode do."""
+        """A copy that does what the module and then ``norm`` in eval mode do."""
 
 
 class FoldedNorm(nn.Identity):
@@ -32,14 +32,14 @@ class FoldedNorm(nn.Identity):
         """Stay in eval mode.
 
         Raises:
-            RuntimeError: training is asked for.
+            RuntimeError: Training is asked for.
         """
         refuse_training(mode)
         return super().train(False)
 
 
 def refuse_training(mode: bool) -> None:
-    """Raise `RuntimeError` where training is asked for."""
+    """Raise ``RuntimeError`` where training is asked for."""
     if mode:
         raise RuntimeError(
             "a fused network serves inference only; train the network that it was made from, then fuse it again"
@@ -47,7 +47,7 @@ def refuse_training(mode: bool) -> None:
 
 
 def keep_in_eval(model: nn.Module) -> None:
-    """Have `train` of this one module refuse before it has changed anything, whatever the module's class."""
+    """Have ``train`` of this one module refuse before it has changed anything, whatever the module's class."""
     model.train = partial(_train, model)  # type: ignore[method-assign]
 
 
@@ -57,7 +57,7 @@ def _train(model: nn.Module, mode: bool = True) -> nn.Module:
 
 
 def affine(norm: Any) -> tuple[Tensor, Tensor]:
-    """Factor and summand of each channel, in float64, that do what `norm` in eval mode does."""
+    """Factor and summand of each channel, in float64, that do what ``norm`` in eval mode does."""
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = scale * norm.weight.detach().double()
@@ -66,7 +66,7 @@ def affine(norm: Any) -> tuple[Tensor, Tensor]:
 
 
 def fold_norm(conv: nn.Conv2d, norm: Any) -> tuple[Tensor, Tensor]:
-    """Weight and bias, in float64, of the convolution that does what `conv` and then `norm` in eval mode do."""
+    """Weight and bias, in float64, of the convolution that does what ``conv`` and then ``norm`` in eval mode do."""
     scale, bias = affine(norm)
     if conv.bias is not None:
         bias = bias + conv.bias.detach().double() * scale
@@ -74,7 +74,7 @@ def fold_norm(conv: nn.Conv2d, norm: Any) -> tuple[Tensor, Tensor]:
 
 
 def folded_conv(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
-    """A convolution that does what `conv` and then `norm` in eval mode do, without gradients."""
+    """A convolution that does what ``conv`` and then ``norm`` in eval mode do, without gradients."""
     weight, bias = fold_norm(conv, norm)
     folded = nn.Conv2d(
         conv.in_channels,
@@ -93,11 +93,11 @@ def folded_conv(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
 
 
 def fold_batchnorms(model: nn.Module, leaves: tuple[type[nn.Module], ...]) -> None:
-    """Fold, in place, every BatchNorm that only a convolution or a `TakesNorm` feeds, which feeds nothing else.
+    """Fold, in place, every BatchNorm that only a convolution or a ``TakesNorm`` feeds, which feeds nothing else.
 
     Args:
-        model: in eval mode.
-        leaves: modules of these types are not looked into.
+        model: In eval mode.
+        leaves: Modules of these types are not looked into.
     """
     folded: dict[nn.Module, nn.Module] = {}
     for source, norm in _pairs(model, leaves, _names(model)):
@@ -133,7 +133,7 @@ def _rest(norm: nn.Module) -> nn.Module:
 def _pairs(
     model: nn.Module, leaves: tuple[type[nn.Module], ...], names: Counter[nn.Module]
 ) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Each module that can take in the BatchNorm behind it, and that; `names` has those of the whole network."""
+    """Each module that can take in the BatchNorm behind it, and that; ``names`` has those of the whole network."""
     if isinstance(model, leaves) or next(model.children(), None) is None:
         return
     tracer = _Tracer(leaves)
@@ -192,5 +192,5 @@ def foldable_conv(conv: nn.Module) -> bool:
 
 
 def hooked(module: nn.Module) -> bool:
-    """Whether a call of the module is more than its `forward`."""
+    """Whether a call of the module is more than its ``forward``."""
     return bool(module._forward_hooks or module._forward_pre_hooks)

@@ -1,4 +1,7 @@
-"""A CoT or CoXt layer for inference: the same answers from folded norms and one operator."""
+"""A CoT or CoXt layer for inference: the same answers from folded norms and one operator.
+
+Legend: N batch, C channels, G heads, T taps = k * k, H x W size.
+"""
 
 import copy
 from typing import TypeGuard
@@ -25,12 +28,13 @@ from cotnet.ops.fused_cot import ContextParameters, Projections, fused_cot, pack
 class FusedCoT(TakesNorm):
     """A CoT layer for inference, [N, C, H, W] to [N, C, H, W] in channels_last.
 
-    The static context is a convolution, which `fused_cot` makes itself where it is a `WinogradConv`; all that follows
-    is `fused_cot`. The parameters are the layer's, with every BatchNorm folded in and the attention's channels ordered
-    by tap, then by map. One that follows the layer can be folded in as well, by `with_norm`.
+    The static context is a convolution, which the operator ``fused_cot`` computes itself where it is a
+    ``WinogradConv``; everything after it is ``fused_cot``. The parameters are the layer's, with every BatchNorm folded
+    in and the attention's channels ordered by tap, then by head. A BatchNorm that follows the layer can be folded in as
+    well, by ``with_norm``.
 
     Args:
-        layer: a trained `CoTLayer` or `CoXtLayer`, see `suits`; it stays as it is.
+        layer: A trained ``CoTLayer`` or ``CoXtLayer`` for which ``suits`` holds; it is not changed.
     """
 
     excite_bias: nn.Parameter
@@ -95,7 +99,7 @@ class FusedCoT(TakesNorm):
         return all(foldable_conv(conv) and foldable_norm(norm) for conv, norm in pairs)
 
     def with_norm(self, norm: nn.Module) -> "FusedCoT":
-        """A copy that does what the layer and then `norm` in eval mode do."""
+        """A copy that does what the layer and then ``norm`` in eval mode do."""
         scale, bias = affine(norm)
         if self.out_scale is not None and self.out_bias is not None:
             scale, bias = self.out_scale * scale, self.out_bias * scale + bias
@@ -140,7 +144,7 @@ class FusedCoT(TakesNorm):
         """Stay in eval mode.
 
         Raises:
-            RuntimeError: training is asked for.
+            RuntimeError: Training is asked for.
         """
         refuse_training(mode)
         return super().train(False)

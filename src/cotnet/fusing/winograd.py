@@ -1,4 +1,4 @@
-"""3x3 convolutions by minimal filtering, or directly in narrow groups, where a CPU is faster so."""
+"""3x3 convolutions by minimal filtering, or directly in narrow groups, where that is faster on a CPU."""
 
 from collections.abc import Callable
 
@@ -9,18 +9,18 @@ from cotnet.ops.dispatch import exporting
 from cotnet.ops.fused_cot import StaticConv
 from cotnet.ops.winograd_conv import is_narrow, transform, winograd_conv
 
-# Channels of a group: narrower ones leave vectors empty, or are mostly transforms.
+# Channels of a group: narrower ones leave vectors partly empty, or spend most of the time on transforms.
 _NARROWEST_DIRECT, _NARROWEST = 8, 24
-# For fewer pixels to an input channel of a group the transformed weights, 16 / 9 as many, take longer to read.
-_FEWEST = 1 / 3
+# With fewer pixels per input channel of a group, reading the transformed weights, 16 / 9 as many, costs too much.
+_LEAST_PIXELS = 1 / 3
 
 
 class WinogradConv(nn.Conv2d):
     """A 3x3 convolution for inference, and ReLU if asked for: [N, C, H, W] to [N, C_out, H, W].
 
     Args:
-        conv: the convolution, with a bias; see `suits`.
-        relu: apply ReLU.
+        conv: The convolution, with a bias, for which ``suits`` holds.
+        relu: Apply ReLU to the output.
     """
 
     transformed: Tensor
@@ -35,7 +35,7 @@ class WinogradConv(nn.Conv2d):
 
     @staticmethod
     def suits(conv: nn.Module) -> bool:
-        """Whether a convolution can be made this way, and gains by it."""
+        """Whether a convolution can be computed this way, and faster."""
         if not isinstance(conv, nn.Conv2d):
             return False
         direct = is_narrow(conv.in_channels, conv.out_channels, conv.groups)
@@ -49,7 +49,7 @@ class WinogradConv(nn.Conv2d):
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "WinogradConv":
-        """As of every module, but another dtype or device of the weight has its own transform, not a rounded one."""
+        """As every module does it; the weight is then transformed anew, so that a change of dtype rounds once."""
         super()._apply(fn, recurse)
         self._refresh()
         return self
@@ -59,17 +59,18 @@ class WinogradConv(nn.Conv2d):
         self.transformed = transform(self.weight.detach(), self.groups)
 
     def parts(self) -> StaticConv:
-        """What `fused_cot` needs to do this convolution itself; it applies ReLU."""
+        """What ``fused_cot`` needs to compute this convolution itself, together with its ReLU."""
         assert self.bias is not None
         assert self.relu
         return StaticConv(self.weight, self.transformed, self.bias, self.groups)
 
     def gains(self, input: Tensor) -> bool:
-        """Whether this input should be done this way."""
+        """Whether minimal filtering is the faster way for this input."""
         if exporting():  # the convolution itself, whose layout puts no guard on the batch size
             return False
         pixels = input.shape[0] * input.shape[2] * input.shape[3]
-        return pixels >= _FEWEST * self.weight.shape[1] and input.dtype == self.weight.dtype  # autocast chooses another
+        # Under autocast the dtypes differ, and the convolution itself casts.
+        return pixels >= _LEAST_PIXELS * self.weight.shape[1] and input.dtype == self.weight.dtype
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C_out, H, W]."""
@@ -80,5 +81,5 @@ class WinogradConv(nn.Conv2d):
         return winograd_conv(input, self.weight, self.transformed, self.bias, groups=self.groups, relu=self.relu)
 
     def extra_repr(self) -> str:
-        """As a convolution's, with the ReLU."""
+        """That of a convolution, with the ReLU."""
         return super().extra_repr() + (", relu=True" if self.relu else "")

@@ -1,46 +1,53 @@
-"""The attention of CoT: from a position and its static context to the position's own filters."""
+"""The attention of CoT: from a position and its static context to the filters of that position."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cotnet.layers._common import Device
 from cotnet.layers.conv import ConvNorm
 from cotnet.layers.norm import norm_act
 
-CHANNELS_PER_MAP = 8
+CHANNELS_PER_HEAD = 8
 
 
 class ContextAttention(nn.Module):
-    """Two 1x1 convolutions that turn [x, static context] into k*k weights for each map and position.
+    """Two 1x1 convolutions that turn [x, static context] into k * k weights for each head and position.
 
-    The weights are signed and not normalised over the window: GroupNorm runs over the taps and positions of each map.
+    The weights are signed and not normalised over the window: GroupNorm runs over the taps and positions of each head.
 
     Args:
-        dim: channels C, divisible by 8.
-        kernel_size: odd window size k.
-        groups: independent halves or parts of the channels; each sees its own part of x and of the static context.
+        dim: Channels C, divisible by 8.
+        kernel_size: Odd window size k.
+        groups: Number of independent groups of channels; each sees its own share of x and of the static context.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
     """
 
-    def __init__(self, dim: int, kernel_size: int, *, groups: int = 1):
+    def __init__(
+        self, dim: int, kernel_size: int, *, groups: int = 1, device: Device = None, dtype: torch.dtype | None = None
+    ):
         super().__init__()
         self.groups = groups
-        self.maps = dim // CHANNELS_PER_MAP
-        weights = self.maps * kernel_size * kernel_size
-        self.reduce = ConvNorm(2 * dim, dim // 2, groups=groups)
-        self.expand = nn.Conv2d(dim // 2, weights, 1, groups=groups)
-        self.norm = nn.GroupNorm(self.maps, weights)
+        self.heads = dim // CHANNELS_PER_HEAD
+        weights = self.heads * kernel_size * kernel_size
+        self.reduce = ConvNorm(2 * dim, dim // 2, groups=groups, device=device, dtype=dtype)
+        self.expand = nn.Conv2d(dim // 2, weights, 1, groups=groups, device=device, dtype=dtype)
+        self.norm = nn.GroupNorm(self.heads, weights, device=device, dtype=dtype)
 
     def forward(self, x: Tensor, static: Tensor) -> Tensor:
         """Two [N, C, H, W] to the weights [N, C / 8, k * k, H, W]."""
         hidden = norm_act(self.reduce.norm, self.reduce_pair(x, static), "relu")
-        return self.norm(self.expand(hidden)).unflatten(1, (self.maps, -1))
+        return self.norm(self.expand(hidden)).unflatten(1, (self.heads, -1))
 
     def reduce_pair(self, x: Tensor, static: Tensor) -> Tensor:
         """The first convolution, of [x, static context], to [N, C / 2, H, W].
 
-        It runs on each half by itself, so that the joined map need be neither written nor kept for the backward pass.
+        It is applied to each half separately, so that the joined map need be neither written nor kept for the backward
+        pass.
         """
         if self.groups == 1:
             of_x, of_static = self.reduce.conv.weight.chunk(2, 1)
-        else:  # the channels interleave (x0, k0, x1, k1, ...), so that each group gets its part of both
+        else:  # the channels interleave (x0, k0, x1, k1, ...), so that each group gets its share of both
             of_x, of_static = self.reduce.conv.weight.unflatten(1, (-1, 2)).unbind(2)
         return F.conv2d(x, of_x, groups=self.groups).add_(F.conv2d(static, of_static, groups=self.groups))

@@ -1,9 +1,10 @@
 """The Contextual Transformer layers of *Contextual Transformer Networks for Visual Recognition*, arXiv 2107.12292."""
 
+import torch
 from torch import Tensor, nn
 
-from cotnet.layers.attention import CHANNELS_PER_MAP, ContextAttention
-from cotnet.layers.checks import check_layer
+from cotnet.layers._common import Device, check_layer
+from cotnet.layers.attention import CHANNELS_PER_HEAD, ContextAttention
 from cotnet.layers.conv import ConvNorm
 from cotnet.layers.fusion import ContextFusion
 from cotnet.layers.norm import norm_act
@@ -11,29 +12,39 @@ from cotnet.ops.local_aggregation import local_aggregation
 
 
 class CoTLayer(nn.Module):
-    """Contextual Transformer layer, in place of a kxk convolution: [N, C, H, W] to [N, C, H, W].
+    """Contextual Transformer layer, in the place of a k x k convolution: [N, C, H, W] to [N, C, H, W].
 
-    A group convolution gathers the static context of the neighbours; with the input it makes one filter per position
-    and 8 channels, which aggregates the dynamic context; an attention fuses the two.
+    A grouped convolution gathers the static context of the neighbours. Together with the input it yields one filter per
+    position and 8 channels, which aggregates the dynamic context. An attention over channels fuses the two.
 
     Args:
-        dim: channels C, divisible by 8.
-        kernel_size: odd window size k of both contexts.
-        dilation: step between the cells of both windows.
+        dim: Channels C, divisible by 8.
+        kernel_size: Odd window size k of both contexts.
+        dilation: Distance between neighbouring cells of both windows.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
 
     Raises:
-        ValueError: a width that does not divide, an even window, or a number out of range.
+        ValueError: A width that is not divisible as required, an even window, or a number out of range.
     """
 
-    def __init__(self, dim: int, kernel_size: int = 3, *, dilation: int = 1):
+    def __init__(
+        self,
+        dim: int,
+        kernel_size: int = 3,
+        *,
+        dilation: int = 1,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ):
         super().__init__()
-        check_layer("CoTLayer", dim, kernel_size, dilation, divisor=CHANNELS_PER_MAP)
+        check_layer("CoTLayer", dim, kernel_size, dilation, divisor=CHANNELS_PER_HEAD)
         self.kernel_size, self.dilation = kernel_size, dilation
-        self.static_context = ConvNorm(dim, dim, kernel_size, dilation=dilation, groups=4)
-        self.attention = ContextAttention(dim, kernel_size)
-        self.value = ConvNorm(dim, dim)
-        self.dynamic_norm = nn.BatchNorm2d(dim)
-        self.fusion = ContextFusion(dim)
+        self.static_context = ConvNorm(dim, dim, kernel_size, dilation=dilation, groups=4, device=device, dtype=dtype)
+        self.attention = ContextAttention(dim, kernel_size, device=device, dtype=dtype)
+        self.value = ConvNorm(dim, dim, device=device, dtype=dtype)
+        self.dynamic_norm = nn.BatchNorm2d(dim, device=device, dtype=dtype)
+        self.fusion = ContextFusion(dim, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""
@@ -48,28 +59,38 @@ class CoTLayer(nn.Module):
 
 
 class CoXtLayer(nn.Module):
-    """The layer of CoTNeXt: a `CoTLayer` with wider cardinality, [N, C, H, W] to [N, C, H, W].
+    """The layer of CoTNeXt: a ``CoTLayer`` with wider cardinality, [N, C, H, W] to [N, C, H, W].
 
     The static context has 8 groups; attention, value and aggregation run on two independent halves of the channels.
 
     Args:
-        dim: channels C, divisible by 16.
-        kernel_size: odd window size k of both contexts.
-        dilation: step between the cells of both windows.
+        dim: Channels C, divisible by 16.
+        kernel_size: Odd window size k of both contexts.
+        dilation: Distance between neighbouring cells of both windows.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
 
     Raises:
-        ValueError: a width that does not divide, an even window, or a number out of range.
+        ValueError: A width that is not divisible as required, an even window, or a number out of range.
     """
 
-    def __init__(self, dim: int, kernel_size: int = 3, *, dilation: int = 1):
+    def __init__(
+        self,
+        dim: int,
+        kernel_size: int = 3,
+        *,
+        dilation: int = 1,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ):
         super().__init__()
-        check_layer("CoXtLayer", dim, kernel_size, dilation, divisor=2 * CHANNELS_PER_MAP)
+        check_layer("CoXtLayer", dim, kernel_size, dilation, divisor=2 * CHANNELS_PER_HEAD)
         self.kernel_size, self.dilation = kernel_size, dilation
-        self.static_context = ConvNorm(dim, dim, kernel_size, dilation=dilation, groups=8)
-        self.attention = ContextAttention(dim, kernel_size, groups=2)
-        self.value = ConvNorm(dim, dim, groups=2)
-        self.dynamic_norm = nn.BatchNorm2d(dim)
-        self.fusion = ContextFusion(dim)
+        self.static_context = ConvNorm(dim, dim, kernel_size, dilation=dilation, groups=8, device=device, dtype=dtype)
+        self.attention = ContextAttention(dim, kernel_size, groups=2, device=device, dtype=dtype)
+        self.value = ConvNorm(dim, dim, groups=2, device=device, dtype=dtype)
+        self.dynamic_norm = nn.BatchNorm2d(dim, device=device, dtype=dtype)
+        self.fusion = ContextFusion(dim, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""

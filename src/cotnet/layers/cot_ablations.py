@@ -1,14 +1,15 @@
-"""CoT with parts taken away: the context ablation of *Contextual Transformer Networks*, arXiv 2107.12292, table 4.
+"""CoT with parts removed: the context ablation of *Contextual Transformer Networks*, arXiv 2107.12292, table 4.
 
-What is left bears the names that it has in `CoTLayer`, so weights pass from one to another entry by entry.
+The remaining parts have the names that they have in ``CoTLayer``, so weights can be copied entry by entry.
 """
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
-from cotnet.layers.attention import CHANNELS_PER_MAP, ContextAttention
-from cotnet.layers.checks import check_layer
+from cotnet.layers._common import Device, check_layer
+from cotnet.layers.attention import CHANNELS_PER_HEAD, ContextAttention
 from cotnet.layers.conv import ConvNorm
 from cotnet.layers.norm import norm_act
 from cotnet.ops.local_aggregation import local_aggregation
@@ -17,21 +18,31 @@ from cotnet.ops.local_aggregation import local_aggregation
 class CoTStatic(nn.Module):
     """The static context alone, a convolution in four groups: [N, C, H, W] to [N, C, H, W].
 
-    Parameters: `C * C / 4 * k * k + 2 C`.
+    Parameters: ``C * C / 4 * k * k + 2 C``.
 
     Args:
-        dim: channels C, divisible by 8.
-        kernel_size: odd window size k.
-        dilation: step between the cells of the window.
+        dim: Channels C, divisible by 8.
+        kernel_size: Odd window size k.
+        dilation: Distance between neighbouring cells of the window.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
 
     Raises:
-        ValueError: a width that does not divide, an even window, or a number out of range.
+        ValueError: A width that is not divisible as required, an even window, or a number out of range.
     """
 
-    def __init__(self, dim: int, kernel_size: int = 3, *, dilation: int = 1):
+    def __init__(
+        self,
+        dim: int,
+        kernel_size: int = 3,
+        *,
+        dilation: int = 1,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ):
         super().__init__()
-        check_layer("CoTStatic", dim, kernel_size, dilation, divisor=CHANNELS_PER_MAP)
-        self.static_context = ConvNorm(dim, dim, kernel_size, dilation=dilation, groups=4)
+        check_layer("CoTStatic", dim, kernel_size, dilation, divisor=CHANNELS_PER_HEAD)
+        self.static_context = ConvNorm(dim, dim, kernel_size, dilation=dilation, groups=4, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""
@@ -39,16 +50,24 @@ class CoTStatic(nn.Module):
 
 
 class _TwoContexts(nn.Module, ABC):
-    """Both contexts as in `CoTLayer`, without the attention that fuses them."""
+    """Both contexts as in ``CoTLayer``, without the attention that fuses them."""
 
-    def __init__(self, dim: int, kernel_size: int = 3, *, dilation: int = 1):
+    def __init__(
+        self,
+        dim: int,
+        kernel_size: int = 3,
+        *,
+        dilation: int = 1,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ):
         super().__init__()
-        check_layer(type(self).__name__, dim, kernel_size, dilation, divisor=CHANNELS_PER_MAP)
+        check_layer(type(self).__name__, dim, kernel_size, dilation, divisor=CHANNELS_PER_HEAD)
         self.kernel_size, self.dilation = kernel_size, dilation
-        self.static_context = ConvNorm(dim, dim, kernel_size, dilation=dilation, groups=4)
-        self.attention = ContextAttention(dim, kernel_size)
-        self.value = ConvNorm(dim, dim)
-        self.dynamic_norm = nn.BatchNorm2d(dim)
+        self.static_context = ConvNorm(dim, dim, kernel_size, dilation=dilation, groups=4, device=device, dtype=dtype)
+        self.attention = ContextAttention(dim, kernel_size, device=device, dtype=dtype)
+        self.value = ConvNorm(dim, dim, device=device, dtype=dtype)
+        self.dynamic_norm = nn.BatchNorm2d(dim, device=device, dtype=dtype)
 
     def contexts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[N, C, H, W] to the dynamic and the static context, each [N, C, H, W]."""
@@ -67,15 +86,17 @@ class _TwoContexts(nn.Module, ABC):
 
 
 class CoTDynamic(_TwoContexts):
-    """The dynamic context alone; the static one still makes its weights: [N, C, H, W] to [N, C, H, W].
+    """The dynamic context alone; the static one only serves to make its weights: [N, C, H, W] to [N, C, H, W].
 
     Args:
-        dim: channels C, divisible by 8.
-        kernel_size: odd window size k of both contexts.
-        dilation: step between the cells of both windows.
+        dim: Channels C, divisible by 8.
+        kernel_size: Odd window size k of both contexts.
+        dilation: Distance between neighbouring cells of both windows.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
 
     Raises:
-        ValueError: a width that does not divide, an even window, or a number out of range.
+        ValueError: A width that is not divisible as required, an even window, or a number out of range.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,15 +106,17 @@ class CoTDynamic(_TwoContexts):
 
 
 class CoTLinear(_TwoContexts):
-    """The sum of both contexts, without an attention to fuse them: [N, C, H, W] to [N, C, H, W].
+    """The sum of both contexts, in the place of an attention that fuses them: [N, C, H, W] to [N, C, H, W].
 
     Args:
-        dim: channels C, divisible by 8.
-        kernel_size: odd window size k of both contexts.
-        dilation: step between the cells of both windows.
+        dim: Channels C, divisible by 8.
+        kernel_size: Odd window size k of both contexts.
+        dilation: Distance between neighbouring cells of both windows.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
 
     Raises:
-        ValueError: a width that does not divide, an even window, or a number out of range.
+        ValueError: A width that is not divisible as required, an even window, or a number out of range.
     """
 
     def forward(self, x: Tensor) -> Tensor:

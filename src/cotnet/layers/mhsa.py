@@ -4,39 +4,51 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cotnet.layers.checks import check_heads, check_layer
+from cotnet.layers._common import Device, check_heads, check_layer
 
 
 class GlobalAttention(nn.Module):
     """Each position attends to all positions: [N, C, H, W] to [N, C, H, W], any H and W.
 
-    A head's logits are `q . k / sqrt(C / heads) + q . (row embedding + column embedding)`, with one embedding for each
-    distance in rows and one for each in columns; distances of `reach` and more share the outermost.
+    The logits of a head are ``q . k / sqrt(C / heads) + q . (row embedding + column embedding)``, with one embedding
+    for each distance in rows and one for each in columns; distances of ``reach`` and more share the outermost.
 
-    Parameters: `3 C * C + 2 (2 reach - 1) * C / heads`. Multiply-accumulates a position: `3 C * C + 2 C * H * W`, and
-    memory in `heads * (H * W) ** 2`: affordable in the last stages.
+    Parameters: ``3 C * C + 2 (2 reach - 1) * C / heads``. Multiply-accumulates a position: ``3 C * C + 2 C * H * W``.
+    Memory grows with ``heads * (H * W) ** 2``, which is affordable in the last stages.
 
     Args:
-        dim: channels C, divisible by `heads`.
-        kernel_size: takes no part, every window is the whole map.
-        dilation: takes no part, for the same reason.
-        heads: each has an even, contiguous run of the channels.
-        reach: positions up to `reach - 1` rows or columns away have an embedding of their own.
+        dim: Channels C, divisible by ``heads``.
+        kernel_size: Has no effect, since every window is the whole map.
+        dilation: Has no effect, for the same reason.
+        heads: Number of heads; each has an equal, contiguous share of the channels.
+        reach: Positions up to ``reach - 1`` rows or columns away have separate embeddings.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
 
     Raises:
-        ValueError: a width that does not divide, or a number out of range.
+        ValueError: A width that is not divisible as required, or a number out of range.
     """
 
-    def __init__(self, dim: int, kernel_size: int = 3, *, dilation: int = 1, heads: int = 4, reach: int = 32):
+    def __init__(
+        self,
+        dim: int,
+        kernel_size: int = 3,
+        *,
+        dilation: int = 1,
+        heads: int = 4,
+        reach: int = 32,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ):
         super().__init__()
         check_heads(heads)
         check_layer("GlobalAttention", dim, kernel_size, dilation, divisor=heads)
         if reach < 1:
             raise ValueError(f"GlobalAttention needs a reach of at least 1, got {reach=}")
         self.heads, self.reach = heads, reach
-        self.query_key_value = nn.Conv2d(dim, 3 * dim, 1, bias=False)
-        self.row_position = nn.Parameter(torch.empty(2 * reach - 1, dim // heads))
-        self.column_position = nn.Parameter(torch.empty(2 * reach - 1, dim // heads))
+        self.query_key_value = nn.Conv2d(dim, 3 * dim, 1, bias=False, device=device, dtype=dtype)
+        self.row_position = nn.Parameter(torch.empty(2 * reach - 1, dim // heads, device=device, dtype=dtype))
+        self.column_position = nn.Parameter(torch.empty(2 * reach - 1, dim // heads, device=device, dtype=dtype))
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -64,7 +76,7 @@ class GlobalAttention(nn.Module):
         return (by_row[..., None] + by_column[..., None, :]).flatten(4).flatten(2, 3)
 
     def _distances(self, size: int) -> Tensor:
-        """[size, size]: the entry of an embedding for each pair of own (first) and other (second) coordinate."""
+        """[size, size]: the row of an embedding for each pair of a query's (first) and a key's (second) coordinate."""
         at = torch.arange(size, device=self.row_position.device)
         return (at - at[:, None]).clamp(1 - self.reach, self.reach - 1) + self.reach - 1
 

@@ -11,15 +11,15 @@ from cotnet.ops.batch_norm_act import batch_norm_act, finish
 def norm_act(
     norm: nn.Module, x: Tensor, act: Literal["relu", "silu"] | None = None, *, residual: Tensor | None = None
 ) -> Tensor:
-    """`act(norm(x) + residual)`, [N, C, H, W] to [N, C, H, W].
+    """``act(norm(x) + residual)``, [N, C, H, W] to [N, C, H, W].
 
-    A BatchNorm in training runs together with the rest, which spares a third of the memory's traffic. Any other module,
-    such as a frozen, synchronised or folded norm, or one with hooks, is called.
+    A BatchNorm in training runs together with what follows it, which saves a third of the memory traffic. Any other
+    module, such as a frozen, synchronised or folded norm, or one with hooks, is called.
 
     Args:
-        norm: the norm, or what has taken its place.
+        norm: The norm, or the module in its place.
         x: [N, C, H, W].
-        act: the activation at the end.
+        act: The activation at the end.
         residual: [N, C, H, W] to add before the activation.
     """
     if not _is_plain(norm):

@@ -1,4 +1,4 @@
-"""The family: one residual body described by data, its registered names, and conversion of released checkpoints."""
+"""The family: one residual body described by data, its registered names, and translation of released checkpoints."""
 
 from cotnet.models.convert import Conversion, convert
 from cotnet.models.cost import count_macs, count_parameters

@@ -1,11 +1,13 @@
-"""The residual blocks around a spatial mixer."""
+"""The residual blocks around a spatial mixer.
+
+Legend: N batch, C and C' channels, H x W size; ``planes`` is the inner width of a block at base width 64.
+"""
 
 import torch.nn.functional as F
 from timm.layers import BlurPool2d, DropPath
 from torch import Tensor, nn
 
-from cotnet.layers.conv import Conv
-from cotnet.layers.mixers import create_mixer, get_mixer
+from cotnet.layers import Mixer, get_mixer
 from cotnet.layers.norm import norm_act
 from cotnet.models.spec import Body, Stage
 
@@ -13,13 +15,13 @@ from cotnet.models.spec import Body, Stage
 class Bottleneck(nn.Module):
     """1x1 convolution, mixer, 1x1 convolution, around a shortcut: [N, C, H, W] to [N, 4 planes, H', W'].
 
-    Nothing stands between the mixer and the last convolution.
+    There is no norm between the mixer and the last convolution, unless the mixer is linear.
     """
 
     expansion = 4
 
     def __init__(
-        self, body: Body, stage: Stage, mixer: str, in_dim: int, *, stride: int, dilation: int, drop_path: float
+        self, body: Body, stage: Stage, mixer: Mixer, in_dim: int, *, stride: int, dilation: int, drop_path: float
     ):
         super().__init__()
         width, out_dim = body.width(stage), stage.planes * self.expansion
@@ -48,15 +50,15 @@ class BasicBlock(nn.Module):
     expansion = 1
 
     def __init__(
-        self, body: Body, stage: Stage, mixer: str, in_dim: int, *, stride: int, dilation: int, drop_path: float
+        self, body: Body, stage: Stage, mixer: Mixer, in_dim: int, *, stride: int, dilation: int, drop_path: float
     ):
         super().__init__()
         dim = stage.planes
         self.conv1 = nn.Conv2d(in_dim, dim, 3, stride, padding=dilation, dilation=dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(dim)
-        layer = create_mixer(mixer, dim, body.kernel_size, dilation=dilation)
-        # `bn2` follows, so an ordinary convolution comes without norm and activation: ResNet's own block.
-        self.mixer: nn.Module = layer.local.conv if isinstance(layer, Conv) else layer
+        # `bn2` follows: where a mixer exists without its last norm and activation, that one is ResNet's block.
+        linear = get_mixer(mixer.without_norm) if mixer.without_norm else mixer
+        self.mixer = linear.create(dim, body.kernel_size, dilation=dilation)
         self.bn2 = nn.BatchNorm2d(dim)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.downsample = shortcut(body, in_dim, dim, stride)
@@ -79,14 +81,15 @@ def join(norm: nn.Module, y: Tensor, drop_path: nn.Module, shortcut: Tensor) -> 
 
 
 def spatial_mix(
-    body: Body, mixer: str, dim: int, *, stride: int, dilation: int
+    body: Body, mixer: Mixer, dim: int, *, stride: int, dilation: int
 ) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """The mixer with what changes the size before and after it."""
-    own_stride = {"stride": stride} if stride > 1 and body.downsample == "mixer" and get_mixer(mixer).strided else {}
-    layer = create_mixer(mixer, dim, body.kernel_size, dilation=dilation, **own_stride)
-    if get_mixer(mixer).linear:
+    """The pooling before the mixer, the mixer, and the blur-pool after it; identities where nothing is pooled."""
+    strided = stride > 1 and body.downsample == "mixer" and mixer.strided
+    options = {"stride": stride} if strided else {}
+    layer = mixer.create(dim, body.kernel_size, dilation=dilation, **options)
+    if mixer.linear:
         layer = nn.Sequential(layer, nn.BatchNorm2d(dim), nn.ReLU(inplace=True))
-    if stride == 1 or own_stride:
+    if stride == 1 or strided:
         return nn.Identity(), layer, nn.Identity()
     if body.downsample == "blur":
         return nn.Identity(), layer, BlurPool2d(dim, filt_size=3, stride=stride)
@@ -94,7 +97,7 @@ def spatial_mix(
 
 
 def shortcut(body: Body, in_dim: int, out_dim: int, stride: int) -> nn.Module:
-    """The identity where size and width stay, else a projection."""
+    """The identity where size and width stay the same, else a projection."""
     if stride == 1 and in_dim == out_dim:
         return nn.Identity()
     norm = nn.BatchNorm2d(out_dim)

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from cotnet.layers.init import init_weights
-from cotnet.layers.mixers import create_mixer, get_mixer
+from cotnet.layers import Mixer, get_mixer, init_weights
 from cotnet.models.select import select
 
 Where = str | Sequence[str] | Callable[[str, nn.Conv2d], bool]
@@ -20,13 +19,13 @@ _LISTED = 12  # names in a message
 
 @dataclass
 class Conversion:
-    """What a conversion did, by the names of the convolutions; `print` shows it.
+    """What a conversion did, by the names of the convolutions; ``print`` shows it as a table.
 
     Attributes:
-        mixer: name of the mixer.
-        changed: each swapped convolution, with what it was and became.
-        left: each other convolution, with the reason.
-        parameters: of the whole network, before and after.
+        mixer: Name of the mixer.
+        changed: Each swapped convolution, with what it was and became.
+        left: Each other convolution, with the reason.
+        parameters: Number of parameters of the whole network, before and after.
     """
 
     mixer: str
@@ -45,55 +44,56 @@ class Conversion:
 
 
 def convert(model: nn.Module, mixer: str = "cot", where: Where | None = None) -> nn.Module:
-    """A copy of any network with a mixer in the place of its 3x3 convolutions; the network itself stays as it is.
+    """A copy of any network with a mixer in the place of its 3x3 convolutions; the network itself is not changed.
 
     A convolution is swapped if it keeps its width, pads with zeros by its dilation, and has a width that the mixer
-    takes; full, grouped and depthwise ones alike. A stride stays: mixers without one get a 3x3 average pool before
-    them, as in CoTNet. The dilation becomes the mixer's (`mhsa` has none: it sees the whole map). Everything else keeps
-    its weights, and with them its norm and activation after the convolution. New weights start at random, on the
-    convolution's device, in its dtype and mode.
+    accepts; full, grouped and depthwise ones alike. A stride is kept: mixers that have none get a 3x3 average pool
+    before them, as in CoTNet. The dilation becomes the mixer's (``mhsa`` has none: it sees the whole map). Everything
+    else keeps its weights, including the norm and activation after the convolution. New weights start at random, on
+    the convolution's device, in its dtype and mode.
 
     Args:
-        model: the network.
-        mixer: name of a mixer, see `cotnet.layers.mixers.MIXERS`.
-        where: which of the convolutions; `None` all. A module's name (`"layer4"`), a pattern (`"layer4.*.conv2"`),
-            stages counted as the paper does (`"res5"`, `"res4-5"`), a width (`"width>=128"`, in channels), several of
-            these (any of them may hold), or a function of name and convolution.
+        model: The network.
+        mixer: Name of a mixer, see ``cotnet.layers.mixers.MIXERS``.
+        where: Which of the convolutions to swap; None means all. A module's name (``"layer4"``), a pattern
+            (``"layer4.*.conv2"``), stages counted as the paper does (``"res5"``, ``"res4-5"``), a width in channels
+            (``"width>=128"``), several of these (a convolution is swapped if any of them holds), or a function of name
+            and convolution.
 
     Returns:
-        The converted copy. Its attribute `conversion` is a `Conversion`: what was swapped, what was left, and why.
+        The converted copy. Its attribute ``conversion`` is a ``Conversion``: what was swapped, what was left, and why.
 
     Raises:
-        ValueError: an unknown mixer, or nothing to swap; the message lists what could have been.
+        ValueError: An unknown mixer, or nothing to swap; the message lists what could have been.
     """
-    get_mixer(mixer)
+    kind = get_mixer(mixer)
     converted = copy.deepcopy(model)
     convolutions = _convolutions(converted)
-    reasons = {name: _reason(conv, mixer) for name, conv in convolutions.items()}
+    reasons = {name: _reason(conv, kind) for name, conv in convolutions.items()}
     possible = [name for name, reason in reasons.items() if reason is None]
-    chosen = select(converted, convolutions, where, possible=_listed(possible))
+    selected = select(converted, convolutions, where, possible=_listed(possible))
     report = Conversion(mixer, parameters=(_parameters(model), 0))
-    made: dict[int, nn.Module] = {}
+    replacements: dict[int, nn.Module] = {}
     for name, conv in convolutions.items():
-        reason = reasons[name] if name in chosen else "not asked for by where"
+        reason = reasons[name] if name in selected else "where does not select it"
         if reason is not None:
             report.left[name] = reason
             continue
-        if id(conv) not in made:
-            made[id(conv)] = _replacement(conv, mixer)
-        report.changed[name] = _description(conv, made[id(conv)])
-        converted = _put(converted, name, made[id(conv)])
+        if id(conv) not in replacements:
+            replacements[id(conv)] = _replacement(conv, kind)
+        report.changed[name] = _description(conv, replacements[id(conv)])
+        converted = _put(converted, name, replacements[id(conv)])
     if not report.changed:
-        raise ValueError(_nothing(mixer, where, possible, chosen, reasons))
+        raise ValueError(_nothing(mixer, where, possible, selected, reasons))
     report.parameters = (report.parameters[0], _parameters(converted))
     converted.conversion = report  # type: ignore[assignment]
     return converted
 
 
 def _convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
-    """Every 2-D convolution by name, a shared one by each of its names; those inside our own mixers are not asked."""
-    own = [name for name, part in model.named_modules() if type(part).__module__.startswith("cotnet.layers")]
-    inside = tuple(f"{name}." if name else "" for name in own)
+    """Every 2-D convolution by name, a shared one by each of its names, except those inside this package's mixers."""
+    mixers = [name for name, part in model.named_modules() if type(part).__module__.startswith("cotnet.layers")]
+    inside = tuple(f"{name}." if name else "" for name in mixers)
     return {
         name: part
         for name, part in model.named_modules(remove_duplicate=False)
@@ -101,12 +101,12 @@ def _convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
     }
 
 
-def _reason(conv: nn.Conv2d, mixer: str) -> str | None:
-    """Why a convolution cannot be swapped, or `None`."""
+def _reason(conv: nn.Conv2d, mixer: Mixer) -> str | None:
+    """Why a convolution cannot be swapped, or ``None``."""
     if isinstance(conv, nn.modules.lazy.LazyModuleMixin):
-        return "its width is not known yet; run the network once before"
+        return "its width is not known yet; run the network once first"
     if type(conv) is not nn.Conv2d:
-        return f"a {type(conv).__name__} computes something of its own"
+        return f"a {type(conv).__name__} may compute something else than a convolution"
     if conv.kernel_size != (3, 3):
         return f"its window is {conv.kernel_size[0]}x{conv.kernel_size[1]}, not 3x3"
     if conv.in_channels != conv.out_channels:
@@ -121,23 +121,21 @@ def _reason(conv: nn.Conv2d, mixer: str) -> str | None:
         return "it has hooks, perhaps a weight or spectral norm"
     try:
         with torch.device("meta"):
-            create_mixer(mixer, conv.out_channels, 3, dilation=conv.dilation[0])
+            mixer.create(conv.out_channels, 3, dilation=conv.dilation[0])
     except ValueError as error:
         return str(error)
     return None
 
 
-def _replacement(conv: nn.Conv2d, mixer: str) -> nn.Module:
-    stride, options = conv.stride[0], {"dilation": conv.dilation[0]}
-    with torch.device(conv.weight.device):
-        if stride > 1 and get_mixer(mixer).strided:
-            layer = create_mixer(mixer, conv.out_channels, 3, stride=stride, **options)
-        else:
-            layer = create_mixer(mixer, conv.out_channels, 3, **options)
-        init_weights(layer)
-        if stride > 1 and not get_mixer(mixer).strided:
-            layer = nn.Sequential(nn.AvgPool2d(3, stride, padding=1), layer)
-    return layer.to(dtype=conv.weight.dtype).train(conv.training)
+def _replacement(conv: nn.Conv2d, mixer: Mixer) -> nn.Module:
+    stride = conv.stride[0]
+    options = {"stride": stride} if stride > 1 and mixer.strided else {}
+    layer = mixer.create(conv.out_channels, 3, dilation=conv.dilation[0], device=conv.weight.device, **options)
+    init_weights(layer)
+    layer = layer.to(dtype=conv.weight.dtype)  # after the start, so that it does not depend on the dtype
+    if stride > 1 and not mixer.strided:
+        layer = nn.Sequential(nn.AvgPool2d(3, stride, padding=1), layer)
+    return layer.train(conv.training)
 
 
 def _description(conv: nn.Conv2d, layer: nn.Module) -> str:
@@ -146,12 +144,12 @@ def _description(conv: nn.Conv2d, layer: nn.Module) -> str:
         ("dilation", conv.dilation[0], conv.dilation[0] > 1),
         ("groups", conv.groups, conv.groups > 1),
     ]
-    said = "".join(f", {what} {value}" for what, value, worth in extras if worth)
-    return f"{conv.out_channels} channels{said}; {_parameters(conv):,} parameters became {_parameters(layer):,}"
+    listed = "".join(f", {name} {value}" for name, value, unusual in extras if unusual)
+    return f"{conv.out_channels} channels{listed}; {_parameters(conv):,} parameters became {_parameters(layer):,}"
 
 
 def _put(model: nn.Module, name: str, layer: nn.Module) -> nn.Module:
-    """The model with `layer` at `name`."""
+    """The model with ``layer`` at ``name``."""
     if not name:
         return layer
     parent, _, child = name.rpartition(".")
@@ -159,11 +157,11 @@ def _put(model: nn.Module, name: str, layer: nn.Module) -> nn.Module:
     return model
 
 
-def _nothing(mixer: str, where: Any, possible: list[str], chosen: set[str], reasons: dict[str, str | None]) -> str:
+def _nothing(mixer: str, where: Any, possible: list[str], selected: set[str], reasons: dict[str, str | None]) -> str:
     if not reasons:
         return "the network has no 2-D convolution; there is nothing to swap"
-    if chosen:
-        first = [f"{name or 'it'}: {reasons[name]}" for name in reasons if name in chosen]
+    if selected:
+        first = [f"{name or 'it'}: {reasons[name]}" for name in reasons if name in selected]
         why = f"none of the convolutions asked for can become {mixer} ({_listed(first)})"
     else:
         why = f"no convolution fits where={where!r}"

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and multiply-accumulates as the paper counts them."""
+"""The cost of a network: parameters, and multiply-accumulates as the paper counts them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,17 +23,17 @@ def count_parameters(model: nn.Module) -> int:
 def count_macs(model: nn.Module, size: int | tuple[int, int], *, channels: int = 3) -> int:
     """Multiply-accumulates for one image, counted as the paper counts them.
 
-    Convolutions, matrix products, attention and local aggregation by their multiplications; besides, one for each
-    element of a convolution's bias, of an activation (ReLU, SiLU) and of a pool's input, and two for each element of a
-    BatchNorm or GroupNorm. Nothing is computed: the shapes alone are traced.
+    Convolutions, matrix products, attention and local aggregation count by their multiplications. In addition, each
+    element of a convolution's bias, of an activation (ReLU, SiLU) and of a pool's input counts once, and each element
+    of a BatchNorm or GroupNorm twice. Nothing is computed: only shapes are traced.
 
-    The published numbers of CoTNeXt are higher by one more local aggregation: each half of a layer is counted there at
-    the layer's whole width.
+    The published numbers of CoTNeXt are higher by one local aggregation, because each half of a layer is counted there
+    at the layer's whole width.
 
     Args:
-        model: any module that takes an image.
-        size: side of the image, or its height and width, in pixels.
-        channels: channels of the image.
+        model: Any module that takes an image.
+        size: Side length of the image, or its height and width, in pixels.
+        channels: Number of channels of the image.
     """
     height, width = (size, size) if isinstance(size, int) else size
     modes = {part: part.training for part in model.modules()}

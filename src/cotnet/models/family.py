@@ -1,13 +1,15 @@
 """The CoTNet family in timm's registry.
 
 Source: *Contextual Transformer Networks for Visual Recognition* (Li, Yao, Pan, Mei), arXiv 2107.12292. The names
-`cotnet*`, `cotnext*` and `se_cotnetd_*` with `50` and above are the authors'; `cotnet18` and `cotnet_nano` are this
-project's own, for small machines and small images.
+``cotnet*``, ``cotnext*`` and ``se_cotnetd_*`` with ``50`` and above are the authors'; ``cotnet18``, ``cotnet18_half``,
+``cotnet_nano``, ``cotnet20_nano`` and ``cotnet8_nano`` are additions of this project, for small machines and images.
 """
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
+import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 
@@ -27,7 +29,7 @@ def _cotnet(depths: tuple[int, ...], mixer: str = "cot", **options: Any) -> Body
 
 
 def _se_cotnetd(depths: tuple[int, ...], stem: tuple[int, ...] = (64, 64, 128), **options: Any) -> Body:
-    """The hybrid: SE convolutions first, CoT in turn with them in the third stage, CoT alone in the last."""
+    """The hybrid: SE convolutions first, alternating with CoT in the third stage, CoT alone in the last."""
     mixers = (("se_conv",), ("se_conv",), ("cot", "se_conv"), ("cot",))
     stages = tuple(Stage(depth, planes, 2, mixer) for depth, planes, mixer in zip(depths, PLANES, mixers, strict=True))
     return Body(Stem(stem, kernel_size=3, max_pool=False), stages, shortcut="avg", **options)
@@ -90,7 +92,7 @@ def _deep(size: int = 224, crop_pct: float = 0.875) -> dict[str, Any]:
     return _cfg(size, crop_pct, first_conv="conv1.0")
 
 
-OWN = "This project's own model, not one of the paper's; no released weights."
+ADDITION = "An addition of this project, not one of the paper's models; no released weights."
 
 default_cfgs = generate_default_cfgs(
     {
@@ -104,11 +106,11 @@ default_cfgs = generate_default_cfgs(
         "se_cotnetd_152_L": _deep(320, 0.909),
         "se_cotnetd_200": _deep(256, 0.888),
         "se_cotnetd_270": _deep(256, 0.888),
-        "cotnet18": _cfg(description=OWN),
-        "cotnet18_half": _cfg(description=OWN),
-        "cotnet_nano": _cfg(64, 1.0, pool_size=(16, 16), description=OWN),
-        "cotnet20_nano": _cfg(64, 1.0, pool_size=(16, 16), description=OWN),
-        "cotnet8_nano": _cfg(32, 1.0, pool_size=(4, 4), description=OWN),
+        "cotnet18": _cfg(description=ADDITION),
+        "cotnet18_half": _cfg(description=ADDITION),
+        "cotnet_nano": _cfg(64, 1.0, pool_size=(16, 16), description=ADDITION),
+        "cotnet20_nano": _cfg(64, 1.0, pool_size=(16, 16), description=ADDITION),
+        "cotnet8_nano": _cfg(32, 1.0, pool_size=(4, 4), description=ADDITION),
     }
 )
 
@@ -149,6 +151,19 @@ def _create(
         feature_cfg={"out_indices": tuple(range(len(body.stages) + 1))},
         **kwargs,
     )
+
+
+def check_name(name: str) -> None:
+    """Make sure that timm's registry, of which this family is a part, has a model of this name.
+
+    Raises:
+        ValueError: It has none; the message lists the closest names.
+    """
+    if timm.is_model(name):
+        return
+    near = difflib.get_close_matches(name, timm.list_models(), n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`cotnet models` lists this package's"
+    raise ValueError(f"unknown model {name!r}; {hint}")
 
 
 @register_model
@@ -213,29 +228,29 @@ def se_cotnetd_270(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
 
 @register_model
 def cotnet18(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
-    """This project's own: ResNet-18 with CoT for the second convolution of each basic block."""
+    """An addition of this project: ResNet-18 with CoT for the second convolution of each basic block."""
     return _create("cotnet18", pretrained, **kwargs)
 
 
 @register_model
 def cotnet18_half(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
-    """This project's own: CoTNet-18 at half its width, for detectors on small machines."""
+    """An addition of this project: CoTNet-18 at half its width, for detectors on small machines."""
     return _create("cotnet18_half", pretrained, **kwargs)
 
 
 @register_model
 def cotnet_nano(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
-    """This project's own: about a million parameters, for images of 32 to 96 pixels."""
+    """An addition of this project: about a million parameters, for images of 32 to 96 pixels."""
     return _create("cotnet_nano", pretrained, **kwargs)
 
 
 @register_model
 def cotnet20_nano(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
-    """This project's own: bottlenecks whose mixer alone sees neighbours, for studies on images of 32 to 96 pixels."""
+    """An addition of this project: bottlenecks in which only the mixer sees neighbours, for studies on small images."""
     return _create("cotnet20_nano", pretrained, **kwargs)
 
 
 @register_model
 def cotnet8_nano(pretrained: bool = False, **kwargs: Any) -> ResidualNet:
-    """This project's own: one basic block a stage, a million parameters that train in minutes on a CPU."""
+    """An addition of this project: one basic block per stage; a million parameters, which train in minutes on a CPU."""
     return _create("cotnet8_nano", pretrained, **kwargs)

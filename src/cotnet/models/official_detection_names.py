@@ -1,7 +1,7 @@
 """Entry names of the released detectors' backbones, from and to those of the released classifiers.
 
-A detector's file names stages from res2 on, hangs each norm on the convolution before it, and counts the parts of a
-layer without their norms. `bn`, which follows no convolution, and the parts of an SE convolution keep their names.
+A detector's file counts stages from res2 on, names each norm after the convolution before it, and numbers the parts of
+a layer without their norms. ``bn``, which follows no convolution, and the parts of an SE convolution keep their names.
 """
 
 import re
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 PREFIX = "backbone.bottom_up."
 # classifier -> detector
-COT_PARTS = {
+DETECTION_COT_PARTS = {
     "key_embed.1.": "key_embed.0.norm.",
     "embed.1.": "embed.0.norm.",
     "embed.3.": "embed.2.",
@@ -34,14 +34,16 @@ def is_detection(names: Iterable[str]) -> bool:
 
 
 def from_detection(entries: Mapping[str, T]) -> dict[str, T]:
-    """Rename the backbone's entries to the released classifiers' names, and leave the detector's other parts out."""
+    """Rename the backbone's entries to the released classifiers' names, and drop those of the other parts."""
     prefixed = any(name.startswith(PREFIX) for name in entries)
-    own = {
+    backbone = {
         name.removeprefix(PREFIX): value for name, value in entries.items() if name.startswith(PREFIX) or not prefixed
     }
-    stem, shortcut, cot = (_inverse(table) for table in _tables(own, "stem.conv1.7.", r"res\d+\.\d+\.shortcut\.1\."))
+    stem, shortcut, cot = (
+        _inverse(table) for table in _tables(backbone, "stem.conv1.7.", r"res\d+\.\d+\.shortcut\.1\.")
+    )
     renamed = {}
-    for name, value in own.items():
+    for name, value in backbone.items():
         stage = re.match(r"res(\d+)\.(\d+)\.", name)
         if stage:
             rest = name[stage.end() :]
@@ -53,7 +55,7 @@ def from_detection(entries: Mapping[str, T]) -> dict[str, T]:
 
 
 def to_detection(entries: Mapping[str, T]) -> dict[str, T]:
-    """Rename a released classifier's entries to those of a detector's backbone; the classifier `fc` is left out."""
+    """Rename a released classifier's entries to those of a detector's backbone; the classifier ``fc`` is dropped."""
     stem, shortcut, cot = _tables(entries, "conv1.6.", r"layer\d+\.\d+\.downsample\.2\.")
     renamed = {}
     for name, value in entries.items():
@@ -68,11 +70,11 @@ def to_detection(entries: Mapping[str, T]) -> dict[str, T]:
 
 
 def _tables(names: Iterable[str], deep_mark: str, pooled_mark: str) -> tuple[dict[str, str], ...]:
-    """The tables of stem, shortcut and CoT layer for a network, known by entries that only its kind has."""
+    """The tables of stem, shortcut and CoT layer for a network, recognised by entries that only such a network has."""
     names = list(names)
     deep = any(name.startswith(deep_mark) for name in names)
     pooled = any(re.match(pooled_mark, name) for name in names)
-    return DEEP_STEM if deep else STEM, POOLED_SHORTCUT if pooled else SHORTCUT, COT_PARTS
+    return DEEP_STEM if deep else STEM, POOLED_SHORTCUT if pooled else SHORTCUT, DETECTION_COT_PARTS
 
 
 def _in_block(rest: str, block: Mapping[str, str], cot: Mapping[str, str]) -> str:
@@ -80,7 +82,7 @@ def _in_block(rest: str, block: Mapping[str, str], cot: Mapping[str, str]) -> st
 
 
 def _replace(name: str, table: Mapping[str, str]) -> str:
-    """Exchange the longest beginning that the table knows."""
+    """Replace the longest prefix that is in the table."""
     for old in sorted(table, key=len, reverse=True):
         if name.startswith(old):
             return table[old] + name.removeprefix(old)

@@ -1,7 +1,7 @@
-"""Entry names of the released checkpoints, to ours and back.
+"""Entry names of the released checkpoints, translated to this package's and back.
 
-The body keeps the released names, which are those of timm's ResNet; inside a layer every part is renamed to what it
-does. A layer is recognised by its entries, so that whole models, single layers and foreign networks all convert.
+The body keeps the released names, which are those of timm's ResNet; inside a layer every part is named after what it
+does. A layer is recognised by its entries, so that whole models, single layers and other networks can be translated.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from cotnet.models.official_detection_names import from_detection, is_detection,
 
 T = TypeVar("T")
 
-# official -> ours, by layer; the first row of each is the entry that betrays the layer.
+# official -> ours, by layer; the first row of each is the entry by which the layer is recognised.
 COT_PARTS = {
     "key_embed.0.": "static_context.conv.",
     "key_embed.1.": "static_context.norm.",
@@ -39,8 +39,8 @@ def from_official(entries: Mapping[str, T]) -> dict[str, T]:
     """Rename the entries of a released state dict, of a model or of one layer, to ours.
 
     Args:
-        entries: official name to tensor (or anything else), of a classifier, a layer, or a released detector, of which
-            the backbone alone is taken. Entries already in our names pass unchanged.
+        entries: Official name to tensor (or anything else), of a classifier, a layer, or a released detector, of which
+            only the backbone is taken. Entries under our names are returned unchanged.
 
     Returns:
         The same values in the same order under our names.
@@ -51,11 +51,11 @@ def from_official(entries: Mapping[str, T]) -> dict[str, T]:
 
 
 def to_official(entries: Mapping[str, T], *, detection: bool = False) -> dict[str, T]:
-    """Rename the entries of one of our state dicts to the released names: the inverse of `from_official`.
+    """Rename the entries of one of our state dicts to the released names: the inverse of ``from_official``.
 
     Args:
-        entries: our name to tensor (or anything else).
-        detection: take the names of a released detector's backbone; the classifier is then left out.
+        entries: Our name to tensor (or anything else).
+        detection: Use the names of a released detector's backbone and leave the classifier out.
     """
     inverse = [{ours: official for official, ours in parts.items()} for parts in (COT_PARTS, SE_PARTS)]
     official = _rename(entries, *inverse, slot=("mixer.", "conv2."))
@@ -74,7 +74,7 @@ def _rename(entries: Mapping[str, T], *tables: Mapping[str, str], slot: tuple[st
 
 
 def _renamed(name: str, parts_at: Mapping[str, Mapping[str, str]], slot: tuple[str, str]) -> str:
-    # The longest prefix that is a layer's: at most a few dots, so that long state dicts stay cheap.
+    # The longest prefix that is a layer's; names have few dots, so long state dicts stay cheap.
     for end in [i + 1 for i in range(len(name) - 1, -1, -1) if name[i] == "."] + [0]:
         prefix, rest = name[:end], name[end:]
         for old, new in parts_at.get(prefix, {}).items():

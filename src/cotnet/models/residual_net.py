@@ -9,7 +9,7 @@ from timm.models._features import feature_take_indices
 from timm.models._manipulate import checkpoint_seq
 from torch import Tensor, nn
 
-from cotnet.layers.init import init_weights
+from cotnet.layers import get_mixer, init_weights
 from cotnet.layers.norm import norm_act
 from cotnet.models.blocks import BLOCKS, BasicBlock, Bottleneck
 from cotnet.models.spec import Body, Stem
@@ -19,16 +19,17 @@ class ResidualNet(nn.Module):
     """Stem, stages of residual blocks, pooled classifier: [N, in_chans, H, W] to [N, num_classes].
 
     Args:
-        body: what the network is made of.
-        num_classes: width of the classifier; 0 leaves the pooled features.
-        in_chans: channels of an image.
-        global_pool: timm's name of the last pooling, `""` for none.
-        output_stride: the most that the network may down-sample; stages beyond dilate instead.
-        drop_rate: dropout before the classifier.
-        drop_path_rate: stochastic depth of the last block, from zero at the first, linear in depth.
+        body: The description of the network.
+        num_classes: Width of the classifier; 0 leaves the pooled features.
+        in_chans: Channels of an image.
+        global_pool: timm's name of the last pooling, ``""`` for none.
+        output_stride: The largest factor by which the network may down-sample; later stages dilate instead.
+        drop_rate: Dropout before the classifier.
+        drop_path_rate: Probability of dropping the last block (stochastic depth); it grows linearly from zero at the
+            first.
 
     Raises:
-        ValueError: an output stride that the network cannot have, or a mixer that does not fit a width.
+        ValueError: An output stride that the network cannot have, or a mixer that does not fit a width.
     """
 
     def __init__(
@@ -68,7 +69,8 @@ class ResidualNet(nn.Module):
                 options = (
                     {"stride": stride, "dilation": first_dilation} if i == 0 else {"stride": 1, "dilation": dilation}
                 )
-                blocks.append(block_type(body, stage, stage.mixer(i), dim, drop_path=next(drop_paths), **options))
+                mixer = get_mixer(stage.mixer(i))
+                blocks.append(block_type(body, stage, mixer, dim, drop_path=next(drop_paths), **options))
                 dim = stage.planes * block_type.expansion
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
             self.feature_info.append({"num_chs": dim, "reduction": reduction, "module": f"layer{number}"})
@@ -102,7 +104,7 @@ class ResidualNet(nn.Module):
         return x
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The last stage's map to logits, or with `pre_logits` to the pooled features."""
+        """The last stage's map to logits, or with ``pre_logits`` to the pooled features."""
         x = self.global_pool(x)
         x = F.dropout(x, self.drop_rate, self.training) if self.drop_rate else x
         return x if pre_logits else self.fc(x)
@@ -120,15 +122,15 @@ class ResidualNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """The maps of the stem (index 0) and of the stages (1 and on) at `indices`, with or without the last one.
+        """The maps of the stem (index 0) and of the stages (1 and on) at ``indices``, with or without the last one.
 
         Args:
             x: [N, in_chans, H, W].
-            indices: which maps; an int takes that many of the last ones, `None` all.
-            norm: no effect, the maps are normalised already.
-            stop_early: stop after the last map asked for.
-            output_fmt: `"NCHW"` alone.
-            intermediates_only: leave the last map out of the answer.
+            indices: Which maps; an int takes that many of the last ones, None all.
+            norm: Has no effect, since the maps are normalised already.
+            stop_early: Stop after the last of those maps.
+            output_fmt: Only ``"NCHW"``.
+            intermediates_only: Return only the maps at ``indices``.
         """
         if output_fmt != "NCHW":
             raise ValueError(f"expected output_fmt 'NCHW', got {output_fmt!r}")
@@ -145,7 +147,7 @@ class ResidualNet(nn.Module):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the stages after the last map of `indices`, and the classifier."""
+        """Drop the stages after the last map of ``indices``, and the classifier."""
         wanted, last = feature_take_indices(len(self.feature_info), indices)
         kept = self.body.stages[:last]
         for number in range(len(kept) + 1, len(self.body.stages) + 1):

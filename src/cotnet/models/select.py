@@ -1,4 +1,4 @@
-"""Which convolutions of a network are meant: by name, pattern, stage, width, or a function."""
+"""Selection of a network's convolutions: by name, pattern, stage, width, or a function."""
 
 import fnmatch
 import operator
@@ -33,16 +33,16 @@ def select(
     *,
     possible: str,
 ) -> set[str]:
-    """Names of the convolutions that `where` means.
+    """Names of the convolutions that ``where`` selects.
 
     Args:
-        model: the network.
-        convolutions: its convolutions by name.
-        where: see `cotnet.convert`.
-        possible: names that could be swapped, for a message.
+        model: The network.
+        convolutions: Its convolutions by name.
+        where: Selection as ``cotnet.convert`` takes it.
+        possible: Names that could be swapped, for the message of an error.
 
     Raises:
-        ValueError: a stage, a width rule or a name that the network does not have.
+        ValueError: A stage, a width rule or a name that the network does not have.
     """
     if where is None:
         return set(convolutions)
@@ -51,13 +51,13 @@ def select(
     rules = [where] if isinstance(where, str) else where
     if not isinstance(rules, Sequence) or not all(isinstance(rule, str) for rule in rules):
         raise ValueError(f"expected where as text, several texts, or a function, got {where!r}")
-    chosen: set[str] = set()
+    selected: set[str] = set()
     for rule in rules:
-        found = _by_rule(model, convolutions, rule.strip())
-        if not found:
-            raise ValueError(f"no convolution fits where={rule!r}; {_offer(model, possible)}")
-        chosen |= found
-    return chosen
+        matching = _by_rule(model, convolutions, rule.strip())
+        if not matching:
+            raise ValueError(f"no convolution fits where={rule!r}; {_alternatives(model, possible)}")
+        selected |= matching
+    return selected
 
 
 def _by_rule(model: nn.Module, convolutions: dict[str, nn.Conv2d], rule: str) -> set[str]:
@@ -88,11 +88,11 @@ def _stage(modules: dict[str, nn.Module], number: int) -> str | None:
 
 
 def stage_of(model: nn.Module, name: str) -> str:
-    """The stage that a module stands in, as the paper counts (`res4`), or the first part of its name.
+    """The stage that a module belongs to, as the paper counts (``res4``), or the first part of its name.
 
     Args:
-        model: the network.
-        name: of a module in it.
+        model: The network.
+        name: Name of a module in it.
     """
     modules = dict(model.named_modules())
     for number in _NUMBERS:
@@ -102,7 +102,7 @@ def stage_of(model: nn.Module, name: str) -> str:
     return name.partition(".")[0]
 
 
-def _offer(model: nn.Module, possible: str) -> str:
+def _alternatives(model: nn.Module, possible: str) -> str:
     modules = dict(model.named_modules())
     stages = [f"res{number} ({name})" for number in _NUMBERS if (name := _stage(modules, number)) is not None]
     parts = [f"the stages are {', '.join(stages)}"] if stages else []

@@ -1,4 +1,4 @@
-"""What a residual network is made of, as data: change a value here and get another network, not another class."""
+"""The description of a residual network as data: another value gives another network, not another class."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,10 +9,10 @@ class Stem:
     """The first layers: convolutions with BatchNorm and ReLU, the first of them strided, and perhaps a max-pool.
 
     Attributes:
-        widths: output channels of each convolution.
-        kernel_size: window of each convolution.
-        stride: stride of the first convolution.
-        max_pool: halve the size once more by a 3x3 max-pool.
+        widths: Output channels of each convolution.
+        kernel_size: Window of each convolution.
+        stride: Stride of the first convolution.
+        max_pool: Halve the size once more by a 3x3 max-pool.
     """
 
     widths: tuple[int, ...] = (64,)
@@ -23,13 +23,13 @@ class Stem:
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of residual blocks at one size and width.
+    """A sequence of residual blocks at one size and width.
 
     Attributes:
-        depth: number of blocks.
-        planes: inner width of a block at base width 64 and cardinality 1; a bottleneck's output is four times as wide.
-        stride: down-sampling of the first block.
-        mixers: name of the spatial mixer in each block, repeated over the stage.
+        depth: Number of blocks.
+        planes: Inner width of a block at base width 64 and cardinality 1; a bottleneck's output is four times as wide.
+        stride: Down-sampling of the first block.
+        mixers: Names of the spatial mixers of the blocks; they repeat over the stage.
     """
 
     depth: int
@@ -38,7 +38,7 @@ class Stage:
     mixers: tuple[str, ...]
 
     def mixer(self, block: int) -> str:
-        """Name of the mixer in block number `block`, from 0."""
+        """Name of the mixer in block number ``block``, from 0."""
         return self.mixers[block % len(self.mixers)]
 
 
@@ -47,16 +47,17 @@ class Body:
     """A residual network.
 
     Attributes:
-        stem: its first layers.
-        stages: its stages.
-        block: `"bottleneck"` (1x1, mixer, 1x1) or `"basic"` (3x3, mixer).
-        cardinality: with `base_width`, the inner width of a bottleneck is `planes * base_width // 64 * cardinality`.
-        base_width: see `cardinality`.
-        shortcut: how a shortcut changes size: `"conv"` by a strided 1x1 convolution, `"avg"` by an average pool before
-            an unstrided one.
-        downsample: how a block's mixer changes size: `"mixer"` by its own stride, or an average pool before a mixer
-            that has none; `"blur"` by a blur-pool after it.
-        kernel_size: window of the mixers.
+        stem: The first layers.
+        stages: The stages in order.
+        block: ``"bottleneck"`` (1x1, mixer, 1x1) or ``"basic"`` (3x3, mixer).
+        cardinality: Together with ``base_width`` it sets the inner width of a bottleneck,
+            ``planes * base_width // 64 * cardinality``.
+        base_width: See ``cardinality``.
+        shortcut: How a shortcut changes the size: ``"conv"`` by a strided 1x1 convolution, ``"avg"`` by an average
+            pool before an unstrided one.
+        downsample: How a block's mixer changes size: ``"mixer"`` by its own stride, or an average pool before a mixer
+            that has none; ``"blur"`` by a blur-pool after it.
+        kernel_size: Window of the mixers.
     """
 
     stem: Stem

@@ -24,29 +24,32 @@ def vary(
     planes: Sequence[int] | None = None,
     depths: Sequence[int] | None = None,
 ) -> Body:
-    """The body with something else in the place of what is given; `None` leaves a thing as it is.
+    """The body with the given values changed; None leaves a value as it is.
 
     Args:
-        body: what to start from.
-        mixers: mixers by stage, the first stage being `res2`: `{"res5": "local_attention"}`, `{"res2-4": "conv"}`, or
-            `{"res4": ["cot", "se_conv"]}` for several in turn; or one name for every stage; or all that as text:
-            `"res5=local_attention"`, `"res2-4=conv,res5=mhsa"`, `"res4=cot+se_conv"`, `"conv"`.
-        kernel_size: odd window of every mixer.
-        base_width: inner width of the bottlenecks, in 64ths of a stage's planes.
-        stem_stride: stride of the first convolution; 2 in a body made for small images saves three quarters of the
+        body: The body to start from.
+        mixers: Mixers by stage, the first stage being ``res2``: ``{"res5": "local_attention"}``,
+            ``{"res2-4": "conv"}``, or ``{"res4": ["cot", "se_conv"]}`` for several in turn; or one name for every
+            stage; or the same as text: ``"res5=local_attention"``, ``"res2-4=conv,res5=mhsa"``,
+            ``"res4=cot+se_conv"``, ``"conv"``.
+        kernel_size: Odd window of every mixer.
+        base_width: Inner width of the bottlenecks, in 64ths of a stage's planes.
+        stem_stride: Stride of the first convolution; 2 in a body made for small images saves three quarters of the
             work.
-        planes: the planes of every stage.
-        depths: the number of blocks of every stage.
+        planes: The planes of every stage.
+        depths: The number of blocks of every stage.
 
     Raises:
-        ValueError: an unknown mixer or stage, or a stage named twice; the message lists what there is. A number out of
+        ValueError: An unknown mixer or stage, or a stage named twice; the message lists what there is. A number out of
             range.
     """
     fields: dict[str, Any] = {}
     stages = body.stages
     if mixers is not None:
-        chosen = dict(_by_stage(mixers, len(stages)))
-        stages = tuple(replace(stage, mixers=chosen.get(number, stage.mixers)) for number, stage in enumerate(stages))
+        new_mixers = dict(_by_stage(mixers, len(stages)))
+        stages = tuple(
+            replace(stage, mixers=new_mixers.get(number, stage.mixers)) for number, stage in enumerate(stages)
+        )
     for field, name, values in (("planes", "planes", planes), ("depth", "depths", depths)):
         if values is None:
             continue
@@ -71,7 +74,7 @@ def vary(
 
 
 def _by_stage(mixers: Mixers, count: int) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Stage index and mixer names of each stage that is named."""
+    """Index and mixer names of each stage that ``mixers`` names."""
     seen: set[int] = set()
     for stages, names in _entries(mixers, count):
         split = names.split("+") if isinstance(names, str) else names
@@ -103,13 +106,13 @@ def _entries(mixers: Mixers, count: int) -> list[tuple[str, str | Sequence[str]]
 
 
 def _stages(text: str, count: int) -> range:
-    """`res4` or `res2-4` as indices from 0."""
+    """``res4`` or ``res2-4`` as indices from 0."""
     last = FIRST_STAGE + count - 1
     known = [f"res{number}" for number in range(FIRST_STAGE, last + 1)]
     text = str(text)
-    found = re.fullmatch(r"res(\d+)(?:-(?:res)?(\d+))?", text)
-    if found:
-        begin, end = int(found[1]), int(found[2] or found[1])
+    match = re.fullmatch(r"res(\d+)(?:-(?:res)?(\d+))?", text)
+    if match:
+        begin, end = int(match[1]), int(match[2] or match[1])
         if FIRST_STAGE <= begin <= end <= last:
             return range(begin - FIRST_STAGE, end + 1 - FIRST_STAGE)
     near = difflib.get_close_matches(text, known, n=1)

@@ -53,10 +53,10 @@ def autocast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-# Before torch 2.7 an export could not be told from a compilation: both then take the standard operators.
+# torch before 2.7 does not distinguish an export from a compilation: both then use the standard operators.
 _is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 def exporting() -> bool:
-    """Whether a program is being exported, which shall hold standard operators alone."""
+    """Whether a program is being exported, which must hold standard operators only."""
     return _is_exporting() or torch.onnx.is_in_onnx_export()

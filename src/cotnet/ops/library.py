@@ -1,4 +1,4 @@
-"""The library of named ops, `torch.ops.cotnet`: what the definitions of all of them have in common."""
+"""The library of named ops, ``torch.ops.cotnet``: what the definitions of all of them have in common."""
 
 from collections.abc import Callable
 from typing import Any

@@ -6,7 +6,7 @@ Legend: B groups, N_in and N_out channels.
 import torch.nn.functional as F
 from torch import Tensor
 
-PANEL = 32  # output channels whose weights lie side by side; kPanel of native/gemm.h
+PANEL = 32  # output channels whose weights lie side by side; kPanelWidth of native/conv3x3/panel_gemm.h
 
 
 def pack(weight: Tensor, groups: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Each pixel's class: the truth of an image, how often answers meet it, and images of both."""
+"""The class of each pixel: from annotations, counted against answers, and drawn."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,20 +11,24 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
-from cotnet.detection.drawing import color_of
+from cotnet.detection.coco.masks import encode_mask
+from cotnet.detection.drawing import class_color
+from cotnet.files.atomic import replacing
 from cotnet.training.figures import draw_confusion
 
 BACKGROUND = "(background)"
 IGNORED = 255
-MOST_CLASSES = 254
+MAX_CLASSES = 254
 _SAMPLES = 4
+_GAP = 6  # pixels between the images of a sheet
 
 
 def label_map(target: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
-    """Each pixel's class, uint8 [H, W]: 0 where no object is; of objects over one another the smaller one's.
+    """The class of each pixel, uint8 [H, W]: 0 where no object is; where objects overlap, that of the smaller one.
 
     Args:
-        target: `labels` [M] from 1 and `masks` [M, H, W]; perhaps `crowd_labels` and `crowd_masks`, which count, too.
+        target: ``labels`` [M] from 1 and ``masks`` [M, H, W]; also ``crowd_labels`` and ``crowd_masks`` where there are
+            some, which count as objects.
         size: H and W.
     """
     classes, masks = target["labels"], target["masks"].bool()
@@ -38,10 +42,13 @@ def label_map(target: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
 
 
 def mean_iou(counts: Tensor) -> tuple[float, list[float]]:
-    """Intersection over union from pixels by true class and answer, [classes, classes].
+    """Intersection over union.
+
+    Args:
+        counts: Pixels by true class and answer, [classes, classes].
 
     Returns:
-        The mean over the classes that occur, and each class's; NaN where one occurs neither in truth nor answer.
+        The mean over the classes that occur, and that of each class; NaN for a class that never occurs.
     """
     counts = counts.double()
     right = counts.diagonal()
@@ -54,12 +61,12 @@ class PixelTally(nn.Module):
     """Counts pixels by true class and answer over a validation, and keeps the first images.
 
     Args:
-        classes: with the background, which is class 0.
+        classes: Number of classes with the background, which is class 0.
 
     Attributes:
-        counts: [classes, classes].
-        images: how many were compared, by this process.
-        samples: image, truth and answer of the first ones.
+        counts: Pixels by true class and answer, [classes, classes].
+        images: The number of images that this process has counted.
+        samples: Image, annotation and answer of the first ones.
     """
 
     def __init__(self, classes: int) -> None:
@@ -69,13 +76,18 @@ class PixelTally(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Forget what was counted."""
         self.counts.zero_()
         self.images = 0
         self.samples: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def update(self, batch: tuple[list[Tensor], list[dict[str, Tensor]]], answers: Sequence[Tensor]) -> None:
-        """Count a batch of images [3, H, W] with their targets, against answers uint8 [H, W]."""
+        """Count the pixels of a batch.
+
+        Args:
+            batch: Images [3, H, W] and their targets.
+            answers: The class of each pixel, uint8 [H, W] for each image.
+        """
         classes = len(self.counts)
         for image, target, answer in zip(*batch, answers, strict=True):
             truth = label_map(target, (image.shape[-2], image.shape[-1])).to(answer.device)
@@ -86,46 +98,50 @@ class PixelTally(nn.Module):
                 self.samples.append((image.cpu(), truth.cpu(), answer.cpu()))
 
     def reduce(self) -> None:
-        """Add up what all processes have counted."""
+        """Add up the counts of all processes."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(self.counts)
 
     def draw(self, class_names: Sequence[str], folder: Path) -> None:
-        """Draw `confusion.png`, and `samples.jpg`: images above their truth above the answer.
+        """Draw ``confusion.png``, and ``samples.jpg`` with images above their annotations above the answers.
 
         Args:
-            class_names: without the background.
-            folder: for the images.
+            class_names: Names of the classes, without the background.
+            folder: Where to write.
         """
         names = [BACKGROUND, *class_names]
         title = f"mean IoU {mean_iou(self.counts)[0]:.1%}"
         draw_confusion(self.counts.cpu().numpy(), names, folder / "confusion.png", title=title)
-        rows = [
+        columns = [
             [to_pil_image(image), *(paint(to_pil_image(image), x.numpy()) for x in (truth, answer))]
             for image, truth, answer in self.samples
         ]
-        wide = max(tile.width for row in rows for tile in row)
-        tall = max(tile.height for row in rows for tile in row)
-        sheet = Image.new("RGB", (len(rows) * (wide + 6) - 6, 3 * (tall + 6) - 6), "white")
-        for column, row in enumerate(rows):
-            for line, tile in enumerate(row):
-                sheet.paste(tile, (column * (wide + 6), line * (tall + 6)))
-        partial = folder / "samples.jpg.partial"
-        sheet.save(partial, format="JPEG", quality=85)
-        partial.replace(folder / "samples.jpg")
+        width = max(tile.width for column in columns for tile in column) + _GAP
+        height = max(tile.height for column in columns for tile in column) + _GAP
+        sheet = Image.new("RGB", (len(columns) * width - _GAP, 3 * height - _GAP), "white")
+        for x, column in enumerate(columns):
+            for y, tile in enumerate(column):
+                sheet.paste(tile, (x * width, y * height))
+        with replacing(folder / "samples.jpg") as partial:
+            sheet.save(partial, format="JPEG", quality=85)
 
 
 def palette(classes: int) -> list[tuple[int, int, int]]:
     """A colour for each class; black for the background, class 0.
 
     Args:
-        classes: with the background.
+        classes: Number of classes with the background.
     """
-    return [(0, 0, 0), *(color_of(label) for label in range(classes - 1))]
+    return [(0, 0, 0), *(class_color(label) for label in range(classes - 1))]
 
 
 def describe_classes(class_names: Sequence[str], category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """What each pixel's value means in an `index_image`: its name, its colour, and the category's id in the data."""
+    """What each value of an `index_image` means: the class's name, its colour, and the category's id in the data.
+
+    Args:
+        class_names: Names of the classes, without the background.
+        category_ids: The id of each class.
+    """
     names, ids = [BACKGROUND, *class_names], [None, *category_ids]
     colors = palette(len(names))
     return [
@@ -135,26 +151,26 @@ def describe_classes(class_names: Sequence[str], category_ids: Sequence[int]) ->
 
 
 def paint(image: Image.Image, labels: np.ndarray) -> Image.Image:
-    """A copy of an image in RGB with every object pixel tinted in its class's colour.
+    """A copy of an image in which every pixel of an object is tinted in the colour of its class.
 
     Args:
-        image: of H x W pixels.
-        labels: uint8 [H, W].
+        image: In RGB, of H x W pixels.
+        labels: The class of each pixel, uint8 [H, W].
     """
     canvas = image.copy()
     for label in np.unique(labels).tolist():
         if label > 0:
-            tint = Image.new("RGB", canvas.size, color_of(label - 1))
+            tint = Image.new("RGB", canvas.size, class_color(label - 1))
             canvas.paste(tint, mask=Image.fromarray(((labels == label) * 140).astype(np.uint8)))
     return canvas
 
 
 def index_image(labels: np.ndarray, classes: int) -> Image.Image:
-    """Labels as an image with a palette: each pixel's value is its class, its colour the class's.
+    """An image with a palette: the value of each pixel is its class.
 
     Args:
-        labels: uint8 [H, W].
-        classes: with the background.
+        labels: The class of each pixel, uint8 [H, W].
+        classes: Number of classes with the background.
     """
     image = Image.fromarray(labels).convert("P")
     image.putpalette([value for color in palette(classes) for value in color])
@@ -162,26 +178,22 @@ def index_image(labels: np.ndarray, classes: int) -> Image.Image:
 
 
 def regions(labels: np.ndarray, category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """The pixels of each class in an image as an entry of COCO's format: run lengths, their area, the box around them.
+    """The pixels of each class in an image as an entry of COCO's format: run lengths, their area, and their box.
 
     Args:
-        labels: uint8 [H, W]; label k, from 1, is `category_ids[k - 1]`.
-        category_ids: the id of each class.
+        labels: The class of each pixel, uint8 [H, W]; class k, from 1, is ``category_ids[k - 1]``.
+        category_ids: The id of each class.
     """
     entries = []
     for label in np.unique(labels).tolist():
         if label > 0:
-            coded = rle.encode(np.asfortranarray(labels == label, np.uint8))
-            counts = coded["counts"]
+            mask = encode_mask(labels == label)
             entries.append(
                 {
                     "category_id": category_ids[label - 1],
-                    "bbox": [float(edge) for edge in rle.toBbox(coded)],
-                    "area": int(rle.area(coded)),
-                    "segmentation": {
-                        "size": list(coded["size"]),
-                        "counts": counts.decode() if isinstance(counts, bytes) else counts,
-                    },
+                    "bbox": [float(edge) for edge in rle.toBbox(mask)],
+                    "area": int(rle.area(mask)),
+                    "segmentation": mask,
                 }
             )
     return entries

@@ -1,4 +1,4 @@
-"""A network for semantic segmentation, its optimizer and metrics, as a Lightning module."""
+"""A segmenter, its optimizer and metrics, as a Lightning module."""
 
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cotnet.detection.evaluate import Batch
-from cotnet.detection.load import SEGMENTATION
-from cotnet.detection.optimizer import OptimizerName, create_optimizer, create_schedule
+from cotnet.detection.coco.dataset import Batch
+from cotnet.detection.coco.source import describe_source
+from cotnet.detection.optimizer import OptimizerName, OptimizerOptions, check_ranges
 from cotnet.detection.pyramid import Norm
 from cotnet.files.weights import WeightsCard
 from cotnet.models import load_entries
 from cotnet.segmentation.labels import IGNORED, PixelTally, label_map, mean_iou
-from cotnet.segmentation.network import MOST, create_segmenter, segment, to_batch
-from cotnet.training.module import TrainingModule, class_path
+from cotnet.segmentation.network import MAX_SIZE, create_segmenter, segment, to_batch
+from cotnet.training.module import TrainingModule
 
 
 class Segmenter(TrainingModule):
@@ -30,13 +30,13 @@ class Segmenter(TrainingModule):
         kwargs: Further arguments of the backbone's constructor.
         channels: Width of the pyramid and of the head.
         norm: Normalisation in pyramid and head: ``batch``, ``group`` or ``none``.
-        frozen: First parts of the body that do not train: 0 none, 1 the stem, 2 the stem and res2.
+        frozen: The number of first parts of the body that do not train: 0 none, 1 the stem, 2 the stem and res2.
         size: Shorter side of an image in pixels, to which it is resized.
         init_from: Weights of a classifier of the same name to start from, released or trained here.
         optimizer: ``sgd`` or ``adamw``.
         base_lr: Peak learning rate for 16 images per step; the real one is ``base_lr * global batch / 16``.
         momentum: SGD's momentum, AdamW's first beta.
-        weight_decay: Weight decay, of all but the norms' parameters.
+        weight_decay: Weight decay of all parameters but those of norms.
         warmup_epochs: Epochs of linear warm-up; a cosine to zero follows.
         ema_decay: Decay of a moving average of weights and buffers, which is then validated and kept; None for none.
 
@@ -72,29 +72,31 @@ class Segmenter(TrainingModule):
         ema_decay: float | None = None,
     ) -> None:
         super().__init__()
-        for label, value, least in (("size", size, 32), ("base_lr", base_lr, 1e-12), ("weight_decay", weight_decay, 0)):
-            if not value >= least:
-                raise ValueError(f"model.{label} must be at least {least:g}, got {value:g}")
+        self.options = OptimizerOptions(
+            optimizer=optimizer,
+            base_lr=base_lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            warmup_epochs=warmup_epochs,
+        )
+        check_ranges(size=(size, 32, None), ema_decay=(ema_decay or 0, 0, 1))
         self.name = name
         self.kwargs = {"channels": channels, "norm": norm, "frozen": frozen, "backbone_options": kwargs or {}}
         self.size = size
-        self.init_from = init_from
-        self.optimizer, self.base_lr, self.momentum, self.weight_decay = optimizer, base_lr, momentum, weight_decay
-        self.warmup_epochs = warmup_epochs
-        self.ema_decay = ema_decay
+        self.init_from, self.warmup_epochs, self.ema_decay = init_from, warmup_epochs, ema_decay
         self.network: Any = create_segmenter(name, num_classes=num_classes, **self.kwargs)
         self.tally = PixelTally(num_classes + 1)
 
     def forward(self, images: list[Tensor]) -> list[Tensor]:
-        """Each pixel's class, uint8 [H, W], of images [3, H, W] in 0 to 1."""
+        """The class of each pixel, uint8 [H, W], of images [3, H, W] of values in 0 to 1."""
         return segment(self.network, images, self.size)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Cross-entropy over the pixels of one batch."""
         images, targets = batch
-        inputs, inner = to_batch(images, self.size)
+        inputs, sizes = to_batch(images, self.size)
         wanted = torch.full(inputs[:, 0].shape, IGNORED, device=self.device)
-        for row, target, (height, width), image in zip(wanted, targets, inner, images, strict=True):
+        for row, target, (height, width), image in zip(wanted, targets, sizes, images, strict=True):
             labels = label_map(target, (image.shape[-2], image.shape[-1])).to(self.device)
             row[:height, :width] = F.interpolate(labels[None, None].float(), size=(height, width), mode="nearest")[0, 0]
         loss = F.cross_entropy(self.network(inputs), wanted.long(), ignore_index=IGNORED)
@@ -102,7 +104,7 @@ class Segmenter(TrainingModule):
         return {"loss": loss}
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the pixels of the epoch before."""
+        """Forget the pixels of the previous epoch."""
         self.tally.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -118,47 +120,37 @@ class Segmenter(TrainingModule):
 
     def create_optimizer(self) -> tuple[Optimizer, Scheduler]:
         """SGD or AdamW at the scaled learning rate, and a cosine."""
-        lr = self.base_lr * self.global_batch / 16
-        optimizer = create_optimizer(
-            self.optimizer, self.network, lr=lr, momentum=self.momentum, weight_decay=self.weight_decay
-        )
         assert self.trainer.max_epochs is not None
-        return optimizer, create_schedule(
-            optimizer,
-            epochs=self.trainer.max_epochs,
-            milestones=None,
-            warmup_epochs=self.warmup_epochs,
-            warmup_factor=0.001,
-        )
+        return self.options.create(self.network, global_batch=self.global_batch, epochs=self.trainer.max_epochs)
 
     @property
     def optimizer_fields(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer}
+        return {"optimizer": self.options.optimizer}
 
     def describe(self, data: Any) -> WeightsCard:
         return WeightsCard(
-            task=SEGMENTATION,
+            task="segmentation",
             model=self.name,
             kwargs=self.kwargs,
             class_names=data.class_names,
             preprocessing={
-                "input_size": [3, self.size, MOST],
+                "input_size": [3, self.size, MAX_SIZE],
                 "mean": list(IMAGENET_DEFAULT_MEAN),
                 "std": list(IMAGENET_DEFAULT_STD),
                 "interpolation": "bilinear",
                 "crop_pct": 1.0,
             },
-            data={"class_path": class_path(data), "init_args": data.source, "category_ids": data.category_ids},
+            data=describe_source(data),
         )
 
     def check_data(self, data: Any) -> None:
-        if not getattr(data, "masks", False):
-            raise ValueError("segmentation trains on masks: use cotnet.detection.CocoData and --data.masks true")
+        if not data.masks:
+            raise ValueError("a segmenter trains on masks: pass --data.masks true")
 
     def load_entries(self, entries: dict[str, Tensor]) -> None:
         load_entries(self.network.backbone.body, entries)
 
     def draw(self, folder: Path) -> None:
-        """The confusion of pixels, and images with their truth and the answer."""
+        """Draw the confusion of pixels, and images with their annotations and answers."""
         assert self.card is not None
         self.tally.draw(self.card.class_names, folder)

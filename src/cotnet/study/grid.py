@@ -11,7 +11,7 @@ import yaml
 from timm import create_model
 from torch import nn
 
-from cotnet.models.model_names import check_name
+from cotnet.models.family import check_name
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,11 @@ def test_overfitting_keeps_the_order_of_the_first_epoch(folder):
 def test_a_broken_image_stops_or_is_skipped(folder, capsys):
     path = folder / "images" / "1.png"
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(ValueError, match=r"1 of 8 images cannot be used: image .*1\.png cannot be read: .*skip"):
+    with pytest.raises(
+        ValueError, match=r"1 of 8 images cannot be used: image .*1\.png cannot be read: .*skip_unreadable 1"
+    ):
         data(folder).check_images()
-    made = data(folder, unreadable="skip")
+    made = data(folder, skip_unreadable=1)
     made.check_images()
     assert len(made.train_set) == len(made.val_set) == 7
     assert [name[-5:] for name in made.skipped()] == ["1.png"] * 2

@@ -1,19 +1,19 @@
 import pytest
 
-from cotnet.detection.coco.sampler import AspectOrder
+from cotnet.detection.coco.sampler import AspectRatioSampler
 
 ASPECTS = [1.5] * 11 + [0.7] * 6
 
 
-def batches(order: AspectOrder) -> list[list[int]]:
+def batches(order: AspectRatioSampler) -> list[list[int]]:
     flat = order.indices()
     assert [draw.image for draw in order] == flat
     assert len(flat) == len(order)
     return [flat[i : i + order.batch_size] for i in range(0, len(flat), order.batch_size)]
 
 
-def order(**options) -> AspectOrder:
-    return AspectOrder(range(17), ASPECTS, **{"batch_size": 4, **options})
+def order(**options) -> AspectRatioSampler:
+    return AspectRatioSampler(range(17), ASPECTS, **{"batch_size": 4, **options})
 
 
 def test_batches_are_of_one_shape_and_every_image_is_there_once():
@@ -32,7 +32,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 
 def test_ranks_share_the_images():
-    parts = [order(batch_size=2, world=2, rank=rank).indices() for rank in (0, 1)]
+    parts = [order(batch_size=2, world_size=2, rank=rank).indices() for rank in (0, 1)]
     assert len(parts[0]) == len(parts[1]) == 8
     assert not set(parts[0]) & set(parts[1])
 
@@ -47,7 +47,7 @@ def test_an_epoch_of_fewer_or_more_images(wanted, batches_of_4):
 
 def test_too_few_images_are_named():
     with pytest.raises(ValueError, match="17 images make no batch of 9 on each of 2 devices"):
-        order(batch_size=9, world=2)
+        order(batch_size=9, world_size=2)
 
 
 def test_an_epoch_can_be_entered_anywhere():

@@ -1,10 +1,9 @@
-"""The index beside tar shards: classes, and the images of every shard, so that none is read to know their number."""
+"""The index beside tar shards: the classes and the number of images in every shard, known without reading a shard."""
 
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 INDEX = "index.json"
@@ -16,9 +15,9 @@ class Shard:
     """One tar file.
 
     Attributes:
-        name: its file name.
-        images: how many images it holds.
-        bytes: its size.
+        name: Its file name.
+        images: Number of images in it.
+        bytes: Its size.
     """
 
     name: str
@@ -31,9 +30,9 @@ class ShardIndex:
     """What the shards of a data set hold.
 
     Attributes:
-        classes: names of the classes; a label is an index into them.
-        splits: the shards of ``train`` and ``val``.
-        per_class: images of each class, by split.
+        classes: Names of the classes; a label is an index into them.
+        splits: The shards of ``train`` and ``val``.
+        per_class: Number of images of each class, by split.
         synsets: WordNet ids of the classes, where they are known.
     """
 
@@ -47,19 +46,19 @@ class ShardIndex:
         return sum(shard.images for shard in self.splits[split])
 
     def to_json(self) -> str:
-        """The index as its file holds it."""
+        """The text of the index file."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, *, name: str) -> "ShardIndex":
-        """Check and take over what `to_json` made; shard names are file names alone.
+        """Read what `to_json` has written, with checks: it may come from anywhere, and shard names must be plain.
 
         Args:
             text: JSON of unknown origin.
-            name: What to call it in an error message.
+            name: Name of the index in an error message.
 
         Raises:
-            ValueError: It is no such index, or damaged.
+            ValueError: It is not such an index, or is damaged.
         """
         try:
             plain: Any = json.loads(text)
@@ -69,7 +68,7 @@ class ShardIndex:
             index = cls(splits=splits, **plain)
             fault = index._fault()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{name} is no index of shards; `cotnet shards` writes one") from error
+            raise ValueError(f"{name} is not an index of shards; `cotnet shards` writes one") from error
         if fault:
             raise ValueError(f"{name} is damaged: {fault}")
         return index
@@ -84,19 +83,19 @@ class ShardIndex:
                 if not isinstance(shard.images, int) or shard.images < 1:
                     return f"{shard.name} must hold images, got {shard.images!r}"
             if sum(self.per_class[split]) != self.images(split):
-                return f"its numbers of {split} images do not agree"
+                return f"its numbers of {split} images contradict each other"
         return None
 
 
 @dataclass(frozen=True)
 class Portion:
-    """The part of a split that one reader reads.
+    """The part of a split for one reader.
 
     Attributes:
-        shards: indices of the shards that it opens.
-        step: it takes every `step`-th image of them.
-        first: the first one that it takes.
-        images: how many these are.
+        shards: Indices of the shards to open.
+        step: Every how many images of them one is taken.
+        first: The first image to take.
+        images: Number of images taken.
     """
 
     shards: list[int]
@@ -108,28 +107,16 @@ class Portion:
 def portion(counts: Sequence[int], order: Sequence[int], *, readers: int, reader: int) -> Portion:
     """Divide shards among readers; over all readers every image is read exactly once.
 
-    Whole shards where there is at least one for each reader, so that each is opened once; else images in turn.
+    Readers get whole shards where there is at least one for each, so that each is opened once; else images in turn.
 
     Args:
-        counts: images of each shard.
-        order: the shards in the order in which they are read.
-        readers: how many readers there are.
-        reader: which one this is.
+        counts: Number of images in each shard.
+        order: The shards in the order in which they are read.
+        readers: Number of readers.
+        reader: Number of this one, from 0.
     """
     if len(order) >= readers:
-        own = list(order[reader::readers])
-        return Portion(own, 1, 0, sum(counts[shard] for shard in own))
+        shards = list(order[reader::readers])
+        return Portion(shards, 1, 0, sum(counts[shard] for shard in shards))
     total = sum(counts[shard] for shard in order)
     return Portion(list(order), readers, reader, len(range(reader, total, readers)))
-
-
-def read_index(place: Path) -> ShardIndex:
-    """Read the index of a folder of shards.
-
-    Raises:
-        ValueError: It is missing, or damaged.
-    """
-    path = place / INDEX
-    if not path.is_file():
-        raise ValueError(f"{str(path)!r} does not exist; `cotnet shards` writes it beside its shards")
-    return ShardIndex.from_json(path.read_bytes(), name=repr(str(path)))

@@ -1,4 +1,4 @@
-"""Images streamed from tar shards: by process and loader worker, mixed anew every epoch, from any batch on."""
+"""Images streamed from tar shards: divided by process and loader worker, reshuffled every epoch, from any batch on."""
 
 import random
 from collections.abc import Callable, Generator, Iterator
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from cotnet.data.datasets import decode
 from cotnet.data.samplers import Draw, random_numbers
-from cotnet.data.shards.index import Shard, portion
-from cotnet.data.unreadable import Unreadable, UnreadableError
+from cotnet.data.shards.index import Portion, Shard, portion
+from cotnet.data.unreadable import UnreadableImages
+from cotnet.files.image import UnreadableImageError, open_image
 
 Named = tuple[Tensor, int, str]
 
@@ -21,23 +21,23 @@ Named = tuple[Tensor, int, str]
 class ShardStream(IterableDataset[Named]):
     """The images of one process, with label and name; the workers of a loader divide them among themselves.
 
-    For training each process serves `batches` whole batches an epoch: where its own shards hold fewer images they
-    begin again. For validation every image is served once over all processes.
+    For training each process serves ``batches`` whole batches an epoch: where its shards hold fewer images they begin
+    again. For validation every image is served once over all processes.
 
     Args:
         shards: All shards of the split.
-        locate: The path or URL of a shard.
+        locate: Gives the path or URL of a shard by its name.
         classes: Number of classes.
         transform: Makes the network's input [3, H, W] of an image.
         batch_size: Images per batch.
-        world: Number of processes.
-        rank: Number of this one.
-        unreadable: Images to skip, by their number in the split; in training the next one of the stream takes
-            the place of such an image.
-        batches: Batches an epoch of this process, for training; None for validation.
-        shuffle: Images among which the next one is drawn; 0 keeps the order.
-        seed: Of shards' and images' order.
-        fixed: Every epoch has the order of the first one; what augmentation draws still differs.
+        world_size: Number of processes.
+        rank: Number of this process, from 0.
+        unreadable: Images to skip, by their number in the split; in training the next image of the stream takes the
+            place of a skipped one.
+        batches: Batches of this process in an epoch, for training; None for validation.
+        shuffle: Number of images among which the next one is drawn; 0 keeps the order.
+        seed: Seed of the order of shards and images.
+        fixed: Whether every epoch has the order of the first one; what augmentation draws still differs.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class ShardStream(IterableDataset[Named]):
         classes: int,
         transform: Callable[[Any], Tensor],
         batch_size: int,
-        world: int,
+        world_size: int,
         rank: int,
-        unreadable: Unreadable,
+        unreadable: UnreadableImages,
         batches: int | None = None,
         shuffle: int = 0,
         seed: int = 0,
         fixed: bool = False,
     ) -> None:
         self.shards, self.locate, self.classes, self.transform = shards, locate, classes, transform
-        self.batch_size, self.world, self.rank = batch_size, world, rank
+        self.batch_size, self.world_size, self.rank = batch_size, world_size, rank
         self.batches, self.shuffle, self.seed, self.fixed = batches, shuffle, seed, fixed
         self.unreadable = unreadable
         self.offsets = list(accumulate((shard.images for shard in shards), initial=0))
@@ -65,11 +65,11 @@ class ShardStream(IterableDataset[Named]):
         self._start = torch.zeros(2, dtype=torch.int64).share_memory_()
 
     def start(self, *, epoch: int, batch: int = 0) -> None:
-        """Say what the next iteration serves: an epoch, from a batch on."""
+        """Set what the next iteration serves: an epoch, from a batch on."""
         self._start[0], self._start[1] = epoch, batch
 
     def batches_of(self, num_workers: int) -> int:
-        """How many batches a loader with so many workers serves; 0 loads in the process itself."""
+        """Number of batches that a loader with ``num_workers`` serves; 0 loads in the process itself."""
         if self.batches is not None:
             return self.batches
         readers = max(num_workers, 1)
@@ -78,40 +78,40 @@ class ShardStream(IterableDataset[Named]):
     def __iter__(self) -> Iterator[Named]:
         info = get_worker_info()
         num_workers, worker = (1, 0) if info is None else (info.num_workers, info.id)
-        epoch, passed = (int(value) for value in self._start)
+        epoch, done = (int(value) for value in self._start)
         if self.batches is None:
             yield from filter(None, map(self._labelled_or_none, self._samples(0, num_workers, worker)))
             return
         # A loader takes its batches from the workers in turn, beginning with the first one, which after a resume takes
         # the part of the worker whose turn it is.
-        worker = (worker + passed) % num_workers
-        own = len(range(worker, self.batches, num_workers)) * self.batch_size
-        served = len(range(worker, passed, num_workers)) * self.batch_size
+        worker = (worker + done) % num_workers
+        count = len(range(worker, self.batches, num_workers)) * self.batch_size
+        served = len(range(worker, done, num_workers)) * self.batch_size
         first = (self.rank * num_workers + worker) * self.batches * self.batch_size  # numbers of no other reader
         order = 0 if self.fixed else epoch
         draw = random.Random(f"{self.seed} {order} {self.rank} {worker}")
-        number = in_vain = 0
-        enough = 2 * self._portion(order, num_workers, worker).images  # among so many in a row is each of them
-        for sample in self._endless(order, num_workers, worker, draw):
-            if number >= own:
+        number = failures = 0
+        limit = 2 * self._portion(order, num_workers, worker).images  # so many in a row include every image
+        for sample in self._repeated(order, num_workers, worker, draw):
+            if number >= count:
                 return
-            if number < served:  # what a resumed run has had already is read, not decoded
+            if number < served:  # served before a resume: read, but not decoded
                 number += sample["__index__"] not in self.unreadable
                 continue
             with random_numbers(Draw(first + number, self.seed, epoch)):
                 labelled = self._labelled_or_none(sample)
             if labelled is not None:
-                number, in_vain = number + 1, 0
+                number, failures = number + 1, 0
                 yield labelled
-            elif (in_vain := in_vain + 1) == enough:
+            elif (failures := failures + 1) == limit:
                 raise ValueError(f"no image can be read in the shards of one reader, such as {sample['__url__']}")
 
-    def _endless(self, epoch: int, num_workers: int, worker: int, draw: random.Random) -> Iterator[dict[str, Any]]:
-        while True:  # every image of the reader's own before any of them again
-            yield from self._mixed(self._samples(epoch, num_workers, worker), draw)
+    def _repeated(self, epoch: int, num_workers: int, worker: int, draw: random.Random) -> Iterator[dict[str, Any]]:
+        while True:  # every image of this reader once before any of them again
+            yield from self._shuffled(self._samples(epoch, num_workers, worker), draw)
 
-    def _mixed(self, samples: Iterator[dict[str, Any]], draw: random.Random) -> Iterator[dict[str, Any]]:
-        """Serve from a buffer, each time the image at a random place, which the next one takes."""
+    def _shuffled(self, samples: Iterator[dict[str, Any]], draw: random.Random) -> Iterator[dict[str, Any]]:
+        """Serve from a buffer: an image at random, whose place the next one takes."""
         buffer: list[dict[str, Any]] = []
         for sample in samples:
             if len(buffer) < self.shuffle:
@@ -125,32 +125,32 @@ class ShardStream(IterableDataset[Named]):
         draw.shuffle(buffer)
         yield from buffer
 
-    def _portion(self, epoch: int, num_workers: int, worker: int) -> Any:
+    def _portion(self, epoch: int, num_workers: int, worker: int) -> Portion:
         order = list(range(len(self.shards)))
         if self.batches is not None:
             random.Random(f"{self.seed} {epoch}").shuffle(order)
         counts = [shard.images for shard in self.shards]
-        return portion(counts, order, readers=self.world * num_workers, reader=self.rank * num_workers + worker)
+        return portion(counts, order, readers=self.world_size * num_workers, reader=self.rank * num_workers + worker)
 
     def _samples(self, epoch: int, num_workers: int, worker: int) -> Iterator[dict[str, Any]]:
-        own = self._portion(epoch, num_workers, worker)
+        part = self._portion(epoch, num_workers, worker)
         position = 0
-        for number in own.shards:
-            shard, found = self.shards[number], 0
+        for number in part.shards:
+            shard, count = self.shards[number], 0
             for sample in read_shard(self.locate(shard.name)):
-                if position % own.step == own.first and found < shard.images:
-                    yield {**sample, "__index__": self.offsets[number] + found}
+                if position % part.step == part.first and count < shard.images:
+                    yield {**sample, "__index__": self.offsets[number] + count}
                 position += 1
-                found += 1
-            if found != shard.images:
-                raise ValueError(f"shard {shard.name} holds {found} images, its index says {shard.images}")
+                count += 1
+            if count != shard.images:
+                raise ValueError(f"shard {shard.name} holds {count} images, its index says {shard.images}")
 
     def _labelled_or_none(self, sample: dict[str, Any]) -> Named | None:
         if sample["__index__"] in self.unreadable:
             return None
         try:
             return self._labelled(sample)
-        except UnreadableError as error:
+        except UnreadableImageError as error:
             self.unreadable.skip(sample["__index__"], error)
             return None
 
@@ -160,11 +160,11 @@ class ShardStream(IterableDataset[Named]):
         text = sample.get("cls", b"").decode(errors="replace").strip()
         if content is None or not text.isdecimal() or int(text) >= self.classes:
             raise ValueError(f"{name} must hold an image and a class from 0 to {self.classes - 1}, got class {text!r}")
-        return self.transform(decode(content, name)), int(text), name
+        return self.transform(open_image(content, name=name)), int(text), name
 
 
 def name_of(sample: dict[str, Any]) -> str:
-    """What to call an image: its key and its shard."""
+    """The name of an image in messages: its key and its shard."""
     return f"{sample['__key__']} of {sample['__url__']}"
 
 
@@ -175,7 +175,7 @@ def read_shard(url: str) -> Generator[dict[str, Any], None, None]:
         url: A path, ``pipe:COMMAND``, ``http(s)://``, or anything else that webdataset or fsspec opens.
 
     Raises:
-        ValueError: It cannot be read to its end; the message names it.
+        ValueError: The file cannot be read to its end; the message names it.
     """
     from webdataset.tariterators import group_by_keys, tar_file_iterator
 
@@ -185,7 +185,7 @@ def read_shard(url: str) -> Generator[dict[str, Any], None, None]:
             yield from group_by_keys({**file, "__url__": url} for file in files)
     except GeneratorExit:
         raise
-    # What a network, a command or a damaged archive makes readers stumble over has no common class.
+    # Errors of a network, a command or a damaged archive have no common class.
     except Exception as error:
         raise ValueError(
             f"cannot read the shard {url}: {' '.join(str(error).split()) or type(error).__name__}"

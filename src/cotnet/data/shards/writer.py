@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from cotnet.data.encoded import encoded
 from cotnet.data.module import ImageDataModule, Labelled
 from cotnet.data.shards.index import INDEX, Shard, ShardIndex
 
@@ -19,19 +18,19 @@ def write_shards(
 ) -> ShardIndex:
     """Write the images of a data module into ``train-000000.tar`` … and ``val-000000.tar`` … with an index.
 
-    Each split is mixed once, by the seed, so that a shard is a fair sample. Encoded images are copied as they are.
-    The folder gets its name when everything is in it; whatever stops the work before leaves nothing.
+    Each split is shuffled once, by the seed, so that a shard is a fair sample. Encoded images are copied unchanged.
+    The folder appears when it is complete; an error leaves nothing behind.
 
     Args:
         data: Names the classes and opens the images.
-        folder: To be made; it must not exist.
-        per_shard: Images of a shard; the last one may have fewer.
-        seed: Of the mixed order.
-        say: Takes a line about each split.
+        folder: The folder to make; it must not exist.
+        per_shard: Number of images in a shard; the last one may have fewer.
+        seed: Seed of the shuffled order.
+        say: Receives a line about each split.
 
     Raises:
         ValueError: The folder exists, or there are no images.
-        OSError: It cannot be written.
+        OSError: The folder cannot be written.
     """
     if folder.exists():
         raise ValueError(f"{str(folder)!r} exists; name a new folder, or remove it")
@@ -63,13 +62,13 @@ def _write_split(labelled: Labelled, folder: Path, split: str, *, per_shard: int
     shards = []
     for number, start in enumerate(range(0, len(order), per_shard)):
         path = folder / f"{split}-{number:06d}.tar"
-        chosen = order[start : start + per_shard]
+        indices = order[start : start + per_shard]
         with tarfile.open(path, "w") as archive:
-            for position, index in enumerate(chosen, start):
-                content, suffix = encoded(read, index)
+            for position, index in enumerate(indices, start):
+                content, suffix = read.encoded(index)
                 _add(archive, f"{position:09d}.{suffix}", content)
                 _add(archive, f"{position:09d}.cls", str(int(labels[index])).encode())
-        shards.append(Shard(path.name, len(chosen), path.stat().st_size))
+        shards.append(Shard(path.name, len(indices), path.stat().st_size))
     return shards
 
 

@@ -1,1 +1,1 @@
-"""Sets in COCO's format: the files, their format, the images with their targets, and the data module."""
+"""Sets in COCO's format: their files, annotations and masks, the images with their targets, and the data module."""

@@ -1,4 +1,4 @@
-"""Where a set of images lies: a folder, or a zip archive that is read in place and never unpacked."""
+"""The files of an image set: a folder, or a zip archive that is read in place and never unpacked."""
 
 import os
 import posixpath
@@ -11,7 +11,7 @@ class Files(ABC):
     """The files below one root, by their names with forward slashes.
 
     Args:
-        root: the folder or the archive.
+        root: The folder or the archive.
     """
 
     def __init__(self, root: Path) -> None:
@@ -19,15 +19,14 @@ class Files(ABC):
 
     @abstractmethod
     def exists(self, name: str) -> bool:
-        """Whether there is such a file, inside of the root."""
+        """Whether there is a file of this name inside the root."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """A file's content.
+        """The content of a file.
 
         Raises:
-            OSError: it cannot be read.
-            zipfile.BadZipFile: the archive is damaged there.
+            OSError: It cannot be read, or the archive is damaged there.
         """
 
 
@@ -49,28 +48,32 @@ class ZipFiles(Files):
     """The files in a zip archive. Nothing is written, so no name in it can lead out of a folder.
 
     Raises:
-        ValueError: the file is no zip archive.
+        ValueError: The file is not a zip archive.
     """
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self._archive: zipfile.ZipFile | None = None
-        self._owner = 0  # process
+        self._pid = 0
         self._names = set(self._open().namelist())
 
     def exists(self, name: str) -> bool:
         return name in self._names and not name.endswith("/")
 
     def read(self, name: str) -> bytes:
-        return self._open().read(name)
+        try:
+            return self._open().read(name)
+        # Decompressors raise errors of their own, and an encrypted file raises RuntimeError.
+        except Exception as error:
+            raise OSError(str(error) or type(error).__name__) from error
 
     def _open(self) -> zipfile.ZipFile:
-        # Every process has a handle of its own: a shared one has a shared position.
-        if self._archive is None or self._owner != os.getpid():
+        # One handle for each process: a handle that processes share has one position for all of them.
+        if self._archive is None or self._pid != os.getpid():
             try:
-                self._archive, self._owner = zipfile.ZipFile(self.root), os.getpid()
+                self._archive, self._pid = zipfile.ZipFile(self.root), os.getpid()
             except (zipfile.BadZipFile, OSError) as error:
-                raise ValueError(f"{self.root} is no zip archive that can be read: {error}") from error
+                raise ValueError(f"{self.root} cannot be read as a zip archive: {error}") from error
         return self._archive
 
     def __getstate__(self) -> dict[str, object]:
@@ -81,7 +84,7 @@ def open_files(root: str | Path) -> Files:
     """The files of a folder or of a zip archive.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: It is neither.
     """
     root = Path(root)
     if root.is_dir():
@@ -91,8 +94,8 @@ def open_files(root: str | Path) -> Files:
     return ZipFiles(root)
 
 
-def inner(folder: str, name: str) -> str | None:
-    """The normal form of `folder/name`, or None where that is not below `folder`."""
+def join_inside(folder: str, name: str) -> str | None:
+    """``folder/name`` in its normal form, or None where that is not below ``folder``."""
     path = posixpath.normpath(posixpath.join(folder, name))
     home = posixpath.normpath(folder)
     inside = not path.startswith(("/", "../")) and path != ".." and (home == "." or path.startswith(home + "/"))

@@ -1,20 +1,19 @@
 """A set in COCO's format as a Lightning data module."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from cotnet.data.sharing import Share
+from cotnet.data.base import BaseDataModule, Loader
+from cotnet.data.samplers import DistributedEvalSampler
+from cotnet.detection.coco.annotations import CocoAnnotations, read_coco
 from cotnet.detection.coco.archive import Files, open_files
-from cotnet.detection.coco.dataset import CocoAnnotations, CocoDataset, collate, read_coco
-from cotnet.detection.coco.sampler import AspectOrder
+from cotnet.detection.coco.dataset import CocoDataset, collate
+from cotnet.detection.coco.sampler import AspectRatioSampler
+from cotnet.files.machine import available_cpus
 
 Flip = Literal["none", "horizontal", "both"]
 _FLIPS: dict[str, list[type]] = {
@@ -24,35 +23,28 @@ _FLIPS: dict[str, list[type]] = {
 }
 
 
-class CocoData(LightningDataModule):
-    """Images with boxes, and perhaps masks, for training and validation.
+class CocoData(BaseDataModule):
+    """Images with boxes, and masks where they are asked for, for training and validation.
 
     Images keep their sizes; the detector resizes them.
 
     Args:
         path: A folder or a zip archive, which is read in place.
-        train: The annotations to train on, a name in it.
-        val: Those to validate on.
+        train: Name of the training annotations in it.
+        val: Name of the validation annotations in it.
         images: The folder in it that the images' names are relative to.
         val_images: The folder of the validation images, where it is another.
         masks: Read masks, too; objects without one are then left out.
         batch_size: Images per step and device.
         num_workers: Loader processes; 0 loads in the training process.
         flip: Mirror training images at random: ``horizontal``, ``both`` ways (as suits a microscope), or ``none``.
-        epoch_images: How many images make an epoch, over all devices; None for each of them once.
-        unreadable: What happens with images that cannot be read or have another size than is said: ``stop`` before
-            training, or ``skip`` them; either way they are counted and named.
-
-    Attributes:
-        seed: Of the order of the training images and of their augmentation.
-        position: The epoch to start with, and the number of its batches to skip.
-        overfit: Every epoch has the order of the first one, for ``trainer.overfit_batches``.
+        epoch_images: Images per epoch, over all devices; None for each image once.
+        skip_unreadable: The number of images to tolerate in each split that cannot be read or have another size than
+            their annotation says; they are skipped. With 0 the first one stops the run.
 
     Raises:
-        ValueError: A number is outside its range; on use: the files are missing, damaged or of no use.
+        ValueError: A number is outside its range; on use: the files are missing, damaged or unusable.
     """
-
-    note: str | None = None
 
     def __init__(
         self,
@@ -67,12 +59,9 @@ class CocoData(LightningDataModule):
         num_workers: int = 2,
         flip: Flip = "horizontal",
         epoch_images: int | None = None,
-        unreadable: Literal["stop", "skip"] = "stop",
+        skip_unreadable: int = 0,
     ) -> None:
-        super().__init__()
-        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-            if value < least:
-                raise ValueError(f"data.{name} must be at least {least}, got {value}")
+        super().__init__(batch_size=batch_size, num_workers=num_workers, skip_unreadable=skip_unreadable)
         if epoch_images is not None and epoch_images < batch_size:
             raise ValueError(f"data.epoch_images must be at least data.batch_size {batch_size}, got {epoch_images}")
         if flip not in _FLIPS:
@@ -81,37 +70,38 @@ class CocoData(LightningDataModule):
         self.train_file, self.val_file = train, val
         self.images, self.val_images = images, val_images or images
         self.masks = masks
-        self.batch_size = batch_size
-        self.num_workers = num_workers
         self.flip = flip
         self.epoch_images = epoch_images
-        self.unreadable = unreadable
-        self.seed = torch.initial_seed() % 2**31
-        self.position = (0, 0)
-        self.overfit = False
-        self._passed_over: list[str] = []
+        self._skipped: list[str] = []
         self._files: Files | None = None
-        self.train_set: CocoDataset | None = None
-        self.val_set: CocoDataset | None = None
+        self._train_set: CocoDataset | None = None
+        self._val_set: CocoDataset | None = None
+
+    @property
+    def train_set(self) -> CocoDataset:
+        """The training images, after `setup` for training."""
+        assert self._train_set is not None, "call setup first"
+        return self._train_set
+
+    @property
+    def val_set(self) -> CocoDataset:
+        """The validation images, after `setup`."""
+        assert self._val_set is not None, "call setup first"
+        return self._val_set
 
     @property
     def class_names(self) -> list[str]:
         """Names of the classes, in the order of their labels from 1."""
-        return self._any.annotations.class_names
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes, without the background."""
-        return len(self.class_names)
+        return self.val_set.annotations.class_names
 
     @property
     def category_ids(self) -> list[int]:
         """The files' id of each class."""
-        return self._any.annotations.category_ids
+        return self.val_set.annotations.category_ids
 
     @property
     def source(self) -> dict[str, Any]:
-        """The constructor arguments that find the validation images."""
+        """The constructor arguments that find the validation images again."""
         return {
             "path": str(self.path.absolute()),
             "val": self.val_file,
@@ -134,101 +124,33 @@ class CocoData(LightningDataModule):
         """Read and check the annotations; what was left out is printed."""
         if self._files is None:
             self._files = open_files(self.path)
-        if self.val_set is None:
-            self.val_set = self._read(self.val_file, self.val_images, None)
-        if stage == "fit" and self.train_set is None:
+        if self._val_set is None:
+            self._val_set = self._read(self._files, self.val_file, self.val_images, None)
+        if stage == "fit" and self._train_set is None:
             flips = v2.Compose([flip(0.5) for flip in _FLIPS[self.flip]]) if self.flip != "none" else None
-            self.train_set = self._read(self.train_file, self.images, flips)
-            here, there = self.train_set.annotations, self.val_set.annotations
-            if (here.category_ids, here.class_names) != (there.category_ids, there.class_names):
+            self._train_set = self._read(self._files, self.train_file, self.images, flips)
+            training, validation = self._train_set.annotations, self._val_set.annotations
+            if (training.category_ids, training.class_names) != (validation.category_ids, validation.class_names):
                 raise ValueError(
-                    f"categories differ: {here.source} has {_listed(here)}, {there.source} has {_listed(there)}"
+                    f"categories differ: {training.source} has {_listed(training)}, "
+                    f"{validation.source} has {_listed(validation)}"
                 )
 
-    def check_images(self) -> None:
-        """Decode every image once and treat those that cannot be read as `unreadable` says.
-
-        Raises:
-            ValueError: some cannot be read, and they are not to be skipped, or none is left.
-        """
-        for images in (self.train_set, self.val_set):
-            if images is not None:
-                self._check(images)
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of one shape, mixed anew every epoch; what is in them depends on `seed`, epoch and batch alone."""
-        return self._loader(self.train_set, sampler=self._order(), drop_last=True)
-
-    def batch_names(self, epoch: int, batch: int) -> list[str]:
-        """What the images of a training batch of this process are called."""
-        assert self.train_set is not None
-        order = self._order()
-        order.set_epoch(epoch)
-        return [
-            self.train_set.name(index)
-            for index in order.indices()[batch * self.batch_size : (batch + 1) * self.batch_size]
-        ]
-
-    def skipped(self) -> list[str]:
-        """Names of the images that cannot be used and were skipped."""
-        return self._passed_over
-
-    def _order(self) -> AspectOrder:
-        assert self.train_set is not None
-        epoch, batches = self.position
-        world, rank = self._processes()
-        return AspectOrder(
-            self.train_set,
-            self.train_set.aspects,
-            batch_size=self.batch_size,
-            epoch_images=self.epoch_images,
-            world=world,
-            rank=rank,
-            seed=self.seed,
-            start=(epoch, batches * self.batch_size),
-            fixed=self.overfit,
-        )
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Every validation image once over all processes, those of one shape together.
-
-        Each batch is one of those that a single process would have, since padding has its part in what is found.
-        """
-        assert self.val_set is not None
-        world, rank = self._processes()
-        aspects = self.val_set.aspects
-        order = sorted(range(len(aspects)), key=aspects.__getitem__)
-        return self._loader(
-            self.val_set, sampler=Share(self.val_set, order, world=world, rank=rank, block=self.batch_size)
-        )
-
-    def _processes(self) -> tuple[int, int]:
-        """Number of processes, and which one this is."""
-        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
-
-    def _loader(self, images: Any, **options: Any) -> DataLoader[Any]:
-        return DataLoader(
-            images,
-            batch_size=self.batch_size,
-            collate_fn=collate,
-            generator=torch.Generator().manual_seed(torch.initial_seed()),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            **options,
-        )
-
-    @property
-    def _any(self) -> CocoDataset:
-        assert self.val_set is not None, "call setup first"
-        return self.val_set
-
-    def _read(self, name: str, folder: str, transform: Callable[..., Any] | None) -> CocoDataset:
-        assert self._files is not None
-        annotations = read_coco(self._files, name, folder, masks=self.masks)
+    def _read(self, files: Files, name: str, folder: str, transform: Callable[..., Any] | None) -> CocoDataset:
+        annotations = read_coco(files, name, folder, masks=self.masks)
         if annotations.problems:
             print(annotations.report())
-        return CocoDataset(annotations, self._files, masks=self.masks, transform=transform)
+        return CocoDataset(annotations, files, masks=self.masks, transform=transform)
+
+    def check_images(self) -> None:
+        """Decode every image once, and skip those that cannot be used as far as ``skip_unreadable`` allows.
+
+        Raises:
+            ValueError: There are more of them in a split than are tolerated, or none is left.
+        """
+        for images in (self._train_set, self._val_set):
+            if images is not None:
+                self._check(images)
 
     def _check(self, images: CocoDataset) -> None:
         def fault(index: int) -> str | None:
@@ -238,17 +160,51 @@ class CocoData(LightningDataModule):
                 return str(error)
             return None
 
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # the decoders let go of the interpreter lock
+        with ThreadPoolExecutor(min(8, available_cpus())) as pool:  # decoders release the interpreter lock
             faults = {index: text for index, text in enumerate(pool.map(fault, range(len(images)))) if text}
         if not faults:
             return
         first = "; ".join(list(faults.values())[:5]) + (f" and {len(faults) - 5} more" if len(faults) > 5 else "")
         text = f"{len(faults)} of {len(images)} images cannot be used: {first}"
-        if self.unreadable == "stop" or len(faults) == len(images):
-            raise ValueError(f"{text}; repair or remove them, or pass --data.unreadable skip")
+        if len(faults) > self.skip_unreadable or len(faults) == len(images):
+            raise ValueError(f"{text}; repair or remove them, or pass --data.skip_unreadable {len(faults)}")
         print(f"{text}; skipped")
-        self._passed_over += [images.name(index) for index in faults]
+        self._skipped += [images.name(index) for index in faults]
         images.annotations.leave_out(faults)
+
+    def skipped(self) -> list[str]:
+        """Names of the images that cannot be used and were skipped."""
+        return self._skipped
+
+    def train_sampler(self) -> AspectRatioSampler:
+        """The order of this process's training images, in batches of one shape; it begins at `position`."""
+        return AspectRatioSampler(
+            self.train_set,
+            self.train_set.aspect_ratios,
+            batch_size=self.batch_size,
+            epoch_images=self.epoch_images,
+            world_size=self.world_size,
+            rank=self.rank,
+            seed=self.seed,
+            start=self.start,
+            fixed=self.overfit,
+        )
+
+    def train_dataloader(self) -> Loader:
+        """Batches of one shape, shuffled anew every epoch; a function of `seed`, epoch and batch number alone."""
+        return self.loader(self.train_set, self.train_sampler(), drop_last=True, collate_fn=collate)
+
+    def val_dataloader(self) -> Loader:
+        """Every validation image once over all processes, those of one shape together.
+
+        The batches are those that a single process would have.
+        """
+        ratios = self.val_set.aspect_ratios
+        order = sorted(range(len(ratios)), key=ratios.__getitem__)
+        sampler = DistributedEvalSampler(
+            self.val_set, order, world_size=self.world_size, rank=self.rank, block=self.batch_size
+        )
+        return self.loader(self.val_set, sampler, collate_fn=collate)
 
 
 def _listed(annotations: CocoAnnotations) -> str:

@@ -4,7 +4,6 @@ It keeps its input and, for a residual, its output, which the next layer keeps a
 activation is computed again. Legend: N batch, C channels, H x W size.
 """
 
-import struct
 from typing import Any
 
 import torch
@@ -13,9 +12,9 @@ from torch import Tensor
 
 from cotnet.ops import native_library
 
-# `BatchNormProblem` of native/batch_norm.h, and its `Finish` by activation and whether there is a residual.
-_PACK = struct.Struct("5q 2d 14Q").pack
-_FINISHES = {(None, False): 0, ("relu", False): 1, ("silu", False): 2, ("relu", True): 3}
+_PACK = native_library.PROBLEMS["BatchNormActProblem"].pack
+# The `Activation` of native/abi.h, by name and whether there is a residual.
+_ACTIVATIONS = {(None, False): 0, ("relu", False): 1, ("silu", False): 2, ("relu", True): 3}
 _DTYPES = {torch.float32: 0, torch.bfloat16: 2, torch.float16: 3}
 
 
@@ -32,7 +31,7 @@ def unavailable(
         return "expected channels_last [N, C, H, W] with at least two positions"
     if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
         return "expected a residual of the map's shape and dtype"
-    if (act, residual is not None) not in _FINISHES:
+    if (act, residual is not None) not in _ACTIVATIONS:
         return f"there is no kernel for {act} with or without a residual"
     if not all(_is_parameter(p, x.shape[1]) for p in parameters):
         return "expected contiguous float32 parameters and running statistics, one value for each channel"
@@ -63,7 +62,7 @@ class BatchNormAct(torch.autograd.Function):
         """[N, C, H, W] to [N, C, H, W]; moves the running statistics."""
         if residual is not None:
             residual = residual.contiguous(memory_format=torch.channels_last)
-        ctx.finish, ctx.act, ctx.eps = _FINISHES[act, residual is not None], act, eps
+        ctx.activation, ctx.act, ctx.eps = _ACTIVATIONS[act, residual is not None], act, eps
         out = torch.empty_like(x, memory_format=torch.channels_last)
         mean, inverse_std = torch.empty_like(weight), torch.empty_like(weight)
         statistics = (mean, inverse_std, running_mean, running_var)
@@ -103,9 +102,7 @@ def _differentiable_gradients(
 
 def _run(kernel: str, ctx: Any, x: Tensor, *tensors: Tensor | None, momentum: float = 0.0) -> None:
     batch, channels, height, width = x.shape
-    sizes = (_DTYPES[x.dtype], torch.get_num_threads(), ctx.finish, batch * height * width, channels)
+    sizes = (_DTYPES[x.dtype], torch.get_num_threads(), ctx.activation, batch * height * width, channels)
     addresses = (0 if t is None else t.data_ptr() for t in (x, *tensors))
-    status = getattr(native_library.load(), kernel)(_PACK(*sizes, ctx.eps, momentum, *addresses))
-    if status == native_library.STATUS_OUT_OF_MEMORY:
-        raise MemoryError(f"no memory for the scratch of a BatchNorm of {list(x.shape)}")
-    assert status == 0, status
+    problem = _PACK(*sizes, ctx.eps, momentum, *addresses)
+    native_library.run(getattr(native_library.load(), kernel), problem, what="a BatchNorm", shape=x.shape)

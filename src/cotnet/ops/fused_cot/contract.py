@@ -5,8 +5,8 @@ between the two convolutions of the attention, F between those of the fusion.
 
 | op | from | to |
 |---|---|---|
-| `cotnet::fused_context` | attention before its norm, value, static context | the layer's output, [N, C, H, W] |
-| `cotnet::fused_cot` | input, and static context or its convolution | the same; attention and value are made inside |
+| ``cotnet::fused_context`` | attention before its norm, value, static context | the layer's output, [N, C, H, W] |
+| ``cotnet::fused_cot`` | input, and static context or its convolution | the same; attention and value are made inside |
 
 The attention's channels lie as [B][T][G / B], so that vectors run over the heads of a tap. BatchNorms are folded; that
 of the dynamic context goes into the value's convolution, except for a bias. Outputs are channels_last.
@@ -111,7 +111,7 @@ def check_context(
     parameters: ContextParameters,
     geometry: Geometry,
 ) -> None:
-    """Raise `ValueError` or `TypeError` that shows what does not fit."""
+    """Raise ``ValueError`` or ``TypeError`` that shows what does not fit."""
     _check_maps(value, static_context, geometry)
     weights = parameters.norm_weight.numel()
     expected = (value.shape[0], weights, *value.shape[2:])
@@ -143,7 +143,7 @@ def check_cot(
     parameters: ContextParameters,
     geometry: Geometry,
 ) -> None:
-    """Raise `ValueError` or `TypeError` that shows what does not fit."""
+    """Raise ``ValueError`` or ``TypeError`` that shows what does not fit."""
     if isinstance(static_context, Tensor):
         _check_maps(x, static_context, geometry)
         _check_types(x, static_context, *projections, *parameters.tensors())

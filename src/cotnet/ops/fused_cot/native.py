@@ -1,7 +1,5 @@
 """The native CPU implementation of the fused CoT layer: arguments checked here, then handed over by address."""
 
-import struct
-
 import torch
 from torch import Tensor
 
@@ -11,8 +9,7 @@ from cotnet.ops.fused_cot.contract import ContextParameters, Projections, Static
 from cotnet.ops.library import empty_output
 from cotnet.ops.local_aggregation.contract import Geometry
 
-# `FusedProblem` of native/fused.h.
-_PACK = struct.Struct("13q d 22Q").pack
+_PACK = native_library.PROBLEMS["FusedCotProblem"].pack
 _DTYPES = {torch.float32: 0, torch.bfloat16: 2, torch.float16: 3}
 _NO_PROJECTIONS = (None,) * 6
 
@@ -97,10 +94,7 @@ def _run(
         eps,
         *(0 if t is None else t.data_ptr() for t in (*maps, out, *tail, *(convolutions or _NO_PROJECTIONS), *made)),
     )
-    status = library.fused_cot(problem)
-    if status == native_library.STATUS_OUT_OF_MEMORY:
-        raise MemoryError(f"no memory for the scratch of a fused CoT layer of {list(like.shape)}")
-    assert status == 0, status
+    native_library.run(library.fused_cot, problem, what="a fused CoT layer", shape=like.shape)
     return out
 
 

@@ -51,7 +51,7 @@ def context(
     heads = attention.shape[1] // taps
 
     def by_head(x: Tensor, dim: int) -> Tensor:
-        """[.., B * T * G / B, ..] to [.., G * T, ..], the order of `local_aggregation`."""
+        """[.., B * T * G / B, ..] to [.., G * T, ..], the order of ``local_aggregation``."""
         return x.unflatten(dim, (groups, taps, heads // groups)).transpose(dim + 1, dim + 2).flatten(dim, dim + 2)
 
     weight = F.group_norm(

@@ -75,7 +75,7 @@ def _launch(
     eps: float,
     geometry: Geometry,
 ) -> None:
-    """Fill `out`; all maps are channels_last and dense."""
+    """Fill ``out``; all maps are channels_last and dense."""
     kernels = load()
     tl = kernels.tl
     batch, channels, height, width = value.shape

@@ -8,10 +8,10 @@ as [B][T][G / B], those of other maps as [B][C / G][G / B]: a channel and its he
 
 | kernel | reads | writes |
 |---|---|---|
-| `moments` | attention | mean and sum of squares of each head over a part, [N, P, G] |
-| `contexts` | attention, value, static context | dynamic context; sum of both over a part, [N, P, C] |
-| `rows_times`, twice | those sums | the share of the dynamic context, [N, C] |
-| `mix` | dynamic and static context | the output, in place of the dynamic context |
+| ``moments`` | attention | mean and sum of squares of each head over a part, [N, P, G] |
+| ``contexts`` | attention, value, static context | dynamic context; sum of both over a part, [N, P, C] |
+| ``rows_times``, twice | those sums | the share of the dynamic context, [N, C] |
+| ``mix`` | dynamic and static context | the output, in place of the dynamic context |
 
 No kernel adds up what others write at the same time: results do not differ from run to run.
 """

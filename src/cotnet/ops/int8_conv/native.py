@@ -1,7 +1,5 @@
 """The native CPU implementation of the convolution in integers."""
 
-import struct
-
 import torch
 from torch import Tensor
 
@@ -9,8 +7,7 @@ from cotnet.ops import native_library
 from cotnet.ops.int8_conv import reference
 from cotnet.ops.int8_conv.contract import ConvGeometry, Requantization, check
 
-# `Int8ConvProblem` of native/int8/int8.h.
-_PACK = struct.Struct("21q d 7Q").pack
+_PACK = native_library.PROBLEMS["Int8ConvProblem"].pack
 
 
 def conv(
@@ -89,10 +86,7 @@ def _run(
         0 if skip is None else skip.data_ptr(),
         *outputs,
     )
-    status = library.int8_conv(problem)
-    if status == native_library.STATUS_OUT_OF_MEMORY:
-        raise MemoryError(f"no memory for the scratch of a convolution of {list(x.shape)}")
-    assert status == 0, status
+    native_library.run(library.int8_conv, problem, what="a convolution", shape=x.shape)
     return out
 
 

@@ -1,7 +1,5 @@
 """The native CPU implementation of the CoT layer with bytes for maps."""
 
-import struct
-
 import torch
 from torch import Tensor
 
@@ -13,8 +11,7 @@ from cotnet.ops.int8_cot.contract import CoTScales, IntegerConv
 from cotnet.ops.library import empty_output
 from cotnet.ops.local_aggregation.contract import Geometry
 
-# `Int8LayerProblem` of native/int8/int8.h.
-_PACK = struct.Struct("14q 3d 23Q").pack
+_PACK = native_library.PROBLEMS["Int8CotProblem"].pack
 
 
 def cot(
@@ -58,8 +55,5 @@ def cot(
         scales.out_multiplier,
         *(0 if t is None else t.data_ptr() for t in (x, out, *tensors, *tail)),
     )
-    status = library.int8_cot(problem)
-    if status == native_library.STATUS_OUT_OF_MEMORY:
-        raise MemoryError(f"no memory for the scratch of a CoT layer of {list(x.shape)}")
-    assert status == 0, status
+    native_library.run(library.int8_cot, problem, what="a CoT layer", shape=x.shape)
     return out

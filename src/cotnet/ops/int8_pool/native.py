@@ -1,7 +1,5 @@
 """The native CPU implementation of pooling of bytes."""
 
-import struct
-
 import torch
 from torch import Tensor
 
@@ -10,8 +8,7 @@ from cotnet.ops.int8_conv.native import dense
 from cotnet.ops.int8_pool import reference
 from cotnet.ops.int8_pool.contract import PoolGeometry, check
 
-# `Int8PoolProblem` of native/int8/int8.h.
-_PACK = struct.Struct("16q 2Q").pack
+_PACK = native_library.PROBLEMS["Int8PoolProblem"].pack
 
 
 def pool(x: Tensor, geometry: PoolGeometry, maximum: bool, counts_padding: bool, in_zero: int) -> Tensor:
@@ -26,8 +23,6 @@ def pool(x: Tensor, geometry: PoolGeometry, maximum: bool, counts_padding: bool,
     x = dense(x)
     kernel, stride, padding, _ = geometry
     options = (*kernel, *stride, *padding, in_zero, maximum, counts_padding)
-    status = library.int8_pool(
-        _PACK(torch.get_num_threads(), *x.shape, *shape[2:], *options, x.data_ptr(), out.data_ptr())
-    )
-    assert status == 0, status
+    problem = _PACK(torch.get_num_threads(), *x.shape, *shape[2:], *options, x.data_ptr(), out.data_ptr())
+    native_library.run(library.int8_pool, problem, what="pooling", shape=x.shape)
     return out

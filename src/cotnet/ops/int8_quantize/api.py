@@ -4,8 +4,6 @@
 `multiplier`, rounded to float32, then to the nearest integer, to the even one of two, plus `zero`, within [0, 255].
 """
 
-import struct
-
 import torch
 from torch import Tensor
 
@@ -14,8 +12,7 @@ from cotnet.ops.dispatch import exporting
 from cotnet.ops.int8_panels import requantize
 from cotnet.ops.library import LIBRARY, TAGS, register_fake
 
-# `QuantizeProblem` of native/int8/int8.h.
-_PACK = struct.Struct("10q d 2Q").pack
+_PACK = native_library.PROBLEMS["Int8QuantizeProblem"].pack
 
 LIBRARY.define("int8_quantize(Tensor x, float multiplier, int zero) -> Tensor", tags=TAGS)
 quantize = torch.ops.cotnet.int8_quantize
@@ -54,8 +51,7 @@ def _native(x: Tensor, multiplier: float, zero: int) -> Tensor:
     if out.numel() == 0:
         return out
     problem = _PACK(torch.get_num_threads(), *x.shape, *x.stride(), zero, multiplier, x.data_ptr(), out.data_ptr())
-    status = library.quantize(problem)
-    assert status == 0, status
+    native_library.run(library.int8_quantize, problem, what="quantization", shape=x.shape)
     return out
 
 

@@ -54,7 +54,7 @@ def local_aggregation(
     groups: int = 1,
     impl: Impl = "auto",
 ) -> Tensor:
-    """Filter each position of ``value`` with a small kernel of its own, shared by several channels.
+    """Filter each position of ``value`` with its own small kernel, which several channels share.
 
     ``y[n, c, i, j] = sum over u, v < k of w[n, g(c), u*k + v, i, j] * value[n, c, i*s - p + u*d, j*s - p + v*d]`` with
     stride ``s``, dilation ``d``, ``p = d * (k // 2)`` and zeros outside the image: a correlation, neither flipped nor

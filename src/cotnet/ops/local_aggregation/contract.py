@@ -8,9 +8,9 @@ by one of the three arguments, so every gradient of each op is one of the others
 
 | op | computes | shape |
 |---|---|---|
-| `cotnet::local_aggregation` | df / d grad_out | [N, C, I, J] |
-| `cotnet::local_aggregation_grad_value` | df / d value | [N, C, H, W] |
-| `cotnet::local_aggregation_grad_weight` | df / d weight | [N, G, T, I, J] |
+| ``cotnet::local_aggregation`` | df / d grad_out | [N, C, I, J] |
+| ``cotnet::local_aggregation_grad_value`` | df / d value | [N, C, H, W] |
+| ``cotnet::local_aggregation_grad_weight`` | df / d weight | [N, G, T, I, J] |
 
 ``groups`` divides channels and heads alike into independent groups: within a group, channel c uses the group's head
 c mod (G / groups). One group is CoT's interleaved assignment, G groups are ordinary contiguous heads, CoXt has 2. The
@@ -76,12 +76,12 @@ grad_weight = torch.ops.cotnet.local_aggregation_grad_weight
 
 
 def output_size(size: int, stride: int) -> int:
-    """Output height or width under the zero padding of `dilation * (kernel_size // 2)`."""
+    """Output height or width under the zero padding of ``dilation * (kernel_size // 2)``."""
     return (size - 1) // stride + 1
 
 
 def check_options(kernel_size: int, **others: int) -> None:
-    """Raise `TypeError` or `ValueError` that shows which option is not what it has to be."""
+    """Raise ``TypeError`` or ``ValueError`` that shows which option is not what it has to be."""
     for name, number in {"kernel_size": kernel_size, **others}.items():
         if not isinstance(number, int) or isinstance(number, bool):
             raise TypeError(f"expected {name} to be an int, got {number!r}")
@@ -94,7 +94,7 @@ def check_options(kernel_size: int, **others: int) -> None:
 
 
 def check_dtypes(**tensors: Tensor) -> None:
-    """Raise `TypeError` unless all are of one dtype of `DTYPES`."""
+    """Raise ``TypeError`` unless all are of one dtype of ``DTYPES``."""
     dtypes = [x.dtype for x in tensors.values()]
     if dtypes[0] not in DTYPES or dtypes.count(dtypes[0]) < len(dtypes):
         raise TypeError(
@@ -104,7 +104,7 @@ def check_dtypes(**tensors: Tensor) -> None:
 
 
 def check(value: Tensor, weight: Tensor, geometry: Geometry) -> None:
-    """Raise `ValueError`, or `TypeError` for a dtype, that shows what does not fit."""
+    """Raise ``ValueError``, or ``TypeError`` for a dtype, that shows what does not fit."""
     kernel_size, stride, dilation, groups = geometry
     check_options(kernel_size, stride=stride, dilation=dilation, groups=groups)
     if value.ndim != 4 or weight.ndim != 5:
@@ -133,14 +133,14 @@ def check(value: Tensor, weight: Tensor, geometry: Geometry) -> None:
 
 
 def check_aggregate(value: Tensor, weight: Tensor, geometry: Geometry) -> None:
-    """`check` for the arguments of the named op, which nobody has checked."""
+    """``check`` for the arguments of the named op, which nobody has checked."""
     check(value, weight, geometry)
     _representable(value.shape)
     _representable(weight.shape)
 
 
 def check_grad_value(grad_out: Tensor, weight: Tensor, geometry: Geometry, height: int, width: int) -> None:
-    """`check` for the arguments of the gradient of the value."""
+    """``check`` for the arguments of the gradient of the value."""
     _check_grad_out(grad_out, height, width, geometry)
     value = grad_out.new_empty(1).expand(_representable((*grad_out.shape[:2], height, width)))
     check(value, weight, geometry)
@@ -148,7 +148,7 @@ def check_grad_value(grad_out: Tensor, weight: Tensor, geometry: Geometry, heigh
 
 
 def check_grad_weight(grad_out: Tensor, value: Tensor, geometry: Geometry, heads: int) -> None:
-    """`check` for the arguments of the gradient of the weight."""
+    """``check`` for the arguments of the gradient of the weight."""
     if value.ndim != 4:
         raise ValueError(f"expected value [N, C, H, W], got {list(value.shape)}")
     _check_grad_out(grad_out, value.shape[2], value.shape[3], geometry)
@@ -187,14 +187,14 @@ def _representable(shape: Sequence[int]) -> Sequence[int]:
 
 
 def empty_map(like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """An uninitialised [N, C, H, W] in the layout the contract gives for the map `like`."""
+    """An uninitialised [N, C, H, W] in the layout the contract gives for the map ``like``."""
     channels_last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
 
 def empty_weight(like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """An uninitialised [N, G, T, I, J] in the layout the contract gives for the map `like`."""
+    """An uninitialised [N, G, T, I, J] in the layout the contract gives for the map ``like``."""
     batch, heads, taps, out_h, out_w = shape
     return empty_map(like, (batch, heads * taps, out_h, out_w)).unflatten(1, (heads, taps))
 

@@ -3,11 +3,10 @@
 What a call needs beyond the addresses depends on sizes, strides and types alone. It is worked out and checked once for
 each, on meta tensors, since in a small problem the checks would take longer than the kernel.
 
-Legend: N batch, C channels, G heads, T taps = k * k, H x W input size, I x J output size.
+Legend: N batch, C channels, G heads (weight maps), T taps = k * k, H x W input size, I x J output size.
 """
 
 import logging
-import struct
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -19,8 +18,7 @@ from cotnet.ops.library import DTYPES
 from cotnet.ops.local_aggregation import contract, reference
 from cotnet.ops.local_aggregation.contract import Geometry
 
-# `Problem` of native/problem.h.
-_PACK = struct.Struct("26q").pack
+_PACK = native_library.PROBLEMS["AggregateProblem"].pack
 _DTYPES = {dtype: number for number, dtype in enumerate(DTYPES)}  # as the kernels number them
 
 # Shape, strides, dtype and device of a tensor.
@@ -28,7 +26,7 @@ _Kind = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]
 
 
 class _Plan(NamedTuple):
-    """The output to make, and the packed `Problem`."""
+    """The output to make, and the packed `AggregateProblem`."""
 
     shape: torch.Size
     strides: tuple[int, ...]
@@ -149,8 +147,6 @@ def _run(kernel: native_library.Kernel, plan: _Plan, first: Tensor, second: Tens
     output = torch.empty_strided(plan.shape, plan.strides, dtype=first.dtype)
     if output.numel() == 0:
         return output
-    status = kernel(plan.problem, first.data_ptr(), second.data_ptr(), output.data_ptr())
-    if status == native_library.STATUS_OUT_OF_MEMORY:
-        raise MemoryError(f"no memory for the scratch of a local aggregation of {list(first.shape)}")
-    assert status == 0, status
+    addresses = (first.data_ptr(), second.data_ptr(), output.data_ptr())
+    native_library.run(kernel, plan.problem, *addresses, what="a local aggregation", shape=first.shape)
     return output

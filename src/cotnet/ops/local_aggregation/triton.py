@@ -1,4 +1,4 @@
-"""The Triton implementation for GPUs: arguments checked here, then handed to the kernels in `triton_kernels`.
+"""The Triton implementation for GPUs: arguments checked here, then handed to the kernels in ``triton_kernels``.
 
 Legend: N batch, C channels, G heads, T taps = k * k, H x W input size, I x J output size.
 """

@@ -47,7 +47,7 @@ def _fitting(configs: list[Any], arguments: dict[str, Any], **constants: Any) ->
 
 
 def _tuned(kernel: Any) -> Any:
-    """The kernel with the tile that is the fastest on this GPU, found at the first call of each kind.
+    """The kernel with the tile that is the fastest on this GPU, chosen by measurement at the first call of each kind.
 
     Kinds differ in what the compiled code depends on, and in the magnitude of the sizes; not in the sizes themselves.
     Triton's interpreter has nothing to tune.

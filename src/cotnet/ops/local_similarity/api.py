@@ -92,7 +92,7 @@ def local_similarity(
 
 
 def _similarity(query: Tensor, key: Tensor, geometry: Geometry, *, plain: bool) -> Tensor:
-    """The dot products without a position, in plain PyTorch or by the named op; each head is a group of its own."""
+    """The dot products without a position, in plain PyTorch or by the named op; each head is one group."""
     if plain:
         return reference.aggregate_grad_weight(query, key, geometry, geometry.groups)
     return contract.grad_weight(query, key, *geometry, geometry.groups)

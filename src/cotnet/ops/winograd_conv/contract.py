@@ -21,7 +21,7 @@ LIBRARY.define(
     tags=TAGS,
 )
 conv = torch.ops.cotnet.winograd_conv
-NARROW = 16  # channels in and out of a group; kNarrow of native/winograd.h
+NARROW = 16  # channels in and out of a group; kNarrow of native/abi.h
 
 
 def is_narrow(inputs: int, outputs: int, groups: int) -> bool:
@@ -51,7 +51,7 @@ def reference(x: Tensor, weight: Tensor, transformed: Tensor, bias: Tensor, grou
 
 
 def check(x: Tensor, weight: Tensor, transformed: Tensor, bias: Tensor, groups: int) -> None:
-    """Raise `ValueError` or `TypeError` that shows what does not fit."""
+    """Raise ``ValueError`` or ``TypeError`` that shows what does not fit."""
     tensors = (weight, transformed, bias)
     if not x.is_floating_point() or any(t.dtype != x.dtype or t.device != x.device for t in tensors):
         kinds = sorted({f"{t.dtype} on {t.device}" for t in (x, *tensors)})

@@ -1,7 +1,5 @@
 """The native CPU implementation of the 3x3 convolution, and what stands in for it."""
 
-import struct
-
 import torch
 from torch import Tensor
 
@@ -9,8 +7,7 @@ from cotnet.ops import native_library
 from cotnet.ops.library import empty_output
 from cotnet.ops.winograd_conv import contract
 
-# `WinogradProblem` of native/winograd.h.
-_PACK = struct.Struct("8q 4Q").pack
+_PACK = native_library.PROBLEMS["Conv3x3Problem"].pack
 
 
 def unavailable(x: Tensor) -> str | None:
@@ -36,8 +33,5 @@ def conv(x: Tensor, weight: Tensor, transformed: Tensor, bias: Tensor, groups: i
     batch, channels, height, width = x.shape
     sizes = (torch.get_num_threads(), batch, channels, len(weight), groups, height, width, relu)
     problem = _PACK(*sizes, *(t.data_ptr() for t in (x, transformed, bias, out)))
-    status = library.winograd_conv(problem)
-    if status == native_library.STATUS_OUT_OF_MEMORY:
-        raise MemoryError(f"no memory for the scratch of a convolution of {list(x.shape)}")
-    assert status == 0, status
+    native_library.run(library.winograd_conv, problem, what="a convolution", shape=x.shape)
     return out
