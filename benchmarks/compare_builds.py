@@ -79,7 +79,11 @@ def random_aggregation(dtype: torch.dtype) -> Iterator[tuple[str, Call]]:
     groups = random.choice([1, 1, 1, 2, 3])
     heads = random.choice([1, 2, 3, 4, 6, 8, 9, 12, 16, 20, 24, 32, 64])
     sharing = random.choice([1, 2, 5, 8, 8, 9])
-    kernel_size, stride, dilation = random.choice([1, 3, 3, 3, 5]), random.choice([1, 1, 1, 2, 3]), random.choice([1, 1, 2])
+    kernel_size, stride, dilation = (
+        random.choice([1, 3, 3, 3, 5]),
+        random.choice([1, 1, 1, 2, 3]),
+        random.choice([1, 1, 2]),
+    )
     height, width = random.choice([1, 2, 3, 7, 13, 14, 28]), random.choice([1, 2, 3, 5, 7, 13, 14, 33])
     batch, channels = random.choice([1, 2, 3]), groups * heads * sharing
     out = ((height - 1) // stride + 1, (width - 1) // stride + 1)
@@ -110,7 +114,10 @@ def random_normalization(dtype: torch.dtype) -> Iterator[tuple[str, Call]]:
     shape = (random.randint(1, 4), random.choice([1, 3, 16, 33, 64, 130]), random.randint(2, 20), random.randint(1, 20))
     x = torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last)
     act, adds = random.choice([(None, False), ("relu", False), ("silu", False), ("relu", True)])
-    yield f"batch_norm_act {list(shape)} {act} {adds=} {dtype}", normalization(x, torch.randn_like(x) if adds else None, act)
+    yield (
+        f"batch_norm_act {list(shape)} {act} {adds=} {dtype}",
+        normalization(x, torch.randn_like(x) if adds else None, act),
+    )
 
 
 def convolution(batch: int, inputs: int, outputs: int, groups: int, size: tuple[int, int]) -> Call:
@@ -124,7 +131,10 @@ def random_convolution() -> Iterator[tuple[str, Call]]:
     groups = random.choice([1, 2, 4, 8])
     inputs, outputs = groups * random.randint(1, 40), groups * random.randint(1, 40)
     batch, size = random.randint(1, 4), (random.randint(1, 30), random.randint(1, 30))
-    yield f"winograd_conv {batch=} {inputs=} {outputs=} {groups=} {size}", convolution(batch, inputs, outputs, groups, size)
+    yield (
+        f"winograd_conv {batch=} {inputs=} {outputs=} {groups=} {size}",
+        convolution(batch, inputs, outputs, groups, size),
+    )
 
 
 def fused_layer(dim: int, batch: int, size: tuple[int, int], dtype: torch.dtype, kind: type[nn.Module]) -> Call:
@@ -167,7 +177,10 @@ def compare_bits(builds: list[Path], isas: list[str], rounds: int, tolerant: boo
                     kernel = f"{about.split()[0]} {about.split()[-1]}"
                     error = float((a.double() - b.double()).abs().max() / a.double().abs().max())
                     largest[kernel] = max(largest.get(kernel, 0.0), error)
-        print(f"{isa}: {counts[isa]} problems, " + (f"differences {largest}" if largest else "all bits the same"), flush=True)
+        print(
+            f"{isa}: {counts[isa]} problems, " + (f"differences {largest}" if largest else "all bits the same"),
+            flush=True,
+        )
     return counts
 
 

@@ -1,4 +1,4 @@
-"""Shared fixtures: the parity tensors, and data sets that are kept outside the repository."""
+"""Shared fixtures: the parity tensors, data sets outside the repository, a tiny trained network and images for it."""
 
 import importlib.util
 import json
@@ -7,9 +7,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+import timm
 import torch
+from PIL import Image
 from safetensors import safe_open
+
+import cotnet  # noqa: F401  (registers the family)
+from cotnet.files.weights import write_weights
+from tests.cards import CARD
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     torch.set_num_threads(1)
@@ -73,3 +80,24 @@ def data_file():
         return path
 
     return find
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A weights file of three classes."""
+    torch.manual_seed(0)
+    path = tmp_path / "weights.safetensors"
+    write_weights(path, timm.create_model("cotnet_nano", num_classes=3).state_dict(), CARD)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path):
+    """`val/<class>/<number>.png` for three classes."""
+    generator = np.random.default_rng(0)
+    for name in CARD.class_names:
+        folder = tmp_path / "set" / "val" / name
+        folder.mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(generator.integers(0, 255, (40, 48, 3), np.uint8)).save(folder / f"{i}.png")
+    return tmp_path / "set"

@@ -8,7 +8,7 @@ import sys
 import safetensors.torch, timm, torch
 tops = lambda: {name.split(".")[0] for name in sys.modules}
 before = tops()
-import cotnet, cotnet.cli
+import cotnet, cotnet.cli, cotnet.tasks
 timm.create_model("cotnet_nano")
 print(*sorted(tops() - before - {"cotnet"} - sys.stdlib_module_names))
 """

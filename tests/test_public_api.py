@@ -121,11 +121,11 @@ def trained() -> dict[str, type]:
 
 def tensors() -> Iterator[str]:
     from cotnet.detection import export as of_detectors
-    from cotnet.exporting import exporters
+    from cotnet.exporting import program
 
-    yield f"classifier, segmenter: {exporters.INPUT} -> {exporters.OUTPUT}"
-    yield f"detector's backbone: {exporters.INPUT} -> {', '.join(of_detectors.MAPS)}"
-    yield f"detector: image -> {', '.join(of_detectors._PARTS)}"
+    yield f"classifier, segmenter: {program.INPUT} -> {program.OUTPUT}"
+    yield f"detector's backbone: {program.INPUT} -> {', '.join(of_detectors.MAPS)}"
+    yield f"detector: {of_detectors.IMAGE} -> {', '.join(of_detectors._PARTS)}"
 
 
 def public_api() -> str:

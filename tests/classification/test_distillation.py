@@ -86,7 +86,7 @@ def test_the_loss_is_zero_for_the_teachers_own_answers_and_scales_with_the_tempe
 def test_a_size_that_the_teacher_does_not_take_is_refused(tmp_path):
     name, weights = "vit_tiny_patch16_224", str(tmp_path / "teacher.pth")
     torch.save(timm.create_model(name).state_dict(), weights)
-    with pytest.raises(ValueError, match=rf"{name} cannot see images of 96 pixels \(.*\); change") as caught:
+    with pytest.raises(ValueError, match=rf"{name} cannot take images of 96 pixels \(.*\); change") as caught:
         Teacher(Distillation(name, weights, size=96), SEEN, 1000)
     assert "\n" not in str(caught.value)
     assert Teacher(Distillation(name, weights), SEEN, 1000).size == 224

@@ -9,7 +9,7 @@ import torch
 
 from cotnet.classification.load import load_network
 from cotnet.files.weights import write_weights
-from tests.cli.conftest import CARD
+from tests.cards import CARD
 
 
 @pytest.fixture(scope="module")

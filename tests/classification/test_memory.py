@@ -7,6 +7,10 @@ from cotnet.classification import Classifier
 from cotnet.classification.memory import largest_output
 
 
+def images(size, batch_size):
+    return SimpleNamespace(preprocessing={"input_size": [3, size, size]}, batch_size=batch_size)
+
+
 def test_the_largest_output_is_found_and_nothing_is_computed():
     network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.AvgPool2d(2), nn.Flatten())
     assert largest_output(network, (2, 3, 10**6, 10**6)) == 2 * 8 * 10**12
@@ -24,8 +28,8 @@ def test_the_largest_output_is_found_and_nothing_is_computed():
 def test_impossible_sizes_are_named(kwargs, size, batch_size, words):
     model = Classifier("cotnet_nano", num_classes=3, kwargs=kwargs)
     with pytest.raises(ValueError, match=words):
-        model.check_data(SimpleNamespace(size=size, batch_size=batch_size))
+        model.check_data(images(size, batch_size))
 
 
 def test_possible_sizes_pass():
-    Classifier("cotnet_nano", num_classes=3).check_data(SimpleNamespace(size=32, batch_size=64))
+    Classifier("cotnet_nano", num_classes=3).check_data(images(32, 64))

@@ -10,7 +10,7 @@ from cotnet.classification import Classifier
 from cotnet.cli.train import run
 from cotnet.files.weights import load_checkpoint, read_weights
 from cotnet.training import TrainingModule
-from cotnet.training.run import _load_weights
+from cotnet.training.prepare import load_start
 
 TINY = ["--model.name", "cotnet_nano", "--model.warmup_epochs", "0", "--data.size", "8", "--data.batch_size", "14"]
 TINY += ["--data.train_per_class", "2", "--data.val_per_class", "1", "--trainer.max_epochs", "1"]
@@ -95,21 +95,23 @@ def test_a_network_without_checkpointing_is_named(monkeypatch):
         Classifier("cotnet_nano", num_classes=3, grad_checkpointing=True)
 
 
-def test_accumulated_halves_equal_the_whole_where_no_batch_norm_is():
-    """And where there is one they do not: its statistics are those of a half."""
-    torch.manual_seed(0)
-    x, labels = torch.randn(8, 3, 8, 8, dtype=torch.float64), torch.arange(8) % 3
-    plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.GroupNorm(2, 8), nn.Flatten(), nn.Linear(288, 3)).double()
-    normed = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(288, 3)).double()
-    for network, equal in ((plain, True), (normed, False)):
-        grads = []
-        for parts in (1, 2):
-            network.zero_grad()
-            for part, of in zip(x.chunk(parts), labels.chunk(parts), strict=True):
-                (nn.functional.cross_entropy(network(part), of) / parts).backward()
-            grads.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
-        difference = float((grads[0] - grads[1]).abs().max())
-        assert (difference < 1e-9) == equal
+def small_network(norm):
+    layers = [nn.Conv2d(3, 8, 3, padding=1), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 14)]
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("normed", [False, True])
+def test_a_run_of_accumulated_halves_equals_one_of_wholes_where_no_batch_norm_is(tmp_path, monkeypatch, normed):
+    """And where there is one it does not: its statistics are those of a half."""
+    norm = nn.BatchNorm2d if normed else lambda width: nn.GroupNorm(2, width)
+    monkeypatch.setattr("cotnet.classification.module.create_network", lambda *_, **__: small_network(norm(8)))
+    exact = ["--trainer.precision", "64-true", "--model.lr_update", "epoch", "--model.base_lr", "4"]
+    train(tmp_path, *exact)
+    train(tmp_path, *exact, "--data.batch_size", "7", "--trainer.accumulate_grad_batches", "2")
+    whole, halves = (read_weights(tmp_path / "embedded" / n / "weights.safetensors")[0] for n in "12")
+    names = [name for name, _ in small_network(norm(8)).named_parameters()]
+    difference = max(float((whole[name] - halves[name]).abs().max()) for name in names)
+    assert (difference < 1e-12) == (not normed)
 
 
 def test_compiles_the_network(monkeypatch):
@@ -139,7 +141,7 @@ def test_starts_from_entries_of_timm_with_another_classifier(tmp_path, name, suf
     path = tmp_path / f"weights.{suffix}"
     save_file(entries, path) if suffix == "safetensors" else torch.save(entries, path)
     module = Classifier(name, num_classes=3)
-    _load_weights(module, path)
+    load_start(module, path)
     assert "5 classes, the model 3: their classifier is dropped" in capsys.readouterr().out
     own = module.network.state_dict()
     head = module.network.pretrained_cfg["classifier"]
@@ -149,7 +151,7 @@ def test_starts_from_entries_of_timm_with_another_classifier(tmp_path, name, suf
 def test_starts_from_a_checkpoint_of_a_run(tmp_path):
     folder = train(tmp_path)
     module = Classifier("cotnet_nano", num_classes=14)
-    _load_weights(module, folder / "best.ckpt")
+    load_start(module, folder / "best.ckpt")
     written, _ = read_weights(folder / "weights.safetensors")
     assert torch.equal(module.network.fc.weight, written["fc.weight"])
 
@@ -157,4 +159,4 @@ def test_starts_from_a_checkpoint_of_a_run(tmp_path):
 def test_damaged_weights_are_named(tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is damaged or no safetensors file"):
-        _load_weights(Classifier("cotnet_nano", num_classes=3), tmp_path / "weights.safetensors")
+        load_start(Classifier("cotnet_nano", num_classes=3), tmp_path / "weights.safetensors")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import cotnet  # noqa: F401 (registers the models)
-from cotnet.classification.optimizer import cosine_schedule, scaled_learning_rate, sgd
+from cotnet.classification.optimizer import cosine_schedule, sgd
 
 PARITY = Path(__file__).parents[1] / "parity"
 
@@ -19,10 +19,6 @@ def test_only_parameters_of_two_dimensions_decay():
         decays = group["weight_decay"] > 0
         assert all((parameter.ndim > 1) == decays for parameter in group["params"])
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(network.parameters()))
-
-
-def test_rate_follows_the_batch():
-    assert scaled_learning_rate(0.1, 512) == pytest.approx(0.2)
 
 
 def test_warm_up_then_cosine():

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ from PIL import Image
 
 pytest.importorskip("faster_coco_eval")
 
+import cotnet
+from cotnet.cli.report import Report
 from cotnet.cli.train import run
-from cotnet.detection import create_detector
+from cotnet.detection import CocoData, create_detector
+from cotnet.detection.predict import DetectedObject, Detections
 from cotnet.files.weights import WeightsCard, load_checkpoint, read_weights, write_weights
-from tests.cli.conftest import CARD
+from tests.cards import CARD
 
 KWARGS = '{"channels": 32, "anchor_sizes": [[8], [16], [32], [64], [128]], "box_batch_size_per_image": 16,'
 KWARGS += ' "box_score_thresh": 0.0, "box_detections_per_img": 10}'
@@ -128,7 +132,7 @@ def test_predict_draws_and_writes_coco(finished, folder, tmp_path, cotnet_comman
     with Image.open(tmp_path / "drawn" / "1.png") as image:
         assert image.size == (64, 64)
     status, out, _ = cotnet_command("predict", weights, images / "0.png", "--format", "csv", "--threshold", "0")
-    assert (status, out.splitlines()[0]) == (0, "path,class,score,x,y,width,height")
+    assert (status, out.splitlines()[0]) == (0, "path,class,score,x,y,width,height,error")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +243,7 @@ def test_a_resume_inside_an_epoch_counts_the_images_that_can_be_used(folder, tmp
         "--data.batch_size",
         "1",
     ]
-    words += ["--data.unreadable", "skip", "--model.size", "64", "--model.channels", "32", "--runs", str(tmp_path)]
+    words += ["--data.skip_unreadable", "1", "--model.size", "64", "--model.channels", "32", "--runs", str(tmp_path)]
     words += ["--model.warmup_epochs", "0", "--trainer.max_epochs", "1"]
     run([*words, "--trainer.max_steps", "1"])
     with pytest.raises(ValueError, match=r"model\.optimizer cannot change from adamw to sgd on a resume"):
@@ -282,18 +286,18 @@ def test_a_segmenter_writes_maps_and_coloured_images(segmenter, folder, tmp_path
             assert one["area"] == (labels == value).sum() > 0
         assert len(entries) == len(set(labels.flatten().tolist()) - {0})
     status, out, _ = cotnet_command("predict", weights, folder / "images" / "0.png", "--format", "csv")
-    assert (status, out.splitlines()[0]) == (0, "path,class,pixels,share")
+    assert (status, out.splitlines()[0]) == (0, "path,class,pixels,share,error")
     status, _, err = cotnet_command("predict", weights, folder / "images", "--draw", drawn, "--masks", drawn)
     assert status == 2
     assert "--draw and --masks name the same folder" in err
 
 
-@pytest.fixture
-def small(tmp_path) -> Path:
+def untrained(folder: Path, **changes) -> Path:
     """Weights of a detector that nothing trained, on a network that is quick to trace."""
     torch.manual_seed(0)
     options = {"detector": "faster_rcnn", "norm": "group", "channels": 32, "frozen": 0, "min_size": 64, "max_size": 96}
     options |= {"rpn_post_nms_top_n_test": 30, "box_score_thresh": 0.0, "box_detections_per_img": 10}
+    options |= changes
     network = create_detector(backbone="resnet10t", num_classes=2, **options)
     preprocessing = {**CARD.preprocessing, "input_size": [3, 64, 96]}
     card = WeightsCard(
@@ -304,17 +308,96 @@ def small(tmp_path) -> Path:
         preprocessing=preprocessing,
         data={"category_ids": [5, 6]},
     )
-    (tmp_path / "run").mkdir()
-    write_weights(tmp_path / "run" / "weights.safetensors", network.state_dict(), card)
-    return tmp_path / "run" / "weights.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_weights(folder / "weights.safetensors", network.state_dict(), card)
+    return folder / "weights.safetensors"
 
 
-def test_a_detector_and_its_backbone_are_exported(small, tmp_path, cotnet_command):
+@pytest.fixture
+def small(tmp_path) -> Path:
+    return untrained(tmp_path / "run")
+
+
+@pytest.fixture
+def noise(tmp_path) -> Path:
+    path = tmp_path / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)).save(path)
+    return path
+
+
+def test_limits_of_the_detector_are_said_and_lifted(small, noise, tmp_path, cotnet_command):
+    words = ["predict", small, noise, "--num-workers", "0", "--threshold", "0", "--format", "csv"]
+    status, out, err = cotnet_command(*words)
+    assert (status, len(out.splitlines())) == (0, 11)
+    expected = "1 image with 10 objects, the most that the detector gives; --box-detections-per-img raises this limit"
+    assert err == f"note: {expected}\n"
+    status, out, err = cotnet_command(*words, "--box-detections-per-img", "1000")
+    assert (status, err) == (0, "")
+    assert 12 < len(out.splitlines()) < 1001
+    status, _, err = cotnet_command(*words, "--box-detections-per-img", "0")
+    assert (status, err.count("\n")) == (2, 1)
+    strict = untrained(tmp_path / "strict", box_score_thresh=0.9)
+    words[1] = strict
+    assert len(cotnet_command(*words)[1].splitlines()) == 11  # what is asked for, whatever the detector's limit was
+    words[6] = "0.95"
+    assert cotnet_command(*words)[1].splitlines()[1].endswith("noise.png,,,,,,,")  # an image without objects has a row
+    model = cotnet.load(strict)
+    assert model(noise).objects == []
+    with pytest.raises(ValueError, match=r"threshold 0.2 is below 0.9.*load it with min_score=0.2"):
+        model(noise, threshold=0.2)
+    assert len(cotnet.load(strict, min_score=0.2)(noise, threshold=0.2).objects) == 10
+    assert len(next(cotnet.predict(strict, noise, threshold=0.0)).objects) == 10
+
+
+def test_training_takes_what_predict_has_found_in_turned_images(small, noise, tmp_path, cotnet_command, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "set" / "photos").mkdir(parents=True)
+    Image.open(noise).save(tmp_path / "set" / "photos" / "turned.jpg", exif=exif)
+    monkeypatch.chdir(tmp_path / "set")
+    words = ["predict", small, "photos", "--threshold", "0", "--output", "found.json", "--num-workers", "0"]
+    assert cotnet_command(*words)[0] == 0
+    data = CocoData(".", train="found.json", val="found.json", images=".")
+    data.setup("validate")
+    data.check_images()
+    image, target = data.val_set[0]
+    assert image.shape[-2:] == (64, 48)
+    assert len(target["boxes"]) > 0
+    assert json.loads(Path("found.json").read_text())["info"] == {"image_orientation": "upright"}
+
+
+def test_json_is_written_as_it_comes(tmp_path):
+    """Memory does not grow with the images, whatever their masks."""
+    card = WeightsCard(
+        model="x", task="detection", class_names=["a"], preprocessing=CARD.preprocessing, data={"category_ids": [1]}
+    )
+
+    def peak_kib(count):
+        tracemalloc.start()
+        with (tmp_path / "x.json").open("w") as file, Report("json", file, card, Detections.columns) as report:
+            for number in range(count):
+                mask = {"size": [9, 9], "counts": f"{number}" * 100}
+                one = DetectedObject(class_name="a", category_id=1, score=0.5, box=(0, 0, 1, 1), segmentation=mask)
+                report.write(Detections(image=f"{number}.png", width=9, height=9, objects=[one]))
+        peak = tracemalloc.get_traced_memory()[1] / 2**10
+        tracemalloc.stop()
+        return peak
+
+    monkeypatched = pytest.MonkeyPatch()
+    monkeypatched.setattr(DetectedObject, "area", 1.0)
+    few, many = peak_kib(20), peak_kib(2000)
+    monkeypatched.undo()
+    assert many < few + 100
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert len(content["images"]) == len(content["annotations"]) == 2000
+    assert content["unreadable"] == []
+
+
+def test_a_detector_and_its_backbone_are_exported(small, noise, tmp_path, cotnet_command):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    weights, image, tmp_path = small, tmp_path / "noise.png", tmp_path / "out"
+    weights, image, tmp_path = small, noise, tmp_path / "out"
     tmp_path.mkdir()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)).save(image)
     words = ["export", weights, "--images", image, "--output", tmp_path / "d"]
     status, out, err = cotnet_command(*words)
     assert (status, err) == (0, "")
@@ -334,10 +417,8 @@ def test_a_detector_and_its_backbone_are_exported(small, tmp_path, cotnet_comman
 
 
 def test_help_lists_the_fields_of_detection(capsys):
-    from cotnet.cli.train_parser import print_fields
-
     for group, kind, field in (("model", "Detector", "precise_norm"), ("data", "CocoData", "epoch_images")):
-        print_fields(group)
+        run(["--help", group])
         out = capsys.readouterr().out
         assert f"--{group} cotnet.detection.{kind}" in out
         assert f"--{group}.{field}" in out

@@ -8,7 +8,7 @@ import pytest
 import timm
 
 from cotnet.files.weights import write_weights
-from tests.cli.conftest import CARD
+from tests.cards import CARD
 
 
 @pytest.fixture

@@ -107,3 +107,19 @@ def test_reads_cifar(data_file):
     data.setup()
     assert (len(data.train_set), len(data.val_set), data.num_classes) == (50_000, 10_000, 10)
     assert data.train_set[0][0].shape == (3, 32, 32)
+
+
+def test_the_split_that_is_validated_on_is_named_where_it_is_the_test_split(tmp_path, capsys):
+    data = pack(tmp_path)
+    data.setup()
+    assert capsys.readouterr().err == f"note: validating on split 'test' of {tmp_path / 'pack.npz'}\n"
+    both = arrays() | {
+        f"Valid_{part}": value for part, value in ((k[5:], v) for k, v in arrays().items() if "test_" in k)
+    }
+    data = pack(tmp_path, **both)
+    data.setup()
+    assert capsys.readouterr().err == ""
+    assert data.val_set.name(0).endswith("pack.npz Valid")
+    data = pack(tmp_path, **both)
+    data.val_split = "test"
+    assert (data.val_images()[0].name(0), data.source["val_split"]) == (f"0 of {tmp_path / 'pack.npz'} test", "test")

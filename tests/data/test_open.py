@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from cotnet.data import BundledImages, HuggingFace, ImageFolder, NpzPack, WebShards
-from cotnet.data.folder import ClassFolders
 from cotnet.data.open import open_data, open_recorded
 
 
@@ -27,7 +26,7 @@ def with_file(folder, name):
     [
         (lambda path: with_images(path, "train/ash", "val/ash"), ImageFolder),
         (lambda path: with_images(path, "test/ash", "test/birch"), ImageFolder),
-        (lambda path: with_images(path, "ash", "birch"), ClassFolders),
+        (lambda path: with_images(path, "ash", "birch"), ImageFolder),
         (lambda path: with_images(path, "train", "test"), ImageFolder),
         (lambda path: with_file(path, "index.json"), WebShards),
         (lambda path: with_file(path, "dataset_dict.json"), HuggingFace),
@@ -48,7 +47,10 @@ def test_what_is_elsewhere_is_named_by_its_scheme(path, kind):
 
 def test_a_known_class_is_no_split(tmp_path):
     with_images(tmp_path, "test", "rest")
-    assert type(open_data(str(tmp_path), class_names=["rest", "test"])) is ClassFolders
+    (tmp_path / "test" / "deeper").mkdir()
+    data = open_data(str(tmp_path), class_names=["rest", "test"])
+    data.setup("validate")
+    assert (data.class_names, len(data.val_set)) == (["rest", "test"], 2)
 
 
 def test_a_missing_path_is_named():

@@ -5,6 +5,7 @@ from cotnet.detection.cascade import CascadeRoIHeads
 from cotnet.detection.networks import DETECTORS, create_detector
 
 SMALL = {"num_classes": 3, "channels": 32, "min_size": 96, "max_size": 128, "box_detections_per_img": 7}
+FROZEN = {**SMALL, "frozen": 2}
 
 
 def batch():
@@ -27,7 +28,7 @@ def batch():
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_trains_detects_and_round_trips(detector, tmp_path):
     torch.manual_seed(0)
-    model = create_detector(detector, "cotnet18", **SMALL).train()
+    model = create_detector(detector, "cotnet18", **FROZEN).train()
     images, targets = batch()
     losses = model(images, targets)
     assert isinstance(model.roi_heads, CascadeRoIHeads) == detector.startswith("cascade")
@@ -40,7 +41,7 @@ def test_trains_detects_and_round_trips(detector, tmp_path):
     with torch.no_grad():
         found = model(images)
         torch.save(model.state_dict(), tmp_path / "weights.pt")
-        again = create_detector(detector, "cotnet18", **SMALL).eval()
+        again = create_detector(detector, "cotnet18", **FROZEN).eval()
         again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
         torch.testing.assert_close(again(images), found)
     for result, image in zip(found, images, strict=True):
@@ -52,7 +53,7 @@ def test_trains_detects_and_round_trips(detector, tmp_path):
 
 
 def test_frozen_parts_keep_their_statistics():
-    model = create_detector("faster_rcnn", "cotnet18", **SMALL).train()
+    model = create_detector("faster_rcnn", "cotnet18", **FROZEN).train()
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
     model(*batch())
     moved = {name for name, value in model.backbone.state_dict().items() if not torch.equal(value, before[name])}

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from cotnet.cli.recipes import find_recipe, read_recipe
 from cotnet.detection import DETECTORS
 from cotnet.models import BODIES
+from cotnet.training.config import read_config
+from cotnet.training.recipe import find_recipe, read_recipe
 
 # Box AP (mask AP) of Faster, Cascade, Mask and Cascade Mask R-CNN (arXiv 2107.12292).
 PUBLISHED = {
@@ -53,18 +54,9 @@ def test_a_published_cell(name, detector, ap):
 @pytest.mark.parametrize(
     "name", ["faster_rcnn/cotnet50", "cascade_mask_rcnn/se_cotnetd_101", "cascade_small", "semantic_small"]
 )
-def test_the_command_line_reads_bases_and_cell_as_one(name, monkeypatch):
-    from cotnet.cli import train_parser
-
-    monkeypatch.setattr(train_parser.TrainCLI, "instantiate_classes", lambda self: None)
-    words = train_parser._words(read_recipe(find_recipe(name)))
-    config = train_parser._parse(words, names_model=True).config
-    fields = merged(name)
-    for group, values in (
-        ("model", config.model.init_args),
-        ("data", config.data.init_args),
-        ("trainer", config.trainer),
-    ):
-        for field, value in fields[group].items():
-            found = values[field]
+def test_the_command_line_reads_bases_and_cell_as_one(name):
+    values = read_config(read_recipe(find_recipe(name)), []).values
+    for group, fields in merged(name).items():
+        for field, value in fields.items():
+            found = values[group][field]
             assert (list(found) if isinstance(found, tuple) else found) == value, field

@@ -12,12 +12,14 @@ from torch import nn
 from cotnet import CoTLayer, CoXtLayer
 from cotnet.classification.load import load_network
 from cotnet.exporting import export as module
-from cotnet.exporting.artifacts import load_artefact, open_onnx, open_openvino, open_torch
+from cotnet.exporting.comparison import compare, relative_error
 from cotnet.exporting.export import export
-from cotnet.exporting.exporters import KEY, OPSET, Exporter
-from cotnet.exporting.formats import artefact_files, missing_packages
-from cotnet.exporting.parity import compare, relative_error
-from tests.cli.conftest import CARD
+from cotnet.exporting.formats import export_files, missing_packages
+from cotnet.exporting.program import KEY, OPSET, Exporter
+from cotnet.exporting.runtimes import load_exported, open_onnx, open_openvino, open_torch
+from cotnet.prediction.stream import read_input
+from cotnet.prediction.transform import input_transform
+from tests.cards import CARD
 
 FORMATS = ["torch", "onnx", "openvino"]
 
@@ -60,15 +62,19 @@ def exported(network, tmp_path_factory):
     for form in FORMATS:
         if missing := missing_packages(form):
             pytest.skip(missing)
-    stem, reports = tmp_path_factory.mktemp("export") / "small.v1", {}
-    files = export(network, CARD, stem, FORMATS, lambda form, *found: reports.update({form: found}))
-    assert sorted(stem.parent.iterdir()) == sorted(files)
+    stem = tmp_path_factory.mktemp("export") / "small.v1"
+    reports = {report.form: report for report in export(network, CARD, stem, FORMATS, read=_read)}
+    assert sorted(stem.parent.iterdir()) == sorted(path for report in reports.values() for path in report.files)
     return stem, reports
+
+
+def _read(path):
+    return read_input(path, input_transform(CARD))
 
 
 def _open(stem, form):
     openers = {"torch": open_torch, "onnx": open_onnx, "openvino": open_openvino}
-    return openers[form](artefact_files(form, stem)[0])
+    return openers[form](export_files(form, stem)[0])
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -82,22 +88,22 @@ def test_answers_at_sizes_and_batches_that_the_export_never_saw(network, exporte
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_description_is_inside_and_beside(exported, form):
     stem, reports = exported
-    beside = json.loads(artefact_files(form, stem)[-1].read_text())
+    beside = json.loads(export_files(form, stem)[-1].read_text())
     inside = _open(stem, form).description
     assert inside == {key: value for key, value in beside.items() if key != "parity"}
     assert (inside["class_names"], inside["preprocessing"]) == (CARD.class_names, CARD.preprocessing)
     assert inside["input"]["shape"] == ["batch", 3, "height", "width"]
     assert inside.get("opset") == (None if form == "torch" else OPSET)
-    description, parity = reports[form]
-    assert description == inside
-    assert set(parity.errors) == {(1, 32, 32), (3, 32, 32), (1, 64, 32), (3, 64, 32)}
-    assert parity.fault is None
+    report = reports[form]
+    assert report.description == inside
+    assert set(report.comparison.errors) == {(1, 32, 32), (3, 32, 32), (1, 64, 32), (3, 64, 32)}
+    assert report.comparison.fault is None
     assert beside["parity"]["top1_agreement"] == 1
 
 
 def test_onnx_is_standard_with_named_axes(exported):
     onnx = pytest.importorskip("onnx")
-    model = onnx.load(artefact_files("onnx", exported[0])[0])
+    model = onnx.load(export_files("onnx", exported[0])[0])
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
     assert not {"BatchNormalization"} & {node.op_type for node in model.graph.node[:2]}
     assert [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == [
@@ -109,7 +115,7 @@ def test_onnx_is_standard_with_named_axes(exported):
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
 def test_an_artefact_serves_in_place_of_its_weights(network, exported, form):
-    served, card = load_artefact(artefact_files(form, exported[0])[0])
+    served, card = load_exported(export_files(form, exported[0])[0])
     assert card == dataclasses.replace(CARD, kwargs={}, data={}, scores={})
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
@@ -119,21 +125,21 @@ def test_an_artefact_serves_in_place_of_its_weights(network, exported, form):
 def test_a_foreign_or_damaged_artefact_is_one_message(exported, tmp_path):
     foreign, damaged = tmp_path / "foreign.onnx", tmp_path / "damaged.onnx"
     onnx = pytest.importorskip("onnx")
-    model = onnx.load(artefact_files("onnx", exported[0])[0])
+    model = onnx.load(export_files("onnx", exported[0])[0])
     del model.metadata_props[:]
     onnx.save(model, foreign)
     with pytest.raises(ValueError, match="does not say its classes"):
-        load_artefact(foreign)
+        load_exported(foreign)
     damaged.write_bytes(foreign.read_bytes()[:1000])
     with pytest.raises(ValueError, match="damaged or no ONNX network"):
-        load_artefact(damaged)
+        load_exported(damaged)
 
 
 @pytest.mark.parametrize("fault", ["size", "classes"])
 def test_an_artefact_that_belies_its_description_is_one_message(exported, tmp_path, fault):
     onnx = pytest.importorskip("onnx")
     path = tmp_path / "a.onnx"
-    model = onnx.load(artefact_files("onnx", exported[0])[0])
+    model = onnx.load(export_files("onnx", exported[0])[0])
     if fault == "size":
         for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
             dim.dim_value = 48
@@ -162,7 +168,7 @@ def test_other_answers_leave_nothing_and_spare_what_was_there(tmp_path, monkeypa
     earlier.write_text("earlier")
     reported = []
     with pytest.raises(ValueError, match=r"differ by .* of the largest logit, more than 1\.0e-04; nothing was written"):
-        export(Mean(), CARD, tmp_path / "small", ["torch"], lambda *found: reported.append(found))
+        reported += export(Mean(), CARD, tmp_path / "small", ["torch"], read=_read)
     assert [path.name for path in tmp_path.iterdir()] == ["small.pt2"]
     assert earlier.read_text() == "earlier"
     assert len(reported) == 1  # the report is there all the same
@@ -189,19 +195,18 @@ def test_a_network_of_one_size_says_so(tmp_path):
         def forward(self, x):
             return self.fc(x.flatten(1))
 
-    found = []
     images = [tmp_path / "a.png", tmp_path / "b.png"]
     for path in images:
         Image.effect_noise((40, 40), 90).save(path)
     words = list(map(str, images))
-    export(Fixed(), CARD, tmp_path / "fixed", ["torch"], lambda *args: found.append(args), images=words)
-    [(_, description, parity)] = found
-    assert description["input"]["shape"] == ["batch", 3, 32, 32]
+    [report] = export(Fixed(), CARD, tmp_path / "fixed", ["torch"], read=_read, images=words)
+    parity = report.comparison
+    assert report.description["input"]["shape"] == ["batch", 3, 32, 32]
     assert set(parity.errors) == {(1, 32, 32), (3, 32, 32)}
     assert (parity.images, parity.agreeing) == (2, 2)
     with pytest.raises(ValueError, match="takes no images of 33 pixels"):
         Exporter(Fixed(), 33)
     images[0].write_bytes(b"none")
     with pytest.raises(ValueError, match=r"cannot read the image .*a\.png"):
-        export(Fixed(), CARD, tmp_path / "again", ["torch"], lambda *args: None, images=words)
+        list(export(Fixed(), CARD, tmp_path / "again", ["torch"], read=_read, images=words))
     assert not list(tmp_path.glob("again*"))

@@ -4,37 +4,37 @@ import zipfile
 import pytest
 import torch
 
-from cotnet.files.checksum import check_seal, write_sealed
+from cotnet.files.checksum import check_checksum, write_with_checksum
 
 
 @pytest.fixture
-def sealed(tmp_path):
+def checked(tmp_path):
     content = io.BytesIO()
     torch.save({"weight": torch.arange(1000)}, content)
     with (tmp_path / "file.ckpt").open("wb") as file:
-        write_sealed(file, content.getbuffer())
+        write_with_checksum(file, content.getbuffer())
     return tmp_path / "file.ckpt"
 
 
-def test_a_sealed_file_is_what_it_was(sealed):
-    check_seal(sealed)
-    assert torch.equal(torch.load(sealed, weights_only=True)["weight"], torch.arange(1000))
-    assert torch.equal(torch.load(sealed, weights_only=True, mmap=True)["weight"], torch.arange(1000))
-    with zipfile.ZipFile(sealed) as archive:
+def test_a_file_with_a_checksum_loads_as_before(checked):
+    check_checksum(checked)
+    assert torch.equal(torch.load(checked, weights_only=True)["weight"], torch.arange(1000))
+    assert torch.equal(torch.load(checked, weights_only=True, mmap=True)["weight"], torch.arange(1000))
+    with zipfile.ZipFile(checked) as archive:
         assert archive.comment.startswith(b"sha256:")
         assert archive.testzip() is None
 
 
 @pytest.mark.parametrize("place", [0, 0.5, 0.999])
-def test_one_bit_is_noticed(sealed, place):
-    content = bytearray(sealed.read_bytes())
+def test_one_bit_is_noticed(checked, place):
+    content = bytearray(checked.read_bytes())
     content[int(place * (len(content) - 80))] ^= 4
-    sealed.write_bytes(content)
+    checked.write_bytes(content)
     with pytest.raises(ValueError, match=r"file.ckpt' is damaged: its content does not match its checksum"):
-        check_seal(sealed)
+        check_checksum(checked)
 
 
-def test_a_file_without_a_seal_passes(tmp_path):
+def test_a_file_without_a_checksum_passes(tmp_path):
     for content in (b"", b"short", bytes(1000)):
         (tmp_path / "other").write_bytes(content)
-        check_seal(tmp_path / "other")
+        check_checksum(tmp_path / "other")

@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cotnet.files.figure import save_figure
+from cotnet.files.figure import label_of, save_figure
 
 NAMES = ["\\frac", "x^2_", "US$", "A$B$", "$\\frac$", "{$$}", "\\$"]
 
@@ -44,6 +44,28 @@ def test_powers_of_a_log_axis_stay_formulas(tmp_path):
     axes.loglog([1e-4, 1e4], [1e-4, 1e4])
     save_figure(figure, tmp_path / "log.png")
     assert all(label.get_parse_math() for label in axes.get_xticklabels())
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("US$", "US$"),
+        ("a\n b", "a b"),
+        ("x" * 30, "x" * 23 + "…"),
+        ("_private", "\N{NO-BREAK SPACE}_private"),
+        ("", ""),
+    ],
+)
+def test_a_name_as_a_label(name, label):
+    assert label_of(name) == label
+
+
+def test_every_name_is_in_the_legend(tmp_path):
+    figure = Figure()
+    axes = figure.subplots()
+    for name in ["_private", "$x$", "plain"]:
+        axes.plot([0, 1], label=label_of(name))
+    assert len(axes.legend().get_texts()) == 3
 
 
 def test_an_error_leaves_what_was_there(tmp_path):

@@ -1,10 +1,13 @@
 """Released checkpoints: what loads, and what is refused with a plain word."""
 
+import argparse
 import os
 import pickle
 import sys
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,10 @@ import timm
 import torch
 
 import cotnet
+from cotnet.files.weights import write_weights
 from cotnet.models import load_entries
+from cotnet.models.weights_file import open_weights
+from tests.cards import CARD
 from tests.conftest import PARITY
 
 RELEASED = PARITY / "official_layout.pth.tar"
@@ -139,7 +145,7 @@ def test_pretrained_from_a_file(released):
 
 def test_pretrained_from_a_damaged_safetensors_file(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(b"cut")
-    with pytest.raises(ValueError, match=r"cannot read .*cut\.safetensors: it is damaged"):
+    with pytest.raises(ValueError, match=r"cut\.safetensors' is damaged or no safetensors file"):
         timm.create_model(
             "cotnet_nano", pretrained=True, pretrained_cfg_overlay={"file": str(tmp_path / "cut.safetensors")}
         )
@@ -166,3 +172,78 @@ def test_load_entries_drops_another_classifier(released):
     assert torch.equal(other.layer3[1].mixer.value.conv.weight, model.layer3[1].mixer.value.conv.weight)
     with pytest.raises(ValueError, match="another model"):
         load_entries(timm.create_model("cotnet18"), cotnet.load_official(path))
+
+
+def wrapped(entries, prefix):
+    return {f"{prefix}{name}": value for name, value in entries.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model."])
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "net", "model", "model_ema", None])
+def test_what_training_scripts_write(released, tmp_path, prefix, key):
+    """Containers and prefixes of timm's, torchvision's and Lightning's scripts, with their settings and scores."""
+    model, _ = released
+    entries = wrapped(model.state_dict(), prefix)
+    if key == "model_ema":
+        entries["n_averaged"] = torch.tensor(3)
+    settings = {"args": argparse.Namespace(model="cotnet_nano", lr=0.1, out=Path("x")), "metric": np.float64(0.5)}
+    path = tmp_path / "checkpoint.pth"
+    torch.save(entries if key is None else {"epoch": 3, key: entries, **settings}, path)
+    loaded = cotnet.load_official(path, ema=key == "model_ema")
+    assert loaded.keys() == model.state_dict().keys()
+    found = open_weights(path, ema=key == "model_ema")
+    assert found.model == (None if key is None else "cotnet_nano")
+
+
+def test_a_lightning_checkpoint_of_another_module(released, tmp_path):
+    """The network is one attribute among others, of any name."""
+    model, _ = released
+    content = {**wrapped(model.state_dict(), "encoder."), "criterion.weight": torch.ones(5)}
+    torch.save(
+        {"pytorch-lightning_version": "2", "state_dict": content, "hyper_parameters": {"lr": 1}}, tmp_path / "x.ckpt"
+    )
+    other = timm.create_model("cotnet_nano", num_classes=5)
+    load_entries(other, cotnet.load_official(tmp_path / "x.ckpt"))
+    assert torch.equal(other.fc.weight, model.fc.weight)
+
+
+def test_another_model_is_refused_by_a_name_found_and_one_expected(tmp_path):
+    torch.save({"features.0.weight": torch.ones(3)}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"another model: conv1\.weight is missing, there is features\.0\.weight"):
+        load_entries(timm.create_model("cotnet_nano"), cotnet.load_official(tmp_path / "x.pth"))
+
+
+def test_threads_load_at_once():
+    before = torch.serialization.get_safe_globals()
+    with ThreadPoolExecutor(8) as pool:
+        loaded = list(pool.map(lambda _: cotnet.load_official(RELEASED), range(64)))
+    assert all(one.keys() == loaded[0].keys() for one in loaded)
+    assert torch.serialization.get_safe_globals() == before
+
+
+def test_a_folder_of_timm(released, tmp_path):
+    """As timm's `save_for_hf` writes it: by timm itself and as a weights file."""
+    model, _ = released
+    timm.models.save_for_hf(
+        model, tmp_path / "hf", model_config={"label_names": list("abcde")}, safe_serialization=True
+    )
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'hf'}", pretrained=True)
+    assert torch.equal(loaded.fc.weight, model.fc.weight)
+    for path in (tmp_path / "hf", tmp_path / "hf" / "model.safetensors"):
+        file = open_weights(path)
+        assert (file.model, file.class_names) == ("cotnet_nano", list("abcde"))
+        assert file.preprocessing["input_size"] == [3, 64, 64]
+
+
+def test_a_run_s_preprocessing_is_timm_s_configuration(tmp_path):
+    model = timm.create_model("cotnet_nano", num_classes=3)
+    write_weights(tmp_path / "w.safetensors", model.state_dict(), CARD)
+    overlay = {"file": str(tmp_path / "w.safetensors")}
+    loaded = timm.create_model("cotnet_nano", pretrained=True, num_classes=3, pretrained_cfg_overlay=overlay)
+    config = timm.data.resolve_model_data_config(loaded)
+    for key in ("input_size", "mean", "std", "interpolation", "crop_pct"):
+        expected = CARD.preprocessing[key]
+        assert config[key] == (tuple(expected) if isinstance(expected, list) else expected), key
+    overlay["interpolation"] = "bicubic"
+    other = timm.create_model("cotnet_nano", pretrained=True, num_classes=3, pretrained_cfg_overlay=overlay)
+    assert timm.data.resolve_model_data_config(other)["interpolation"] == "bicubic"

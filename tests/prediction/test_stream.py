@@ -7,8 +7,8 @@ import timm
 import torch
 from PIL import Image
 
-from cotnet.prediction.stream import predict
-from tests.cli.conftest import CARD
+from cotnet.classification.predict import ClassificationModel
+from tests.cards import CARD
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -18,18 +18,14 @@ def test_answers_come_in_order_and_while_images_are_still_to_be_read(tmp_path, n
         paths.append(str(tmp_path / f"{i}.png"))
         Image.new("RGB", (32, 32), (6 * i, 0, 0)).save(paths[-1])
     (tmp_path / "7.png").write_bytes(b"")
-    network = timm.create_model("cotnet_nano", num_classes=3).eval()
-    answers = []
-
-    def write(prediction):
-        answers.append(prediction)
-        if len(answers) == 1:  # far more than what the workers have fetched ahead
-            (tmp_path / "39.png").unlink()
-
-    predict(network, CARD, paths, write, topk=9, batch_size=2, num_workers=num_workers)
-    assert [answer.path for answer in answers] == paths
+    model = ClassificationModel(timm.create_model("cotnet_nano", num_classes=3), CARD)
+    results = model.predict(iter(paths), topk=9, batch_size=2, num_workers=num_workers)
+    answers = [next(results)]
+    (tmp_path / "39.png").unlink()  # far more than what the workers have fetched ahead
+    answers += results
+    assert [answer.image for answer in answers] == paths
     assert [i for i, answer in enumerate(answers) if answer.error] == [7, 39]
-    assert all(len(a.classes) == 3 and sum(a.probabilities) == pytest.approx(1) for a in answers if not a.error)
+    assert all(len(a.class_names) == 3 and sum(a.probabilities) == pytest.approx(1) for a in answers if not a.error)
 
 
 class _Repeated:
@@ -52,11 +48,10 @@ def test_memory_does_not_grow_with_the_images(tmp_path):
 
     def peak_kib(count):
         tracemalloc.start()
-        seen = []
-        predict(_Cheap(), CARD, _Repeated(tmp_path, count), lambda p: seen.append(p.error is None), num_workers=0)
+        seen = sum(p.error is None for p in ClassificationModel(_Cheap(), CARD).predict(_Repeated(tmp_path, count)))
         peak = tracemalloc.get_traced_memory()[1] / 2**10
         tracemalloc.stop()
-        assert sum(seen) == count
+        assert seen == count
         return peak
 
     few, many = peak_kib(100), peak_kib(1500)

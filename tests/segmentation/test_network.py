@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cotnet.exporting.exporters import Exporter, output_shape
-from cotnet.exporting.parity import relative_error
+from cotnet.exporting.comparison import relative_error
+from cotnet.exporting.program import Exporter, output_shape
 from cotnet.segmentation.network import create_segmenter, segment, to_batch
 
 
@@ -16,21 +16,25 @@ def test_every_pixel_gets_logits_and_every_parameter_a_gradient(size):
     assert not [name for name, p in network.named_parameters() if p.grad is None]
 
 
-def test_pixels_are_classified_at_the_images_own_size():
-    """Against all logits at once, with images of two sizes in one padded batch."""
+def test_pixels_are_classified_at_the_size_of_each_image_whatever_else_is_in_the_batch():
+    """Against all logits of each image alone; two of the images have one size."""
     torch.manual_seed(0)
     network = create_segmenter("resnet10t", num_classes=3, channels=32).eval()
-    images = [torch.rand(3, 50, 70), torch.rand(3, 90, 40)]
+    images = [torch.rand(3, 50, 70), torch.rand(3, 90, 40), torch.rand(3, 50, 70)]
     with torch.no_grad():
-        found = segment(network, images, 64)
-        batch, inner = to_batch(images, 64)
-        assert batch.shape == (2, 3, 160, 96)
-        assert inner == [(64, 90), (144, 64)]
-        for image, logits, (height, width), labels in zip(images, network(batch), inner, found, strict=True):
-            logits = logits[None, :, :height, :width]
+        answers = segment(network, images, 64)
+        for image, labels in zip(images, answers, strict=True):
+            batch, [(height, width)] = to_batch([image], 64)
+            logits = network(batch)[:, :, :height, :width]
             wanted = F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)[0].argmax(0)
             assert torch.equal(labels.long(), wanted)
             assert labels.unique().numel() > 1
+
+
+def test_a_batch_is_padded_to_multiples_of_32():
+    batch, sizes = to_batch([torch.rand(3, 50, 70), torch.rand(3, 90, 40)], 64)
+    assert batch.shape == (2, 3, 160, 96)
+    assert sizes == [(64, 90), (144, 64)]
 
 
 def test_more_classes_than_a_map_can_hold_are_refused():

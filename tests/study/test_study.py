@@ -8,12 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from cotnet.cli.main import UnfinishedError
+from cotnet.cli.errors import UnfinishedError
 from cotnet.cli.study import run
 from cotnet.models import count_parameters
 from cotnet.study import Case, Result, Study, compare, load_study, study_names
-from cotnet.study.cells import Cell, train_words
+from cotnet.study.cells import Cell, cell_words
 from cotnet.study.results import write_tables
+from cotnet.training.config import read_config
+from cotnet.training.recipe import find_recipe, read_recipe
 
 SMALL = ["--trainer.max_epochs", "1", "--model.warmup_epochs", "0", "--data.size", "8", "--data.batch_size", "14"]
 SMALL += ["--data.train_per_class", "2", "--data.val_per_class", "1", "--data.num_workers", "0"]
@@ -53,8 +55,8 @@ def test_a_study_leaves_table_report_and_figure(finished):
 
 def test_a_case_without_arguments_has_none_of_the_recipe(tmp_path):
     case = Case("all", "cotnet_nano")
-    words = train_words(Study("", (case,)), Cell(case, 0, tmp_path), [])
-    assert words[words.index("--model.kwargs") + 1] == "{}"
+    words = cell_words(Study("", (case,)), Cell(case, 0, tmp_path), [])
+    assert read_config(read_recipe(find_recipe("distill")), words).values.model.kwargs == {}
 
 
 def test_a_finished_cell_is_not_trained_again(finished, capsys):
@@ -78,7 +80,7 @@ def test_a_failing_cell_is_named_and_the_rest_reported(finished, tmp_path, capsy
         target.write_text(json.dumps(done))
     with pytest.raises(UnfinishedError):
         run([*GRID, "--output", str(tmp_path), "--data.size", "big"])
-    assert "cot, seed 0: failed: cotnet: error: data.size must be int" in capsys.readouterr().out
+    assert "cot, seed 0: failed: data.size must be int" in capsys.readouterr().out
     assert (tmp_path / "report.md").is_file()
 
 

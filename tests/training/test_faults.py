@@ -17,7 +17,8 @@ from cotnet.data import BundledImages
 from cotnet.data.shards.writer import write_shards
 from cotnet.files import weights as weights_file
 from cotnet.files.weights import load_checkpoint
-from cotnet.training import StepSeeds, checkpoint_io
+from cotnet.training import checkpoint_io
+from cotnet.training.seeding import StepSeeds
 from tests.training.tiny import TINY, final_state, same
 
 
@@ -99,7 +100,7 @@ def stopped(tmp_path, at_batch, monkeypatch):
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(unbroken, stopped, tmp_path, capsys, how):
     damage(stopped / "last.ckpt", how)
     run(words_of(tmp_path, "--ckpt_path", str(stopped / "last.ckpt")))
-    assert f"going on from the one before it, {stopped / 'previous.ckpt'}" in capsys.readouterr().out
+    assert f"resuming from the one before it, {stopped / 'previous.ckpt'}" in capsys.readouterr().out
     assert same(final_state(tmp_path / "embedded" / "2"), final_state(unbroken))
 
 
@@ -115,7 +116,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_good_state(unbroken, tmp_
 
     def fsync(descriptor):
         written.append(descriptor)
-        if len(written) > 6:  # a file and its folder, for each of three checkpoints
+        if len(written) > 9:  # a file under each of its names, and its folder, for each of three checkpoints
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(descriptor)
 
@@ -242,7 +243,7 @@ def test_a_run_whose_folder_was_moved_keeps_its_best_epoch(tmp_path, at_batch, m
     ],
 )
 def test_what_the_order_depends_on_cannot_change_inside_an_epoch(stopped, tmp_path, field, value, message):
-    with pytest.raises(ValueError, match=rf"stands inside an epoch, after batch 4 of epoch 1; there .*{message}"):
+    with pytest.raises(ValueError, match=rf"is of the middle of an epoch, after batch 4 of epoch 1; there .*{message}"):
         run(words_of(tmp_path, f"--{field}", value, "--ckpt_path", "last"))
 
 
@@ -250,10 +251,10 @@ def test_between_epochs_it_can_and_every_change_is_said(unbroken, tmp_path, caps
     changed = ("--data.batch_size", "28", "--seed_everything", "5", "--trainer.max_epochs", "3")
     run(words_of(tmp_path, *changed, "--ckpt_path", str(unbroken / "last.ckpt")))
     said = capsys.readouterr().out
-    for line in ("data.init_args.batch_size: 14 -> 28", "seed_everything: 0 -> 5", "trainer.max_epochs: 2 -> 3"):
+    for line in ("data.batch_size: 14 -> 28", "seed_everything: 0 -> 5", "trainer.max_epochs: 2 -> 3"):
         assert f"changed on the resume: {line}" in said
     state = load_checkpoint(tmp_path / "embedded" / "1" / "last.ckpt")
     assert state["global_step"] == 12 + 3
     assert state["optimizer_states"][0]["param_groups"][0]["lr"] < 0.4 * 28 / 256
     report = (tmp_path / "embedded" / "1" / "report.md").read_text()
-    assert "data.init_args.batch_size: 14 -> 28" in report
+    assert "data.batch_size: 14 -> 28" in report

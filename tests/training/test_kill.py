@@ -13,7 +13,7 @@ import pytest
 from tests.training.tiny import TINY, final_state, same
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["cotnet.cli.train_parser", "lightning.pytorch.cli", "torch.utils.tensorboard"])
+CONTEXT.set_forkserver_preload(["cotnet.training.assembly", "torch.utils.tensorboard"])
 
 RUN = """
 import sys, torch
@@ -26,7 +26,7 @@ sys.exit(main({words!r}))
 KILL = "__import__('os').kill(__import__('os').getpid(), 9)"
 # Called as batch `count` starts, after half of checkpoint `count` is written, or between its two renames.
 IN_STEP = """
-from cotnet.training import StepSeeds
+from cotnet.training.seeding import StepSeeds
 calls, seed = [], StepSeeds.on_train_batch_start
 def fault(*arguments):
     calls.append(0)
@@ -35,12 +35,12 @@ StepSeeds.on_train_batch_start = fault
 """
 IN_WRITE = """
 import cotnet.training.checkpoint_io as io
-calls, write = [], io.write_sealed
+calls, write = [], io.write_with_checksum
 def fault(file, content):
     calls.append(0)
     if len(calls) < {count}: return write(file, content)
     file.write(content[: len(content) // 2]), file.flush(), {kill}
-io.write_sealed = fault
+io.write_with_checksum = fault
 """
 IN_RENAME = """
 import cotnet.training.checkpoint_io as io

@@ -80,7 +80,7 @@ def test_a_limit_that_is_reached_already_is_refused(tmp_path, capfd):
     report = (tmp_path / "embedded" / "1" / "report.md").read_text()
     again = [*words, "--ckpt_path", "last"]
     for field, value, message in (
-        ("max_steps", "3", "has already 3 steps of trainer.max_steps 3; go on with --trainer.max_steps 4 or more"),
+        ("max_steps", "3", "has already 3 steps of trainer.max_steps 3; continue with --trainer.max_steps 4 or more"),
         ("max_time", "00:00:00:00", "trainer.max_time 0 s, which counts over all starts"),
     ):
         capfd.readouterr()

@@ -37,7 +37,7 @@ def test_a_image_that_cannot_be_written_is_named_first(file, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (["--ckpt_path", "last"], "--find_lr does not go on from a checkpoint: leave out --ckpt_path"),
+        (["--ckpt_path", "last"], "--find_lr does not resume from a checkpoint: leave out --ckpt_path"),
         (["--trainer.strategy", "fsdp2"], "--find_lr cannot put sharded weights back: use --trainer.strategy ddp"),
     ],
 )

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from cotnet.classification import Classifier
 from cotnet.cli import main
 from cotnet.cli.train import run
 from cotnet.files.weights import load_checkpoint
-from cotnet.training import Progress
+from cotnet.training.resume import Resume, next_folder
 
 TINY = ["--model.name", "cotnet_nano", "--model.warmup_epochs", "0", "--model.drop_rate", "0.1", "--data.size", "8"]
 TINY += ["--data.train_per_class", "2", "--data.val_per_class", "1", "--data.batch_size", "14"]
@@ -23,15 +24,17 @@ def test_resumed_equals_unbroken(fields, tmp_path, monkeypatch):
     words = [*TINY, *fields, "--runs", str(tmp_path)]
     run(words)
 
-    def cut(self, trainer, pl_module):
-        if trainer.current_epoch == 2:
-            raise PowerCutError
-        self._epoch_start = self._top1_sum = 0.0
+    class Cut(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 2:
+                raise PowerCutError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "on_train_epoch_start", cut)
+        average = Classifier.configure_callbacks
+        patch.setattr(Classifier, "configure_callbacks", lambda self: [*average(self), Cut()])
         with pytest.raises(PowerCutError):
             run(words)
+    assert load_checkpoint(tmp_path / "embedded" / "2" / "last.ckpt")["position"]["epoch"] == 2
     run([*words, "--ckpt_path", str(tmp_path / "embedded" / "2" / "last.ckpt")])
     unbroken, resumed = (load_checkpoint(tmp_path / "embedded" / n / "last.ckpt")["state_dict"] for n in "13")
     assert unbroken.keys() == resumed.keys()
@@ -86,3 +89,43 @@ def test_another_layer_decay_takes_effect(one_epoch, tmp_path):
     groups = load_checkpoint(tmp_path / "embedded" / "1" / "last.ckpt")["optimizer_states"][0]["param_groups"]
     rates = sorted({group["lr"] for group in groups})
     assert rates[-2] == pytest.approx(rates[-1] / 2)
+
+
+def test_run_folders_count_up(tmp_path):
+    assert next_folder(tmp_path / "runs", "mine") == tmp_path / "runs" / "mine" / "1"
+    (tmp_path / "runs" / "mine" / "7").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "notes").mkdir()
+    assert next_folder(tmp_path / "runs", "mine").name == "8"
+
+
+def test_a_place_where_none_can_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"no run folder can be made in .*file'; name another place by --runs"):
+        next_folder(tmp_path / "file", "mine")
+
+
+def tensors_in(value):
+    if isinstance(value, dict):
+        return [one for inner in value.values() for one in tensors_in(inner)]
+    if isinstance(value, (list, tuple)):
+        return [one for inner in value for one in tensors_in(inner)]
+    return [value] if isinstance(value, torch.Tensor) else []
+
+
+def test_a_checkpoint_is_read_once_and_a_resume_keeps_no_tensor_of_it(one_epoch, tmp_path, monkeypatch):
+    reads, load = [], torch.load
+    monkeypatch.setattr(
+        torch,
+        "load",
+        lambda path, *words, **options: reads.append((path.name, options)) or load(path, *words, **options),
+    )
+    resume = Resume.read(one_epoch / "last.ckpt")
+    assert resume.shapes["network.fc.weight"][0] == 14
+    assert resume.position == (1, 0)
+    assert resume.steps > 0
+    assert not tensors_in(resume.plain)
+    reads.clear()
+    words = [*TINY, "--model.layer_decay", "0.75", "--runs", str(tmp_path), "--trainer.max_epochs", "2"]
+    run([*words, "--ckpt_path", str(one_epoch / "last.ckpt")])
+    whole = [name for name, options in reads if not options["mmap"]]
+    assert whole == ["last.ckpt", "best.ckpt"]  # the latter for weights.safetensors, at the end

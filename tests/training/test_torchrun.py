@@ -11,7 +11,7 @@ from tests.training.tiny import TINY, final_state, same
 SCRIPT = """
 import os, sys, torch
 torch.set_num_threads(1)
-from cotnet.training import StepSeeds
+from cotnet.training.seeding import StepSeeds
 calls, seed = [], StepSeeds.on_train_batch_start
 def fault(*arguments):
     calls.append(0)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cotnet.bench.peers import PEERS
-from cotnet.exporting.artifacts import open_onnx, open_openvino
-from cotnet.exporting.exporters import Exporter
 from cotnet.exporting.formats import ENDINGS, missing_packages
+from cotnet.exporting.program import Exporter
+from cotnet.exporting.runtimes import open_onnx, open_openvino
 from cotnet.files.machine import available_cpus
 from cotnet.fusing.api import fuse
 from cotnet.models.memory_format import to_layout

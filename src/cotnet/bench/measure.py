@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cotnet.bench.candidates import Candidate, Setting, build, create_network, images
 from cotnet.bench.timing import Times, interleave
-from cotnet.exporting.parity import relative_error
+from cotnet.exporting.comparison import relative_error
 
 Answer = TypeVar("Answer")
 

@@ -1,7 +1,6 @@
 """Knowledge distillation (Hinton et al. 2015): a trained network of timm as the teacher of a smaller one."""
 
 import copy
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -30,10 +29,10 @@ class Distillation:
         teacher: Its name in timm's registry.
         weights: Its weights: a file of tensors (``.pth``, ``.safetensors``), or such a file inside an installed package
             as ``PACKAGE/FOLDER/FILE``. Entries of other names are taken in order where all shapes agree.
-        size: Side in pixels of the images that it sees; None for its own.
-        classes: Its output for each class of the data. None finds them: the same number of classes are the same
-            classes, and an ImageNet teacher's are found by the data's WordNet ids.
-        weight: Share of the teacher in the loss, the labels have the rest.
+        size: Side in pixels of the images that it sees; None for the size in timm's configuration of it.
+        classes: Its output for each class of the data. With None, an equal number of classes means the same classes,
+            and an ImageNet teacher's outputs are found by the data's WordNet ids.
+        weight: Share of the teacher in the loss; the labels have the rest.
         temperature: Divides both networks' logits; the loss is multiplied by its square.
     """
 
@@ -54,18 +53,18 @@ class Distillation:
 
     def loss(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """Divergence of a student's softened answers [N, classes] from the teacher's, times the squared temperature."""
-        told = functional.log_softmax(_exact(teacher_logits) / self.temperature, 1)
-        said = functional.log_softmax(_exact(logits) / self.temperature, 1)
-        return functional.kl_div(said, told, reduction="batchmean", log_target=True) * self.temperature**2
+        target = functional.log_softmax(_exact(teacher_logits) / self.temperature, 1)
+        log_probs = functional.log_softmax(_exact(logits) / self.temperature, 1)
+        return functional.kl_div(log_probs, target, reduction="batchmean", log_target=True) * self.temperature**2
 
 
 class Teacher:
-    """A frozen network that names the student's own input images in the student's classes.
+    """A frozen network that classifies the student's input images into the student's classes.
 
-    No module, so that its weights are neither trained, nor averaged, nor saved.
+    It is no module, so that its weights are neither trained, nor averaged, nor saved.
 
     Args:
-        distillation: Says which network.
+        distillation: Which network, and how it is used.
         preprocessing: Of the student's images, in timm's terms.
         num_classes: Number of the student's classes.
         synsets: The WordNet id of each class, where the data knows them.
@@ -88,12 +87,12 @@ class Teacher:
         cfg = timm.get_pretrained_cfg(distillation.teacher)
         assert cfg is not None
         self.size = distillation.size or cfg.input_size[-1]
-        own_classes: Any = self.network.num_classes
-        self.outputs = _outputs(distillation, own_classes, num_classes, synsets)
+        teacher_classes: Any = self.network.num_classes
+        self.outputs = _outputs(distillation, teacher_classes, num_classes, synsets)
         mean, std = (torch.tensor(preprocessing[key]) for key in ("mean", "std"))
-        own_mean, own_std = torch.tensor(cfg.mean), torch.tensor(cfg.std)
-        self.scale = (std / own_std).view(1, 3, 1, 1)
-        self.shift = ((mean - own_mean) / own_std).view(1, 3, 1, 1)
+        teacher_mean, teacher_std = torch.tensor(cfg.mean), torch.tensor(cfg.std)
+        self.scale = (std / teacher_std).view(1, 3, 1, 1)
+        self.shift = ((mean - teacher_mean) / teacher_std).view(1, 3, 1, 1)
         self._check_size(distillation)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Teacher":
@@ -103,15 +102,15 @@ class Teacher:
     def __call__(self, images: Tensor) -> Tensor:
         """Logits [N, classes of the student] of the student's normalised images [N, 3, H, W], in their precision."""
         self.network.to(images)
-        exact = _exact(images)  # also because PyTorch resizes none in 16 bits on a CPU
-        own = exact * self.scale.to(exact) + self.shift.to(exact)
-        if own.shape[-1] != self.size:
-            own = functional.interpolate(own, (self.size, self.size), mode="bicubic", antialias=True)
-        logits = self.network(own.to(images).contiguous(memory_format=torch.channels_last))
+        exact = _exact(images)  # also because PyTorch cannot resize in 16 bits on a CPU
+        inputs = exact * self.scale.to(exact) + self.shift.to(exact)
+        if inputs.shape[-1] != self.size:
+            inputs = functional.interpolate(inputs, (self.size, self.size), mode="bicubic", antialias=True)
+        logits = self.network(inputs.to(images).contiguous(memory_format=torch.channels_last))
         return logits if self.outputs is None else logits[:, self.outputs]
 
     def _check_size(self, distillation: Distillation) -> None:
-        """Refuse images of a size that the network does not take, such as a vision transformer's other than its own.
+        """Refuse a size that the network does not take, as vision transformers take one only.
 
         By shapes alone: nothing is computed.
         """
@@ -120,13 +119,13 @@ class Teacher:
         except (RuntimeError, ValueError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
-                f"the teacher {distillation.teacher} cannot see images of {self.size} pixels ({reason}); change "
-                "--model.distillation.size, or leave it out for the teacher's own"
+                f"the teacher {distillation.teacher} cannot take images of {self.size} pixels ({reason}); change "
+                "--model.distillation.size, or leave it out for the size that the teacher was trained with"
             ) from error
 
 
 def _exact(values: Tensor) -> Tensor:
-    """In 32 bits, or in 64 where they have them."""
+    """In 32 bits, or in 64 where they have 64."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -159,18 +158,18 @@ def load_teacher_weights(network: nn.Module, path: Path) -> None:
         entries = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except SafetensorError as error:
         raise ValueError(f"cannot read {str(path)!r}: {error}") from error
-    # A damaged or hostile pickle can make the loader stumble in any way.
+    # A damaged or hostile pickle can raise anything.
     except Exception as error:
         raise ValueError(f"cannot read {str(path)!r}: {why_unreadable(path, error)}") from error
     if isinstance(entries, dict) and isinstance(entries.get("state_dict"), dict):
         entries = entries["state_dict"]
     if not isinstance(entries, dict) or not all(isinstance(value, Tensor) for value in entries.values()):
         raise ValueError(f"{str(path)!r} holds no named tensors")
-    own = {name: value for name, value in network.state_dict().items() if not name.endswith(_COUNTER)}
+    wanted = {name: value for name, value in network.state_dict().items() if not name.endswith(_COUNTER)}
     given = {name: value for name, value in entries.items() if not name.endswith(_COUNTER)}
-    if given.keys() != own.keys():
-        given = dict(zip(own, given.values(), strict=False)) if len(given) == len(own) else {}
-    wrong = next((name for name in own if name not in given or given[name].shape != own[name].shape), None)
+    if given.keys() != wanted.keys():
+        given = dict(zip(wanted, given.values(), strict=False)) if len(given) == len(wanted) else {}
+    wrong = next((name for name in wanted if name not in given or given[name].shape != wanted[name].shape), None)
     if wrong is not None:
         raise ValueError(f"{str(path)!r} does not fit the teacher {type(network).__name__}: see its entry {wrong}")
     network.load_state_dict(given, strict=False)
@@ -181,13 +180,13 @@ def _outputs(
 ) -> list[int] | None:
     """The teacher's output for each class of the student, None where they are the same."""
     if distillation.classes is not None:
-        chosen = distillation.classes
-        if len(chosen) != num_classes or not all(0 <= one < teacher_classes for one in chosen):
+        outputs = distillation.classes
+        if len(outputs) != num_classes or not all(0 <= one < teacher_classes for one in outputs):
             raise ValueError(
                 f"model.distillation.classes must give one of the teacher's {teacher_classes} outputs for each of "
-                f"{num_classes} classes, got {len(chosen)} from {min(chosen, default=0)} to {max(chosen, default=0)}"
+                f"{num_classes} classes, got {len(outputs)} from {min(outputs, default=0)} to {max(outputs, default=0)}"
             )
-        return chosen
+        return outputs
     if teacher_classes == num_classes:
         return None
     if synsets is not None and teacher_classes == 1000:
@@ -198,8 +197,3 @@ def _outputs(
         f"the teacher {distillation.teacher} has {teacher_classes} classes, the data {num_classes}, and they are not "
         "known by WordNet ids; give the teacher's output for each class as --model.distillation.classes"
     )
-
-
-def are_synsets(names: Sequence[str]) -> bool:
-    """Whether every name is a WordNet id such as ``n02084071``."""
-    return all(re.fullmatch(r"n\d{8}", name) for name in names)

@@ -1,4 +1,4 @@
-"""What a network needs, by shapes alone: nothing is computed."""
+"""The memory that a network needs, by shapes alone, and the memory that the machine has."""
 
 import copy
 import math
@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 
 def largest_output(network: nn.Module, shape: tuple[int, ...]) -> int:
-    """Elements of the largest tensor that a part of a network gives in training, by shapes alone."""
+    """Elements of the largest output of any part of a network in training, by shapes alone.
+
+    Args:
+        network: Any network; a copy of it is used.
+        shape: Of its input.
+
+    Raises:
+        RuntimeError: It does not take such an input.
+    """
     sizes = [0]
 
     def note(module: nn.Module, inputs: Any, output: Any) -> None:

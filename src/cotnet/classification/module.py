@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import timm
 import torch
 from timm.data import Mixup
@@ -14,14 +15,17 @@ from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from cotnet.classification.distillation import Distillation, Teacher
+from cotnet.classification.figures import draw_confused
 from cotnet.classification.memory import largest_output, memory_bytes
-from cotnet.classification.optimizer import cosine_schedule, scaled_learning_rate, sgd
+from cotnet.classification.optimizer import cosine_schedule, sgd
+from cotnet.classification.report import class_sections
 from cotnet.files.weights import WeightsCard
 from cotnet.models.family import check_name
 from cotnet.models.memory_format import to_layout
 from cotnet.training.distributed import rank_zero_print, shard, sync_norms
-from cotnet.training.figures import draw_confused, draw_confusion
+from cotnet.training.figures import draw_confusion
 from cotnet.training.module import TrainingModule, class_path
+from cotnet.training.protocol import TrainingData
 
 Batch = tuple[Tensor, Tensor]
 
@@ -68,6 +72,7 @@ class Classifier(TrainingModule):
         ("accuracy in %", 100, {"train_top1": "training", "val_top1": "validation", "val_top5": "validation, top 5"}),
     )
     progress = (("train", "train_top1", "{:.1%}"), ("val", "val_top1", "{:.1%}"))
+    step_metrics = ("top1",)
 
     def __init__(
         self,
@@ -149,14 +154,14 @@ class Classifier(TrainingModule):
         return self.network(images.contiguous(memory_format=self.memory_format))
 
     def train(self, mode: bool = True) -> "Classifier":
-        """Frozen parts stay in eval mode, so that their BatchNorm keeps its statistics."""
+        """Set the mode of all but the frozen parts: these stay in eval mode, so that BatchNorm keeps its statistics."""
         super().train(mode)
         for name in self.freeze_names:  # by name, because SyncBN puts other modules in their place
             self.network.get_submodule(name).eval()
         return self
 
     def configure_model(self) -> None:
-        """Shard the parameters where the strategy is to (FSDP2)."""
+        """Shard the parameters where the strategy asks for it (FSDP2)."""
         if self.device_mesh is not None:
             if self.ema_decay is not None:
                 raise ValueError("a moving average of sharded weights is not supported; leave out --model.ema_decay")
@@ -164,12 +169,12 @@ class Classifier(TrainingModule):
             shard(self.network, self.device_mesh)
 
     def setup(self, stage: str) -> None:
-        """Fetch the teacher, where there is one."""
+        """Load the teacher, where there is one."""
         super().setup(stage)
         if stage == "fit" and self.distillation is not None:
-            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            synsets = getattr(data, "synsets", None)
-            self._teacher = Teacher(self.distillation, data.preprocessing, data.num_classes, synsets)
+            assert self.card is not None
+            preprocessing, classes = self.card.preprocessing, self.data.num_classes
+            self._teacher = Teacher(self.distillation, preprocessing, classes, self.data.synsets)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Loss and top-1 of one batch."""
@@ -183,8 +188,8 @@ class Classifier(TrainingModule):
             loss = functional.cross_entropy(logits, targets)
             labels = targets.argmax(1)
         if self.distillation is not None:
-            told = self.distillation.loss(logits, self._teacher(images)).to(loss)
-            loss = torch.lerp(loss, told, self.distillation.weight)
+            divergence = self.distillation.loss(logits, self._teacher(images)).to(loss)
+            loss = torch.lerp(loss, divergence, self.distillation.weight)
         self.train_top1.update(logits, labels)
         top1 = (logits.detach().argmax(1) == labels).float().mean()
         self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(images))
@@ -208,12 +213,12 @@ class Classifier(TrainingModule):
         self.confusion.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Count over all devices, which only works where all of them do it."""
+        """Count over all devices; every one of them has to take part."""
         self.counts = self.confusion.compute().cpu().numpy()
 
     def create_optimizer(self) -> tuple[Optimizer, Scheduler]:
         """SGD at the scaled learning rate, and a cosine."""
-        lr = scaled_learning_rate(self.base_lr, self.global_batch)
+        lr = self.peak_lr
         processes, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
         rank_zero_print(
             f"learning rate {lr:g} = {self.base_lr:g} x {self.global_batch} / 256, for batches of "
@@ -242,7 +247,12 @@ class Classifier(TrainingModule):
     def optimizer_fields(self) -> dict[str, Any]:
         return {"freeze": sorted(self.freeze_names), "layer_decay": self.layer_decay}
 
-    def describe(self, data: Any) -> WeightsCard:
+    def describe(self, data: TrainingData) -> WeightsCard:
+        if data.preprocessing is None:
+            raise ValueError(
+                f"a classifier trains on images of one size with a class each, not on {class_path(data)}; "
+                "use --data cotnet.data.ImageFolder or another of cotnet.data"
+            )
         return WeightsCard(
             model=self.name,
             kwargs=self.kwargs,
@@ -258,9 +268,16 @@ class Classifier(TrainingModule):
         draw_confusion(self.counts, self.card.class_names, folder / "confusion.png")
         draw_confused(self.counts, self.card.class_names, folder / "confused.png")
 
-    def check_data(self, data: Any) -> None:
+    def report(self, counts: np.ndarray | None) -> list[str]:
+        """Tables of the classes and of the most frequent confusions."""
+        assert self.card is not None
+        return [] if counts is None else class_sections(counts, self.card.class_names)
+
+    def check_data(self, data: TrainingData) -> None:
         """Run shapes alone through a copy of the network."""
-        size, batch_size, channels = data.size, data.batch_size, self.kwargs.get("in_chans", 3)
+        assert data.preprocessing is not None
+        size, batch_size = data.preprocessing["input_size"][-1], data.batch_size
+        channels = self.kwargs.get("in_chans", 3)
         if channels != 3:
             raise ValueError(f"images are read in 3 channels: model.kwargs.in_chans must be 3, got {channels}")
         stride = max(info["reduction"] for info in getattr(self.network, "feature_info", [{"reduction": 1}]))

@@ -6,16 +6,6 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 
 
-def scaled_learning_rate(base_lr: float, global_batch: int) -> float:
-    """Peak learning rate ``base_lr * global_batch / 256`` (Goyal et al. 2017; the paper's 0.1 B / 256).
-
-    Args:
-        base_lr: Rate for 256 images per step.
-        global_batch: Images per optimizer step, over all devices and accumulated batches.
-    """
-    return base_lr * global_batch / 256
-
-
 def sgd(
     network: nn.Module,
     *,

@@ -3,9 +3,10 @@
 import difflib
 import importlib
 import os
-import re
 import sys
 from collections.abc import Sequence
+
+from cotnet.cli.errors import UnfinishedError, missing_package, print_anything, print_error, sentence
 
 COMMANDS = {
     "train": "train a network by a recipe; without one, on images that are already on this machine",
@@ -19,18 +20,6 @@ COMMANDS = {
     "study": "train networks that differ in one thing alike, over several seeds, and compare them",
 }
 
-# Where a package is an extra other than `train`.
-EXTRAS = {
-    "captum": "view",
-    "datasets": "data",
-    "fsspec": "data",
-    "webdataset": "data",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "onnxscript": "onnx",
-    "openvino": "openvino",
-}
-
 HELP = """usage: cotnet COMMAND [ARGUMENTS]
 
 Contextual Transformer networks for PyTorch.
@@ -41,21 +30,18 @@ Contextual Transformer networks for PyTorch.
 """
 
 
-class UnfinishedError(Exception):
-    """The work was done but for a part that has been named already: exit status 2."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: what follows `cotnet`; the process's own arguments by default.
+        arguments: The words after `cotnet`; default those of this process.
 
     Returns:
-        The exit status: 0, or 2 after an error that is one line on standard error, or 1 where the reader of the
-        output has left, or 130 after an interrupt.
+        The exit status: 0; 2 after an error, which is one line on standard error; 1 after a closed pipe; 130 after an
+        interrupt.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    print_anything()
     try:
         _run(words)
         sys.stdout.flush()
@@ -73,14 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("cotnet") or os.environ.get("COTNET_DEBUG"):
             raise
-        extra = EXTRAS.get((error.name or "").split(".")[0], "train")
-        return _fail(f"this command needs {error.name}; install it with: pip install 'cotnet[{extra}]'")
+        print_error(missing_package(error))
+        return 2
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if os.environ.get("COTNET_DEBUG"):
             raise
         if isinstance(error, OSError):
             _discard_output()
-        return _fail(_sentence(error))
+        print_error(sentence(error))
+        return 2
     return 0
 
 
@@ -93,21 +80,14 @@ def _run(words: list[str]) -> None:
 
         print(__version__)
     elif words[0] in COMMANDS:
+        from cotnet.prediction.processes import ignore_stray_ranks
+
+        ignore_stray_ranks()
         importlib.import_module(f"cotnet.cli.{words[0]}").run(words[1:])
     else:
         near = difflib.get_close_matches(words[0], COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
         raise ValueError(f"unknown command {words[0]!r}; {hint}")
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    # What a loader process raised comes with that process's traceback around it.
-    raised = (
-        re.findall(r"^[\w.]*Error: (.+)$", str(error), flags=re.MULTILINE) if str(error).startswith("Caught ") else []
-    )
-    return raised[-1] if raised else " ".join(str(error).split()) or type(error).__name__
 
 
 def _discard_output() -> None:
@@ -116,8 +96,3 @@ def _discard_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _fail(message: str) -> int:
-    print(f"cotnet: error: {message}", file=sys.stderr)
-    return 2

@@ -14,7 +14,7 @@ def run(arguments: list[str]) -> None:
     """Print the table.
 
     Raises:
-        ValueError: no name fits the pattern.
+        ValueError: No name fits the pattern.
     """
     parser = Parser("models", DESCRIPTION)
     parser.add_argument("pattern", nargs="?", default="*", help="a name, with * and ? as wild cards")

@@ -3,23 +3,28 @@
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+from cotnet.files.atomic import replacing
+
+_STEM_BYTES = 200  # of a name, which may have 255 with a number and endings
 
 
 def check_output(output: str | None, *, option: str = "output", inputs: Iterable[str] = ()) -> None:
     """Make sure, before any work, that a result can be written and destroys no input.
 
     Args:
-        output: the path, or `None`.
-        option: what the user named it by.
-        inputs: paths that are read.
+        output: The path, or None.
+        option: The option that names it.
+        inputs: Paths that are read; looked at only if the output exists.
 
     Raises:
-        ValueError: the path is one of the inputs.
-        OSError: it is a folder, or its folder is missing or not writable.
+        ValueError: The path is one of the inputs.
+        OSError: It is a folder, or its folder is missing or not writable.
     """
     if output is None:
         return
@@ -37,64 +42,58 @@ def check_output(output: str | None, *, option: str = "output", inputs: Iterable
 
 @contextmanager
 def open_output(output: str | None) -> Iterator[TextIO]:
-    """Open standard output, or a file beside the final one that takes its place at the end, and not after an error.
+    """Open standard output, or a file that takes the place of an earlier one at the end, and not after an error.
 
     Names of files that are no valid UTF-8 are written as the bytes that they are.
 
     Args:
-        output: the path, or `None`.
+        output: The path, or None.
     """
+    options: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     if output is None:
-        reconfigure = getattr(sys.stdout, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="surrogateescape")
         yield sys.stdout
         sys.stdout.flush()
         return
     target = os.path.realpath(output)
     if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):  # a pipe or a device is not replaced
-        with open(target, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with open(target, "w", **options) as file:
             yield file
         return
-    partial = f"{target}.partial"
-    try:
-        with open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield file
-        os.replace(partial, target)
-    finally:
-        with suppress(OSError):
-            os.remove(partial)
+    with replacing(target) as partial, open(partial, "w", **options) as file:
+        yield file
 
 
-def check_targets(targets: list[Path], *, overwrite: bool) -> None:
-    """Make sure, before any work, that files in one folder can be written.
+def output_format(output: str | None, given: str | None, formats: Sequence[str]) -> str:
+    """The format of a result: the one that is given, else the one that the file's name ends with, else a table.
+
+    Args:
+        output: The path, or None.
+        given: The format that the user has named, or None.
+        formats: Those that there are.
 
     Raises:
-        OSError: the folder is missing or not writable, or a file exists and is not to be replaced.
+        ValueError: The name ends with a format that there is not.
     """
-    folder = targets[0].parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"--output: folder {folder} does not exist; make it first")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"--output: folder {folder} cannot be written: permission denied")
-    for path in targets:
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder; name other files by --output")
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists; --overwrite replaces it, --output names other files")
+    ending = os.path.splitext(output or "")[1].lower().removeprefix(".")
+    if given is not None or ending not in ("csv", "json"):
+        return given or "table"
+    if ending not in formats:
+        known = " and ".join(formats)
+        raise ValueError(f"--output {output}: the formats here are {known}; name the file so, or pass --format")
+    return ending
 
 
-def is_rank_zero() -> bool:
-    """Whether this is the process that writes, of those that torchrun has started."""
-    return int(os.environ.get("RANK", "0")) == 0
+def check_folder(option: str, folder: str, *, inputs: Iterable[str] = ()) -> None:
+    """Make sure, before any work, that PNG images can be written into a folder and destroy no input.
 
-
-def check_folder(option: str, folder: str, *, inputs: Iterable[str] = (), names: Iterable[str] = ()) -> None:
-    """Make sure, before any work, that images can be written into a folder and destroy no input.
+    Args:
+        option: The option that names it.
+        folder: The folder.
+        inputs: Paths that are read; looked at only if there are such images in the folder.
 
     Raises:
-        ValueError: an image would take the place of an input.
-        OSError: it is a file, or cannot be made.
+        ValueError: One of the inputs is such an image in the folder.
+        OSError: It is a file, or cannot be made.
     """
     path = Path(folder)
     if path.exists() and not path.is_dir():
@@ -104,32 +103,33 @@ def check_folder(option: str, folder: str, *, inputs: Iterable[str] = (), names:
         home = home.absolute().parent
     if not os.access(home, os.W_OK):
         raise PermissionError(f"--{option} {folder} cannot be written: permission denied")
-    taken = {os.path.realpath(one) for one in inputs}
-    for name in names:
-        if os.path.realpath(path / name) in taken:
-            raise ValueError(f"--{option} {folder} would replace the input {path / name}; name another folder")
+    if not path.is_dir() or not any(path.glob("*.[pP][nN][gG]")):
+        return
+    home = path.resolve()
+    for one in inputs:
+        target = Path(os.path.realpath(one))
+        if target.parent == home and target.suffix.lower() == ".png":
+            raise ValueError(f"--{option} {folder} would replace the input {one}; name another folder")
 
 
-def image_names(paths: Iterable[str]) -> list[str]:
-    """A file name for what is drawn of each image, each another one."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for path in paths:
-        stem, number = Path(path).stem, 1
-        name = f"{stem}.png"
-        while name in taken:
-            number += 1
-            name = f"{stem}_{number}.png"
-        taken.add(name)
-        names.append(name)
-    return names
+class OutputNames:
+    """File names for what is drawn of images, each another one, also where a file system tells no case apart."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._counts: dict[str, int] = {}
+
+    def __call__(self, path: str) -> str:
+        """The name for the image at a path: its own with another ending, with a number where that is taken."""
+        stem = os.fsdecode(os.fsencode(Path(path).stem)[:_STEM_BYTES])
+        key = _folded(stem)
+        name = stem
+        while _folded(name) in self._taken:
+            self._counts[key] = self._counts.get(key, 1) + 1
+            name = f"{stem}_{self._counts[key]}"
+        self._taken.add(_folded(name))
+        return f"{name}.png"
 
 
-def percent(value: float) -> str:
-    """A fraction in percent; dashes where it is not a number."""
-    return "--" if value != value else f"{value:.1%}"
-
-
-def plain(value: float) -> float | None:
-    """A number as JSON takes it."""
-    return None if value != value else value
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -2,8 +2,17 @@
 
 import argparse
 import difflib
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cotnet.files.machine import available_cpus
+
+if TYPE_CHECKING:
+    from cotnet.models.weights_file import WeightsFile
+
+
+WEIGHTS_OPTIONS = ("model", "ema", "class_names")
+DETECTION_OPTIONS = ("box_detections_per_img",)
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,6 +40,52 @@ def at_least(least: int, name: str, value: int) -> int:
     if value < least:
         raise ValueError(f"--{name} must be at least {least}, got {value}")
     return value
+
+
+def add_weights_arguments(parser: Parser) -> None:
+    """The options for files of weights that do not describe themselves, `WEIGHTS_OPTIONS`."""
+    parser.add_argument("--model", metavar="NAME", help="the network, where WEIGHTS does not say it")
+    parser.add_argument("--ema", action="store_true", help="averaged weights of a checkpoint that has both")
+    parser.add_argument("--class-names", metavar="FILE", help="the classes, one a line, where WEIGHTS has no names")
+
+
+def add_detection_arguments(group: Any) -> None:
+    """The options that change a detector's limits, `DETECTION_OPTIONS`."""
+    group.add_argument(
+        "--box-detections-per-img", type=int, metavar="N", help="most objects in an image; default as in training"
+    )
+
+
+def add_run_arguments(parser: Parser, *, batch_size: int, formats: Sequence[str]) -> None:
+    """The options for how images go through a network, and where the result goes."""
+    workers = available_cpus()
+    parser.add_argument("--batch-size", type=int, metavar="N", help=f"default {batch_size}, of others 4 images")
+    parser.add_argument("--num-workers", type=int, default=workers, metavar="N", help="decoding processes")
+    parser.add_argument("--no-fuse", action="store_true", help="the network as it was trained; slower")
+    parser.add_argument("--format", choices=formats, help="default as the name of FILE ends, else table")
+    parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
+
+
+def check_run_arguments(args: argparse.Namespace) -> None:
+    """Raise `ValueError` where a number is out of its range."""
+    at_least(0, "num-workers", args.num_workers)
+    for name in ("batch_size", "box_detections_per_img"):
+        if getattr(args, name) is not None:
+            at_least(1, name.replace("_", "-"), getattr(args, name))
+
+
+def check_options(weights: "WeightsFile", args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those of the options that have been given, by name.
+
+    Raises:
+        ValueError: One is for networks of another task than the weights'.
+    """
+    from cotnet.tasks import find_task
+
+    values = {name: getattr(args, name) for name in names}
+    given = {name: value for name, value in values.items() if value is not None and value is not False}
+    find_task(weights, given, prefix="--")
+    return given
 
 
 def comma_separated(name: str, text: str, *, among: Sequence[str] = ()) -> list[str]:

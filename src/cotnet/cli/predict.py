@@ -1,12 +1,26 @@
 """`cotnet predict WEIGHTS IMAGE ...`."""
 
+import itertools
+import json
 import os
-import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
-from cotnet.cli import detection, segmentation
-from cotnet.cli.output import check_output, is_rank_zero, open_output
-from cotnet.cli.parser import Parser, at_least
-from cotnet.cli.task import add_prediction_arguments, task_of
+from cotnet.cli.errors import print_note
+from cotnet.cli.output import OutputNames, check_folder, check_output, open_output, output_format
+from cotnet.cli.parser import (
+    DETECTION_OPTIONS,
+    WEIGHTS_OPTIONS,
+    Parser,
+    add_detection_arguments,
+    add_run_arguments,
+    add_weights_arguments,
+    at_least,
+    check_options,
+    check_run_arguments,
+)
+from cotnet.files.atomic import replacing
 
 DESCRIPTION = """Name what is in images; with a detector, find where; with a segmenter, name every pixel.
 
@@ -16,78 +30,89 @@ status is then 2. Images are decoded in parallel and seen upright, as their EXIF
 grow with their number.
 torchrun --nproc-per-node 8 -m cotnet predict ... shares the images among processes."""
 
+FORMATS = ("table", "csv", "json")
+_ALIGNED = 1000  # images whose paths the table's first column is as wide as
+
 
 def run(arguments: list[str]) -> None:
     """Predict as the arguments say.
 
     Raises:
-        ValueError: an option, the weights or the images are wrong.
-        OSError: a file is missing or cannot be written.
-        UnfinishedError: some images could not be read; they have been named.
+        ValueError: An option, the weights or the images are wrong.
+        OSError: A file is missing or cannot be written.
+        UnfinishedError: Some images could not be read; they have been named.
     """
     parser = Parser("predict", DESCRIPTION)
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="file, folder (searched through), .tar, or glob")
-    parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
-    parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
+    add_weights_arguments(parser)
     parser.add_argument("--topk", type=int, metavar="K", help="classes an image, at most all; default 5")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time; default 32, of others 4")
-    parser.add_argument("--num-workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
-    parser.add_argument("--no-fuse", action="store_true", help="the network as it was trained; slower")
-    parser.add_argument("--format", choices=["table", "csv", "json"], default="table", help="default table")
-    parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
-    add_prediction_arguments(parser)
+    add_run_arguments(parser, batch_size=32, formats=FORMATS)
+    group = parser.add_argument_group("detectors and segmenters")
+    group.add_argument("--threshold", type=float, metavar="P", help="least score of a detection; default 0.5")
+    add_detection_arguments(group)
+    group.add_argument("--draw", metavar="FOLDER", help="write the images with boxes and masks, or coloured, there")
+    group.add_argument("--masks", metavar="FOLDER", help="write each pixel's class as PNG, and classes.json, there")
     args = parser.parse_args(arguments)
     at_least(1, "topk", 1 if args.topk is None else args.topk)
-    at_least(1, "batch-size", 1 if args.batch_size is None else args.batch_size)
-    at_least(0, "num_workers", args.num_workers)
+    check_run_arguments(args)
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold must be from 0 to 1, got {args.threshold}")
+    form = output_format(args.output, args.format, FORMATS)
 
-    from itertools import chain
-    from pathlib import Path
-
-    from cotnet.classification.load import load_network
-    from cotnet.cli.main import UnfinishedError
+    from cotnet.cli.report import Report
+    from cotnet.models.weights_file import open_weights
     from cotnet.prediction.inputs import InputFiles
+    from cotnet.prediction.processes import processes
+    from cotnet.tasks import load
 
-    paths = InputFiles(args.images)
-    check_output(args.output, inputs=chain([args.weights], paths))
-    task = task_of(Path(args.weights), args)
-    if task != "classification":
-        (detection if task == "detection" else segmentation).predict(args, list(paths))
-        return
-    network, card = load_network(Path(args.weights), model=args.model, ema=args.ema, fused=not args.no_fuse)
+    files = InputFiles(args.images)
+    check_output(args.output, inputs=itertools.chain([args.weights], files))
+    weights = open_weights(args.weights, ema=args.ema)
+    given = check_options(weights, args, (*WEIGHTS_OPTIONS, *DETECTION_OPTIONS, "topk", "threshold", "draw", "masks"))
+    folders: dict[str, str] = {option: given.pop(option) for option in ("draw", "masks") if option in given}
+    for option, folder in folders.items():
+        check_folder(option, folder, inputs=files)
+    if len({Path(folder).resolve() for folder in folders.values()}) < len(folders):
+        raise ValueError(f"--draw and --masks name the same folder {args.draw}, and their files the same images")
+    options: dict[str, Any] = {name: given.pop(name) for name in ("topk", "threshold") if name in given}
+    if "threshold" in options:  # a detector keeps nothing below its limit
+        given["min_score"] = options["threshold"]
+    model = load(weights, fused=not args.no_fuse, **given)
+    if "keep_labels" in model.options:
+        options["keep_labels"] = bool(folders)
 
-    from cotnet.cli.report import PredictionReport
-    from cotnet.prediction.stream import Prediction, predict
-
-    unreadable = count = 0
-    width = max(map(len, paths)) if args.format == "table" else 0
-
+    paths, names = iter(files), OutputNames()
+    first = list(itertools.islice(paths, _ALIGNED)) if form == "table" else []
+    inputs = itertools.chain(first, paths)
+    results = model.predict(inputs, batch_size=args.batch_size, num_workers=args.num_workers, **options)
+    notes = Counter[str]()
     with (
-        open_output(args.output if is_rank_zero() else os.devnull) as file,
-        PredictionReport(args.format, file, width=width) as report,
+        open_output(args.output if processes().is_rank_zero else os.devnull) as file,
+        Report(form, file, model.card, model.result_type.columns, width=max(map(len, first), default=0)) as report,
     ):
+        for result in results:
+            report.write(result)
+            notes.update(result.notes)
+            if folders:
+                _draw(model, result, folders, names(result.image))
+    if processes().is_rank_zero:
+        for note, count in notes.items():
+            print_note(f"{count} {'image' if count == 1 else 'images'} {note}")
+        if files.skipped:
+            print_note(files.skipped)
+    report.check()
 
-        def write(prediction: Prediction) -> None:
-            nonlocal unreadable, count
-            count += 1
-            if prediction.error is None:
-                report.write(prediction)
-            else:
-                unreadable += 1
-                reason = f"cannot read the image {prediction.path}: {prediction.error}; repair or remove it"
-                print(f"cotnet: error: {reason}", file=sys.stderr)
 
-        predict(
-            network,
-            card,
-            paths,
-            write,
-            topk=args.topk or 5,
-            batch_size=args.batch_size or 32,
-            num_workers=args.num_workers,
-        )
-    if unreadable > 1:
-        print(f"cotnet: {unreadable} of {count} images could not be read", file=sys.stderr)
-    if unreadable:
-        raise UnfinishedError
+def _draw(model: Any, result: Any, folders: dict[str, str], name: str) -> None:
+    if result.error is not None:
+        return
+    for option, place in folders.items():
+        folder = Path(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        image = (model.draw if option == "draw" else model.draw_mask)(result)
+        with replacing(folder / name) as partial:
+            image.save(partial, format="PNG")
+        if option == "masks":
+            with replacing(folder / "classes.json") as partial:
+                partial.write_text(json.dumps(model.describe_classes(), indent=2) + "\n", encoding="utf-8")

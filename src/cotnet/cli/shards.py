@@ -15,8 +15,8 @@ def run(arguments: list[str]) -> None:
     """Write shards as the arguments say.
 
     Raises:
-        ValueError: an option or the source is wrong, or the folder exists.
-        OSError: the folder cannot be written.
+        ValueError: An option or the source is wrong, or the folder exists.
+        OSError: The folder cannot be written.
     """
     parser = Parser("shards", DESCRIPTION)
     parser.add_argument("source", metavar="SOURCE")

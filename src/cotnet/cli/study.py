@@ -1,14 +1,10 @@
 """`cotnet study STUDY [--field value ...]`."""
 
-import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cotnet.cli.parser import Parser, at_least
-
-if TYPE_CHECKING:
-    from cotnet.study import Study
 
 DESCRIPTION = """Train networks that differ in one thing alike, over several seeds, and compare them.
 
@@ -18,7 +14,7 @@ Fields of `cotnet train` may follow and hold for every run, e.g.
   cotnet study context --data cotnet.data.NpzPack --data.path FILE.npz --trainer.max_epochs 10
   cotnet study --bodies cotnet20_nano --mixers conv,cot --stages all,res4 --recipe embedded
 
-A study that was stopped goes on where it was by the same command. It leaves results.csv, report.md, figure.png and
+A study that was stopped resumes by the same command. It leaves results.csv, report.md, figure.png and
 the run of every cell in its folder."""
 
 
@@ -26,10 +22,11 @@ def run(arguments: list[str]) -> None:
     """Run a study as the arguments say.
 
     Raises:
-        ValueError: the study, a case or an option is wrong.
-        UnfinishedError: some cells failed; they have been named.
+        ValueError: The study, a case or an option is wrong.
+        UnfinishedError: Some cells failed; they have been named.
     """
-    from cotnet.study.grid import Study, grid, load_study, study_names
+    from cotnet.cli.errors import UnfinishedError
+    from cotnet.study import Study, grid, load_study, run_study, study_names
 
     parser = Parser("study", DESCRIPTION.format(studies=", ".join(study_names())))
     parser.add_argument("study", nargs="?", metavar="STUDY")
@@ -41,11 +38,11 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--seeds", metavar="LIST", help="e.g. 0,1,2; default what the study says, or 0,1,2")
     parser.add_argument("--output", metavar="FOLDER", help="default studies/STUDY")
     parser.add_argument(
-        "--jobs", type=int, metavar="N", help="most cells at a time; default one a core, with a GPU one"
+        "--jobs", type=int, metavar="N", help="cells at a time; default one for each processor, with a GPU one"
     )
     parser.add_argument("--report-only", action="store_true", help="train nothing, report what is done")
-    own, fields = _split(arguments)
-    args = parser.parse_args(own)
+    options, fields = _split(arguments)
+    args = parser.parse_args(options)
     jobs = at_least(1, "jobs", args.jobs) if args.jobs is not None else None
 
     if args.study is not None:
@@ -61,58 +58,28 @@ def run(arguments: list[str]) -> None:
         study = replace(study, seeds=tuple(_numbers("seeds", args.seeds)))
     if args.recipe is not None:
         study = replace(study, recipe=args.recipe)
-    study.check()
-    from cotnet.cli.recipes import find_recipe
-
-    find_recipe(study.recipe)
-    name = Path(args.study).stem if args.study else "grid"
-    _run(study, fields, Path(args.output or f"studies/{name}"), jobs=jobs, train=not args.report_only)
-
-
-def _run(study: "Study", fields: list[str], output: Path, *, jobs: int | None, train: bool) -> None:
-    import torch
-
-    from cotnet.cli.main import UnfinishedError
-    from cotnet.study.cells import cells_of, run_cells
-    from cotnet.study.figure import draw_study
-    from cotnet.study.results import summarise, write_tables
-
-    cells = cells_of(study, output)
-    jobs = jobs or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
-    failed = run_cells(study, cells, fields, jobs=jobs, say=lambda line: print(line, flush=True)) if train else []
-    results = summarise(study, cells, speed_file=output / "speed.json")
-    if not results:
-        raise ValueError("; ".join(failed) or f"nothing is done in {output} yet")
-    done = sum(cell.result() is not None for cell in cells)
-    given = {word.partition("=")[0].removeprefix("--") for word in fields}
-    kept = [f"--{name} {value}" for name, value in study.fields.items() if name not in given]
-    overridden = " ".join([*kept, *fields])
-    notes = [
-        f"{done} of {len(cells)} cells; recipe {study.recipe} {overridden}. Top-1 of the last epoch on the validation "
-        "images; images/s of the forward pass alone, batch 32, on this machine. Published: the authors' counterpart "
-        "on ImageNet, another body on other data: compare orders, not values."
-    ]
-    print(f"\n{write_tables(study, results, output, notes=notes)}")
-    draw_study(study.title, results, output / "figure.png", data="validation of this study")
-    print(f"everything is in {output}")
+    output = Path(args.output or f"studies/{Path(args.study).stem if args.study else 'grid'}")
+    say = partial(print, flush=True)
+    report, failed = run_study(study, output, fields, jobs=jobs, train=not args.report_only, say=say)
+    print(f"\n{report}\neverything is in {output}")
     if failed:
         print("failed:\n" + "\n".join(f"  {line}" for line in failed))
         raise UnfinishedError
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The study's own words, and the fields for `cotnet train` with their values."""
-    own: list[str] = []
+    """The options of the study, and the fields of `cotnet train` with their values."""
+    options: list[str] = []
     fields: list[str] = []
-    part = own
+    part = options
     for word in arguments:
         name = word.split("=")[0]
         if name.startswith(("--model.name", "--model.kwargs")):
             raise ValueError(f"{name} is what the study varies and cannot be set")
         if word.startswith("--"):
-            part = fields if name.partition(".")[0] in ("--model", "--data", "--trainer") else own
+            part = fields if name.partition(".")[0] in ("--model", "--data", "--trainer") else options
         part.append(word)
-    return own, fields
+    return options, fields
 
 
 def _names(text: str) -> list[str]:

@@ -1,19 +1,21 @@
 """`cotnet validate WEIGHTS [DATA]`."""
 
+import contextlib
 import json
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import sys
 
-from cotnet.cli import detection, segmentation
-from cotnet.cli.output import check_output, is_rank_zero, open_output
-from cotnet.cli.parser import Parser, at_least
-from cotnet.cli.task import add_validation_arguments, task_of
-
-if TYPE_CHECKING:
-    from cotnet.classification.evaluate import Scores
-    from cotnet.data import ImageDataModule
-    from cotnet.files.weights import WeightsCard
+from cotnet.cli.errors import UnfinishedError, print_error, print_note
+from cotnet.cli.output import check_folder, check_output, open_output, output_format
+from cotnet.cli.parser import (
+    DETECTION_OPTIONS,
+    WEIGHTS_OPTIONS,
+    Parser,
+    add_detection_arguments,
+    add_run_arguments,
+    add_weights_arguments,
+    check_options,
+    check_run_arguments,
+)
 
 DESCRIPTION = """Measure trained weights: top-1, top-5, per-class accuracy, images per second.
 
@@ -25,117 +27,53 @@ of tar shards; without it, the images that the weights were validated on in trai
 classes. torchrun --nproc-per-node 8 -m cotnet validate ... shares the images among processes, each image once.
 A detector's or a segmenter's DATA is a folder or a zip archive with images/ and val.json in COCO's format."""
 
-NAME_THEM = "name the images: cotnet validate WEIGHTS DATA"
+FORMATS = ("table", "json")
 
 
 def run(arguments: list[str]) -> None:
     """Validate as the arguments say.
 
     Raises:
-        ValueError: an option, the weights or the data are wrong.
-        OSError: a file is missing or cannot be written.
+        ValueError: An option, the weights or the data are wrong.
+        OSError: A file is missing or cannot be written.
+        UnfinishedError: Some images could not be read; they have been named.
     """
     parser = Parser("validate", DESCRIPTION)
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("data", metavar="DATA", nargs="?")
-    parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
-    parser.add_argument("--ema", action="store_true", help="a released checkpoint's averaged weights")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time; default 64, of others 4")
-    parser.add_argument("--num-workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
-    parser.add_argument("--no-fuse", action="store_true", help="the network as it was trained; slower")
-    parser.add_argument("--format", choices=["table", "json"], default="table", help="default table")
-    parser.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
-    add_validation_arguments(parser)
+    add_weights_arguments(parser)
+    add_run_arguments(parser, batch_size=64, formats=FORMATS)
+    group = parser.add_argument_group("detectors and segmenters")
+    group.add_argument("--annotations", metavar="NAME", help="COCO file in DATA; default val.json")
+    group.add_argument("--images-folder", metavar="NAME", help="folder of images in DATA; default images")
+    add_detection_arguments(group)
+    group.add_argument("--plots", metavar="FOLDER", help="draw precision over recall, confused classes, samples there")
     args = parser.parse_args(arguments)
-    at_least(1, "batch-size", 1 if args.batch_size is None else args.batch_size)
-    at_least(0, "num_workers", args.num_workers)
+    check_run_arguments(args)
     check_output(args.output, inputs=[args.weights, args.data or ""])
-    task = task_of(Path(args.weights), args)
-    if task != "classification":
-        (detection if task == "detection" else segmentation).validate(args)
+    form = output_format(args.output, args.format, FORMATS)
+
+    from cotnet import tasks
+    from cotnet.models.weights_file import open_weights
+    from cotnet.prediction.processes import processes
+
+    weights = open_weights(args.weights, ema=args.ema)
+    of_data = ("annotations", "images_folder", "plots")
+    given = check_options(weights, args, (*WEIGHTS_OPTIONS, *DETECTION_OPTIONS, *of_data))
+    if args.plots:
+        check_folder("plots", args.plots)
+    data = {name: given.pop(name) for name in of_data if name in given}
+    model = tasks.load(weights, fused=not args.no_fuse, **given)
+    with contextlib.redirect_stdout(sys.stderr):  # for notes on the data; the result stands alone
+        scores = tasks.validate(model, args.data, batch_size=args.batch_size, num_workers=args.num_workers, **data)
+    if not processes().is_rank_zero:
         return
-    if args.data is not None and "://" not in args.data and not Path(args.data).exists():
-        raise ValueError(
-            f"data {args.data!r} does not exist; give a folder with val/CLASS/*.jpg or CLASS/*.jpg, or an .npz pack"
-        )
-
-    from cotnet.classification.load import load_network
-
-    network, card = load_network(Path(args.weights), model=args.model, ema=args.ema, fused=not args.no_fuse)
-
-    from cotnet.classification.evaluate import evaluate
-
-    data = _data(args.data, card, batch_size=args.batch_size or 64, num_workers=args.num_workers)
-    try:
-        data.setup("validate")
-        found = data.class_names
-    except ValueError as error:
-        if args.data is not None:
-            raise
-        raise ValueError(f"the images that the weights record are not usable ({error}); {NAME_THEM}") from error
-    outputs = _outputs(card.class_names, found, anonymous=args.model is not None)
-    scores = evaluate(network, data, classes=len(card.class_names), outputs=outputs)
-    text = (_json if args.format == "json" else _table)(scores, card.class_names)
-    if is_rank_zero():
-        with open_output(args.output) as file:
-            file.write(text)
-
-
-def _data(path: str | None, card: "WeightsCard", *, batch_size: int, num_workers: int) -> "ImageDataModule":
-    """The data module for a path, or the one that the card records, with the card's preprocessing."""
-    from cotnet.data.open import open_data, open_recorded
-
-    p = card.preprocessing
-    options: dict[str, Any] = {
-        "size": p["input_size"][-1],
-        "batch_size": batch_size,
-        "num_workers": num_workers,
-        "mean": tuple(p["mean"]),
-        "std": tuple(p["std"]),
-        "interpolation": p["interpolation"],
-        "crop_pct": p["crop_pct"],
-    }
-    if path is not None:
-        return open_data(path, class_names=card.class_names, **options)
-    try:
-        return open_recorded(card.data, **options)
-    except ValueError as error:
-        raise ValueError(f"{error}; {NAME_THEM}") from error
-
-
-def _outputs(known: list[str], found: list[str], *, anonymous: bool) -> list[int] | None:
-    """The weights' output for each class of the data, `None` where their order is the same.
-
-    The classes must be the same by name; those of a released checkpoint are matched by their number.
-
-    Raises:
-        ValueError: The classes differ.
-    """
-    if known == found or (anonymous and len(known) == len(found)):
-        return None
-    if sorted(known) == sorted(found) and len(set(known)) == len(known):
-        return [known.index(name) for name in found]
-    sides = {"the weights": _listed(set(known) - set(found)), "the data": _listed(set(found) - set(known))}
-    what = "; ".join(
-        f"only {side} {'know' if side == 'the weights' else 'has'} {names}" for side, names in sides.items() if names
-    )
-    raise ValueError(f"the weights have {len(known)} classes, the data {len(found)}" + (f"; {what}" if what else ""))
-
-
-def _listed(names: set[str]) -> str:
-    shown = sorted(names)
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
-
-
-def _json(scores: "Scores", names: list[str]) -> str:
-    per_class = {name: None if x != x else x for name, x in zip(names, scores.per_class, strict=True)}
-    return json.dumps({**vars(scores), "per_class": per_class}, indent=2) + "\n"
-
-
-def _table(scores: "Scores", names: list[str]) -> str:
-    width = max(map(len, names))
-    rows = [f"{name:{width}}  {x:6.1%}" for name, x in zip(names, scores.per_class, strict=True)]
-    summary = (
-        f"top-1 {scores.top1:.2%}  top-5 {scores.top5:.2%}  {scores.images} images  {scores.images_per_s:.1f} images/s"
-    )
-    return "\n".join([*rows, "", summary]) + "\n"
+    with open_output(args.output) as file:
+        file.write(f"{json.dumps(scores.to_plain(), indent=2) if form == 'json' else scores}\n")
+    for note in scores.notes:
+        print_note(note)
+    for error in scores.unreadable:
+        print_error(error)
+    if scores.unreadable:
+        print_note(f"{len(scores.unreadable)} of {len(scores.unreadable) + scores.images} images could not be read")
+        raise UnfinishedError

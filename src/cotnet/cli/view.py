@@ -1,11 +1,10 @@
 """`cotnet view WEIGHTS IMAGE ...`."""
 
 import importlib.util
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cotnet.cli.parser import Parser, at_least, comma_separated, whole_numbers
+from cotnet.cli.parser import Parser, add_weights_arguments, at_least, comma_separated, whole_numbers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,8 +36,7 @@ def run(arguments: list[str]) -> None:
     parser = Parser("view", DESCRIPTION)
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="file, folder (searched through), or glob")
-    parser.add_argument("--model", metavar="NAME", help="the network of a released checkpoint")
-    parser.add_argument("--ema", action="store_true", help="use a released checkpoint's averaged weights")
+    add_weights_arguments(parser)
     parser.add_argument("--stages", metavar="NAMES", help="e.g. res4,res5: the last CoT layer of each; default all")
     parser.add_argument("--layers", metavar="NAMES", help="CoT layers by name, e.g. layer3.0,layer3.2, or all")
     parser.add_argument("--heads", metavar="NUMBERS", help="e.g. 0,3; default the three that vary most in the image")
@@ -57,25 +55,26 @@ def run(arguments: list[str]) -> None:
 
     from cotnet import viz
     from cotnet.classification.load import load_network
-    from cotnet.cli.main import UnfinishedError
-    from cotnet.files.weights import read_card
-    from cotnet.prediction.inputs import ImageReader, InputFiles
+    from cotnet.cli.errors import UnfinishedError, print_error
+    from cotnet.models.weights_file import open_weights
+    from cotnet.prediction.inputs import InputFiles
+    from cotnet.prediction.stream import read_input
+    from cotnet.prediction.transform import decoding_options, input_transform
 
     paths = list(InputFiles(args.images))
-    weights = Path(args.weights)
-    described = read_card(weights) if weights.is_file() else None
-    if described is not None and described.task != "classification":
-        raise ValueError(f"{weights} is for {described.task}; cotnet view shows classifiers")
-    network, card = load_network(weights, model=args.model, ema=args.ema)
+    weights = open_weights(args.weights, ema=args.ema)
+    if weights.card is not None and weights.card.task != "classification":
+        raise ValueError(f"{weights.path} is for {weights.card.task}; cotnet view shows classifiers")
+    network, card = load_network(weights, model=args.model, ema=args.ema, class_names=args.class_names)
     selected = _layers(network, card.model, stages, layers)
     topk = args.topk if _has_captum(needed=not selected) else 0
 
-    read, unreadable = ImageReader(card), 0
+    transform, unreadable = input_transform(card), 0
     for path, folder in zip(paths, _folders(output, paths), strict=True):
-        x = read(path)
+        x = read_input(path, transform, **decoding_options(card))
         if isinstance(x, str):
             unreadable += 1
-            print(f"cotnet: error: cannot read the image {path}: {x}; repair or remove it", file=sys.stderr)
+            print_error(x)
             continue
         view = viz.view_image(network, card, x, folder, name=Path(path).name, layers=selected, heads=heads, topk=topk)
         _print(path, view, folder)

@@ -1,15 +1,18 @@
 """What every data module serves to training, whatever its images and its task are."""
 
 import signal
+import sys
 from abc import abstractmethod
 from collections.abc import Sized
 from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cotnet.data.samplers import DistributedEpochSampler
+from cotnet.files.pixels import ValueRange
 
 Loader = DataLoader[Any]
 
@@ -33,6 +36,10 @@ class BaseDataModule(LightningDataModule):
         num_workers: Loader processes; 0 loads in the training process.
         skip_unreadable: The number of unreadable images to tolerate in each split. They are skipped, counted and
             named; one more stops the run, so with 0 the first one does.
+        value_range: The values that become black and white in images deeper than 8 bits, see
+            `cotnet.files.pixels.to_rgb`; None takes the range of their type.
+        max_pixels: The largest number of pixels that an image may have; None takes the limit of Pillow, or of the
+            environment variable ``COTNET_MAX_PIXELS``.
 
     Attributes:
         seed: Seed of the order of the training images and of their augmentation.
@@ -43,12 +50,26 @@ class BaseDataModule(LightningDataModule):
         ValueError: A number is outside its range.
     """
 
-    def __init__(self, *, batch_size: int, num_workers: int, skip_unreadable: int) -> None:
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        num_workers: int,
+        skip_unreadable: int,
+        value_range: ValueRange | None = None,
+        max_pixels: int | None = None,
+    ) -> None:
         super().__init__()
         check_at_least(batch_size=(batch_size, 1), num_workers=(num_workers, 0), skip_unreadable=(skip_unreadable, 0))
         self.batch_size = batch_size
         self.num_workers = num_workers
+        if value_range is not None and not (len(value_range) == 2 and value_range[0] < value_range[1]):
+            raise ValueError(f"data.value_range must be two numbers that rise, such as [0, 4095], got {value_range}")
+        if max_pixels is not None:
+            check_at_least(max_pixels=(max_pixels, 1))
         self.skip_unreadable = skip_unreadable
+        self.value_range = None if value_range is None else (value_range[0], value_range[1])
+        self.max_pixels = max_pixels
         self.seed = 0
         self.position = (0, 0)
         self.overfit = False
@@ -122,6 +143,11 @@ class BaseDataModule(LightningDataModule):
         """The order of this process's training images, which begins at `position`."""
 
     @property
+    def decoding(self) -> dict[str, Any]:
+        """How images are decoded, as arguments of `cotnet.files.image.open_image`."""
+        return {"value_range": self.value_range, "max_pixels": self.max_pixels}
+
+    @property
     def start(self) -> tuple[int, int]:
         """`position` in images: the epoch to start with, and the number of this process's images to skip in it."""
         epoch, batches = self.position
@@ -152,6 +178,12 @@ class BaseDataModule(LightningDataModule):
     def loader(self, images: Dataset[Any], sampler: Sampler[Any], **options: Any) -> Loader:
         """A loader of a split in an order; ``options`` go to `torch.utils.data.DataLoader`."""
         return DataLoader(images, sampler=sampler, **{**self.loader_options(), **options})
+
+
+@rank_zero_only
+def notify(text: str) -> None:
+    """Print a line that a user should know, in one process and apart from results."""
+    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def check_at_least(**numbers: tuple[int, int]) -> None:

@@ -15,7 +15,7 @@ CIFAR_STD = (0.2470, 0.2435, 0.2616)
 
 
 class CIFAR(ImageDataModule):
-    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009), 32x32 images.
+    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009), 32x32 images; validation is on the test images, as is usual there.
 
     Args:
         root: Folder that holds the unpacked archive as torchvision leaves it.
@@ -70,6 +70,10 @@ class CIFAR(ImageDataModule):
     @cached_property
     def class_names(self) -> list[str]:
         return list(self._split(train=False).classes)
+
+    @property
+    def places(self) -> dict[str, str]:
+        return {"validating": f"the test images of CIFAR-{self.classes}"}
 
     def prepare_data(self) -> None:
         """Fetch the archive where that was asked for; Lightning calls this in one process only."""

@@ -1,14 +1,14 @@
 """Data sets of Hugging Face's `datasets`: saved to disk, as local images or parquet files, or from the hub."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cotnet.data.module import ImageDataModule, Labelled
 from cotnet.data.readers import EncodedReader
+from cotnet.data.splits import train_split_of, val_split_of
 from cotnet.files.image import UnreadableImageError
-
-_VAL_NAMES = ("validation", "valid", "val", "test")
 
 
 class HuggingFace(ImageDataModule):
@@ -18,8 +18,9 @@ class HuggingFace(ImageDataModule):
         path: A folder that `save_to_disk` made, a folder of images or of parquet files, or a name on the hub, which
             the library then fetches and keeps as it does everywhere.
         name: Configuration of a data set on the hub.
-        train_split: Split to train on.
-        val_split: Split to validate on; None takes ``validation``, ``valid``, ``val`` or ``test``.
+        train_split: Split to train on; None takes ``train`` or ``training``.
+        val_split: Split to validate on; None takes ``validation``, ``valid`` or ``val``. A ``test`` split is used only
+            to evaluate a trained network, or where this names it.
         image: Column of the images; None takes the only one of that kind.
         label: Column of the labels; None takes the only column of class labels.
         options: See `ImageDataModule`.
@@ -33,7 +34,7 @@ class HuggingFace(ImageDataModule):
         path: str,
         *,
         name: str | None = None,
-        train_split: str = "train",
+        train_split: str | None = None,
         val_split: str | None = None,
         image: str | None = None,
         label: str | None = None,
@@ -60,13 +61,18 @@ class HuggingFace(ImageDataModule):
 
     @cached_property
     def class_names(self) -> list[str]:
-        return [str(name) for name in self._splits[self._val_name()].features[self._columns[1]].names]
+        return [str(name) for name in self._splits[self._val_name].features[self._columns[1]].names]
 
     def train_images(self) -> Labelled:
-        return self._labelled(self.train_split)
+        return self._labelled(self._train_name)
 
     def val_images(self) -> Labelled:
-        return self._labelled(self._val_name())
+        return self._labelled(self._val_name)
+
+    @property
+    def places(self) -> dict[str, str]:
+        train = {} if self.evaluation else {"training": f"split {self._train_name!r} of {self.path}"}
+        return {**train, "validating": f"split {self._val_name!r}" + (f" of {self.path}" if self.evaluation else "")}
 
     @cached_property
     def _splits(self) -> Any:
@@ -84,16 +90,13 @@ class HuggingFace(ImageDataModule):
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"cannot open the data set {self.path!r}: {reason}") from error
 
+    @property
+    def _train_name(self) -> str:
+        return self.train_split or train_split_of(self._splits, place=f"data set {self.path!r}")
+
+    @property
     def _val_name(self) -> str:
-        if self.val_split is not None:
-            return self.val_split
-        found = next((name for name in _VAL_NAMES if name in self._splits), None)
-        if found is None:
-            raise ValueError(
-                f"data set {self.path!r} has no split to validate on, only {', '.join(self._splits)}; "
-                "pass --data.val_split"
-            )
-        return found
+        return self.val_split or val_split_of(self._splits, place=f"data set {self.path!r}", evaluation=self.evaluation)
 
     @cached_property
     def _columns(self) -> tuple[str, str]:
@@ -132,13 +135,15 @@ class HuggingFace(ImageDataModule):
         unlabelled = next((index for index, value in enumerate(labels) if value is None or value < 0), None)
         if unlabelled is not None:
             raise ValueError(f"image {unlabelled} of split {split!r} of {self.path!r} has no label")
-        return _RowReader(rows.cast_column(image, datasets.Image(decode=False)), image, f"{self.path} {split}"), labels
+        encoded = rows.cast_column(image, datasets.Image(decode=False))
+        return _RowReader(encoded, image, f"{self.path} {split}", self.decoding), labels
 
 
 class _RowReader(EncodedReader):
     """Reads the images of a column, which stay encoded until then."""
 
-    def __init__(self, rows: Any, column: str, name: str) -> None:
+    def __init__(self, rows: Any, column: str, name: str, decoding: Mapping[str, Any]) -> None:
+        super().__init__(decoding)
         self.rows, self.column, self._name = rows, column, name
 
     def name(self, index: int) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torchvision.transforms import InterpolationMode, v2
 
-from cotnet.data.base import BaseDataModule, Loader, check_at_least
+from cotnet.data.base import BaseDataModule, Loader, check_at_least, notify
 from cotnet.data.datasets import ImageDataset, InMemoryDataset, decode_all
 from cotnet.data.rand_augment import check_policy
-from cotnet.data.readers import ImageReader, unreadable_images
+from cotnet.data.readers import ImageReader, inspect_images
 from cotnet.data.samplers import DistributedEpochSampler, DistributedEvalSampler
 from cotnet.data.transforms import Augment, Interpolation, Transform, eval_crop, eval_transform, train_transform
+from cotnet.files.image import UnreadableImageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,9 +42,16 @@ class ImageDataModule(BaseDataModule):
             images; they can be flipped and shifted then, but neither resized at random nor changed by a policy.
         skip_unreadable: The number of unreadable images to tolerate in each split; they are skipped. With 0 the first
             one stops the run.
+        value_range: The values that become black and white in images deeper than 8 bits, such as ``[0, 4095]``; None
+            takes 0 to 65,535 for integers and 0 to 1 for floating-point numbers, see `cotnet.files.pixels.to_rgb`.
+        max_pixels: The largest number of pixels that an image may have; None takes Pillow's limit, or that of the
+            environment variable ``COTNET_MAX_PIXELS``.
 
     Raises:
         ValueError: A number is outside its range, or ``in_memory`` is combined with what it cannot do.
+
+    Attributes:
+        evaluation: Whether a trained network is evaluated, and nothing is trained.
     """
 
     def __init__(
@@ -60,8 +68,16 @@ class ImageDataModule(BaseDataModule):
         crop_pct: float = 0.875,
         in_memory: bool = False,
         skip_unreadable: int = 0,
+        value_range: tuple[float, float] | None = None,
+        max_pixels: int | None = None,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, skip_unreadable=skip_unreadable)
+        super().__init__(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            skip_unreadable=skip_unreadable,
+            value_range=value_range,
+            max_pixels=max_pixels,
+        )
         check_at_least(size=(size, 1))
         if not 0 < crop_pct <= 1:
             raise ValueError(f"data.crop_pct must be above 0 and at most 1, got {crop_pct}")
@@ -82,6 +98,7 @@ class ImageDataModule(BaseDataModule):
         self.interpolation = interpolation
         self.crop_pct = crop_pct
         self.in_memory = in_memory
+        self.evaluation = False
         self._train_set: Any = None
         self._val_set: Any = None
 
@@ -113,13 +130,19 @@ class ImageDataModule(BaseDataModule):
     @property
     def preprocessing(self) -> dict[str, Any]:
         """How an image becomes the network's input, in timm's terms."""
-        return {
+        plain = {
             "input_size": [3, self.size, self.size],
             "mean": list(self.mean),
             "std": list(self.std),
             "interpolation": self.interpolation,
             "crop_pct": self.crop_pct,
         }
+        return plain if self.value_range is None else {**plain, "value_range": list(self.value_range)}
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Where the images of ``training`` and ``validation`` are, for those that a user may want to know of."""
+        return {}
 
     def setup(self, stage: str | None = None) -> None:
         """Find the images, and report what is wrong with them before anything is trained or written.
@@ -129,12 +152,17 @@ class ImageDataModule(BaseDataModule):
         Raises:
             ValueError: The images are missing, or fewer than one batch for every process.
         """
+        is_first = self._val_set is None
+        if is_first:
+            self.evaluation = stage == "validate"
         if stage in (None, "fit"):
             if self._train_set is None:
                 self._train_set = self.make_train_set()
             self.check_batch()
-        if self._val_set is None:
+        if is_first:
             self._val_set = self.make_val_set()
+            if self.places:
+                notify(", ".join(f"{activity} on {place}" for activity, place in self.places.items()))
 
     def check_batch(self) -> None:
         """Raise `ValueError` where there are fewer training images than one batch for every process."""
@@ -153,12 +181,32 @@ class ImageDataModule(BaseDataModule):
             ValueError: There are more of them in a split than are tolerated; the message names one.
         """
         for images in (self.train_set, self.val_set):
-            if not isinstance(images, ImageDataset):  # others have been decoded already
-                continue
-            # Validation has no other image to take the place of an unreadable one, so all must be found here.
-            all_of_them = {"limit": len(images)} if images is self.val_set and self.skip_unreadable else {}
-            for index, error in unreadable_images(images.read, len(images), **all_of_them):
-                images.unreadable.skip(index, error)
+            if isinstance(images, ImageDataset):  # others have been decoded already
+                # Validation has no other image to take the place of an unreadable one, so all must be found here.
+                self._check(images, all_of_them=images is self.val_set and self.skip_unreadable > 0)
+
+    def _check(self, images: ImageDataset, *, all_of_them: bool) -> None:
+        remarks: dict[str, list[int]] = {}
+        outside: dict[int, UnreadableImageError] = {}
+        for index, found in inspect_images(images.read, len(images), **({"limit": len(images)} if all_of_them else {})):
+            if not isinstance(found, UnreadableImageError):
+                for remark in found:
+                    remarks.setdefault(remark, []).append(index)
+            elif found.extent is None:
+                images.unreadable.skip(index, found)
+            else:
+                outside[index] = found
+        if len(outside) > max(1, self.skip_unreadable):
+            extents = [error.extent for error in outside.values() if error.extent]
+            low, high = min(extent[0] for extent in extents), max(extent[1] for extent in extents)
+            raise ValueError(
+                f"the values of {len(outside)} images, such as {images.name(next(iter(outside)))}, do not fit the "
+                f"range of their type; pass --data.value_range '[{low:g}, {high:g}]'"
+            )
+        for index, error in outside.items():
+            images.unreadable.skip(index, error)
+        for remark, indices in remarks.items():
+            notify(f"{len(indices)} images {remark}, such as {images.name(indices[0])}")
 
     def skipped(self) -> list[str]:
         """Names of the images that were skipped: by this process and, up to the last checkpoint, by any other."""

@@ -1,6 +1,7 @@
 """A whole image set in one ``.npz`` file: encoded images end to end, their offsets and their labels."""
 
 import zipfile
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from cotnet.data.module import ImageDataModule, Labelled
 from cotnet.data.readers import EncodedReader
+from cotnet.data.splits import TEST, find_split, train_split_of, val_split_of
 from cotnet.data.transforms import Augment
 
 Arrays = dict[str, np.ndarray]
@@ -17,12 +19,15 @@ Arrays = dict[str, np.ndarray]
 class NpzPack(ImageDataModule):
     """Images packed into one ``.npz`` file.
 
-    For a split S in ``train`` and ``test`` or ``val`` the file holds ``S_jpeg`` (uint8, all encoded images),
-    ``S_offset`` (n + 1 integers; image i is ``jpeg[offset[i]:offset[i + 1]]``) and ``S_label`` (n integers), and
-    the class names as ``classes``, or as ``wnids`` with ``names``. Pickled objects are never loaded.
+    For a split S the file holds ``S_jpeg`` (uint8, all encoded images), ``S_offset`` (n + 1 integers; image i is
+    ``jpeg[offset[i]:offset[i + 1]]``) and ``S_label`` (n integers), and the class names as ``classes``, or as ``wnids``
+    with ``names``. Pickled objects are never loaded.
 
     Args:
         path: The file.
+        train_split: Name of the split to train on; None takes ``train`` or ``training``.
+        val_split: Name of the split to validate on; None takes ``val``, ``valid`` or ``validation``, else ``test``,
+            which a note then says.
         size: Side of the square network input in pixels.
         batch_size: Images per step and device.
         num_workers: Loader processes.
@@ -38,6 +43,8 @@ class NpzPack(ImageDataModule):
         self,
         path: str,
         *,
+        train_split: str | None = None,
+        val_split: str | None = None,
         size: int = 32,
         batch_size: int = 128,
         num_workers: int = 2,
@@ -54,10 +61,21 @@ class NpzPack(ImageDataModule):
             **options,
         )
         self.path = Path(path)
+        self.train_split, self.val_split = train_split, val_split
 
     @property
     def source(self) -> dict[str, Any]:
-        return {"path": str(self.path.absolute())}
+        path = {"path": str(self.path.absolute())}
+        return path if self.val_split is None else {**path, "val_split": self.val_split}
+
+    @property
+    def order_fields(self) -> dict[str, Any]:
+        return {**self.source, "train_split": self.train_split}
+
+    @property
+    def places(self) -> dict[str, str]:
+        is_test = find_split([self._val_name], TEST) is not None
+        return {"validating": f"split {self._val_name!r} of {self.path}"} if is_test else {}
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -81,10 +99,19 @@ class NpzPack(ImageDataModule):
         return [str(wnid) for wnid in self._arrays["wnids"]] if "wnids" in self._arrays else super().synsets
 
     def train_images(self) -> Labelled:
-        return self._split("train")
+        return self._split(self.train_split or train_split_of(self._splits, place=repr(str(self.path))))
 
     def val_images(self) -> Labelled:
-        return self._split("val" if "val_jpeg" in self._arrays else "test")
+        return self._split(self._val_name)
+
+    @property
+    def _splits(self) -> list[str]:
+        return [key.removesuffix("_jpeg") for key in self._arrays if key.endswith("_jpeg")]
+
+    @property
+    def _val_name(self) -> str:
+        # Benchmarks come as packs of train and test, where the test images are for validation by custom.
+        return self.val_split or val_split_of(self._splits, place=repr(str(self.path)), evaluation=True)
 
     @cached_property
     def _arrays(self) -> Arrays:
@@ -112,7 +139,7 @@ class NpzPack(ImageDataModule):
         fault = _fault(jpeg, offset, label, self.num_classes)
         if fault:
             raise ValueError(f"{str(self.path)!r} is damaged: {split}_{fault}")
-        return _PackReader(jpeg, offset, f"{self.path} {split}"), label.tolist()
+        return _PackReader(jpeg, offset, f"{self.path} {split}", self.decoding), label.tolist()
 
 
 def _fault(jpeg: np.ndarray, offset: np.ndarray, label: np.ndarray, num_classes: int) -> str | None:
@@ -134,7 +161,8 @@ def _fault(jpeg: np.ndarray, offset: np.ndarray, label: np.ndarray, num_classes:
 
 
 class _PackReader(EncodedReader):
-    def __init__(self, jpeg: np.ndarray, offset: np.ndarray, name: str) -> None:
+    def __init__(self, jpeg: np.ndarray, offset: np.ndarray, name: str, decoding: Mapping[str, Any]) -> None:
+        super().__init__(decoding)
         self.jpeg, self.offset, self._name = jpeg, offset, name
 
     def content(self, index: int) -> bytes:

@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import cotnet.data as modules
-from cotnet.data.folder import ClassFolders, ImageFolder
+from cotnet.data.folder import ImageFolder
 from cotnet.data.hugging_face import HuggingFace, is_saved_set
 from cotnet.data.module import ImageDataModule
 from cotnet.data.npz import NpzPack
 from cotnet.data.shards.index import INDEX
 from cotnet.data.shards.module import WebShards
-
-# Names under which a folder may hold a split.
-_SPLITS = {"train", "val", "validation", "test"}
+from cotnet.files.listing import is_hidden
 
 
 def open_data(path: str, *, class_names: Collection[str] = (), **options: Any) -> ImageDataModule:
@@ -39,12 +37,13 @@ def open_data(path: str, *, class_names: Collection[str] = (), **options: Any) -
         raise ValueError(f"data {path!r} does not exist; name a folder of images, an .npz pack, or hub:NAME")
     if is_saved_set(folder):
         return HuggingFace(path, **options)
-    splits = [folder / name for name in _SPLITS.difference(class_names) if (folder / name).is_dir()]
-    if any(child.is_dir() for split in splits for child in split.iterdir()):
-        return ImageFolder(path, **options)
-    if any(folder.rglob("*.parquet")):
+    folders = [child.name for child in folder.iterdir() if child.is_dir() and not is_hidden(child.name)]
+    if folders and set(folders) <= set(class_names):  # classes, even if one is called test
+        return ImageFolder(path, val_split=".", **options)
+    data = ImageFolder(path, **options)
+    if not data.has_splits and any(folder.rglob("*.parquet")):
         return HuggingFace(path, **options)
-    return ImageFolder(path, **options) if splits else ClassFolders(path, **options)
+    return data
 
 
 def open_recorded(record: Mapping[str, Any], **options: Any) -> ImageDataModule:

@@ -3,14 +3,15 @@
 import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cotnet.files.image import UnreadableImageError, open_image, suffix_of
+from cotnet.files.image import UnreadableImageError, check_image, open_image, suffix_of
 from cotnet.files.machine import available_cpus
 
 # Images of a split that are decoded before a run: seconds for photographs, and most collections are smaller.
@@ -33,8 +34,12 @@ class ImageReader(ABC):
         """The name of an image in messages: its file, or its number and where it is from."""
 
     @abstractmethod
-    def check(self, index: int) -> None:
-        """Raise `UnreadableImageError` where an image cannot be read; cheaper than reading it."""
+    def check(self, index: int) -> list[str]:
+        """What is worth knowing of an image, see `cotnet.files.image.check_image`; cheaper than reading it.
+
+        Raises:
+            UnreadableImageError: It cannot be decoded; the message names it.
+        """
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The bytes of an image as it is stored and the suffix of its format, such as ``jpg``; else a PNG of it."""
@@ -44,7 +49,14 @@ class ImageReader(ABC):
 
 
 class EncodedReader(ImageReader):
-    """Reads images that are stored as encoded bytes."""
+    """Reads images that are stored as encoded bytes.
+
+    Args:
+        decoding: Arguments of `cotnet.files.image.open_image`.
+    """
+
+    def __init__(self, decoding: Mapping[str, Any] | None = None) -> None:
+        self.decoding = dict(decoding or {})
 
     @abstractmethod
     def content(self, index: int) -> bytes:
@@ -55,10 +67,10 @@ class EncodedReader(ImageReader):
         """
 
     def __call__(self, index: int) -> Image.Image:
-        return open_image(self.content(index), name=self.name(index))
+        return open_image(self.content(index), name=self.name(index), **self.decoding)
 
-    def check(self, index: int) -> None:
-        open_image(self.content(index), name=self.name(index), reduced=True)
+    def check(self, index: int) -> list[str]:
+        return check_image(self.content(index), name=self.name(index), **self.decoding)
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         content = self.content(index)
@@ -70,17 +82,19 @@ class FileReader(ImageReader):
 
     Args:
         paths: Paths of the images, at least one.
+        decoding: Arguments of `cotnet.files.image.open_image`.
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], decoding: Mapping[str, Any] | None = None) -> None:
+        self.decoding = dict(decoding or {})
         # One array: a million paths as objects would take half a gigabyte, and again in every loader worker.
         self._encoded = np.array([os.fsencode(path) for path in paths])
 
     def __call__(self, index: int) -> Image.Image:
-        return open_image(self.name(index), name=self.name(index))
+        return open_image(self.name(index), name=self.name(index), **self.decoding)
 
-    def check(self, index: int) -> None:
-        open_image(self.name(index), name=self.name(index), reduced=True)
+    def check(self, index: int) -> list[str]:
+        return check_image(self.name(index), name=self.name(index), **self.decoding)
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         path = Path(self.name(index))
@@ -103,17 +117,18 @@ class ArrayReader(ImageReader):
     def __call__(self, index: int) -> Image.Image:
         return Image.fromarray(self.pixels[index])
 
-    def check(self, index: int) -> None:
-        """Pixels in memory are always readable."""
+    def check(self, index: int) -> list[str]:
+        """Nothing; pixels in memory are always readable."""
+        return []
 
     def name(self, index: int) -> str:
         return f"number {index}"
 
 
-def unreadable_images(
+def inspect_images(
     read: ImageReader, count: int, *, limit: int = _CHECKED
-) -> Iterator[tuple[int, UnreadableImageError]]:
-    """Find unreadable images before any work is done.
+) -> Iterator[tuple[int, list[str] | UnreadableImageError]]:
+    """Decode images before any work is done.
 
     Args:
         read: Reads the images.
@@ -121,17 +136,14 @@ def unreadable_images(
         limit: The number of images to check at most; of a larger collection these are evenly spread.
 
     Yields:
-        The index of an image that cannot be read, and the error that names it.
+        The index of an image with the remarks on it, or with the error that names it where it cannot be read.
     """
 
-    def check(index: int) -> tuple[int, UnreadableImageError] | None:
+    def check(index: int) -> tuple[int, list[str] | UnreadableImageError]:
         try:
-            read.check(index)
+            return index, read.check(index)
         except UnreadableImageError as error:
             return index, error
-        return None
 
     with ThreadPoolExecutor(min(8, available_cpus())) as pool:  # the decoders let go of the interpreter lock
-        for failure in pool.map(check, range(0, count, -(-count // limit))):
-            if failure:
-                yield failure
+        yield from pool.map(check, range(0, count, -(-count // limit)))

@@ -58,12 +58,11 @@ def draw_detections(
         x, y, width, height = one["bbox"]
         color = class_color(order[one["category_id"]])
         draw.rectangle((x, y, x + max(width, 1), y + max(height, 1)), outline=color, width=line_width)
-        if len(names) > 1:
-            text = names[one["category_id"]] + (f" {one['score']:.2f}" if "score" in one else "")
-            left, top, right, bottom = draw.textbbox((x, y), text, font=font)
-            lift = min(bottom - y, y)
-            draw.rectangle((left, top - lift, right, bottom - lift), fill=color)
-            draw.text((x, y - lift), text, fill="black" if _is_light(color) else "white", font=font)
+        text = names[one["category_id"]] + (f" {one['score']:.2f}" if "score" in one else "")
+        left, top, right, bottom = draw.textbbox((x, y), text, font=font)
+        lift = min(bottom - y, y)
+        draw.rectangle((left, top - lift, right, bottom - lift), fill=color)
+        draw.text((x, y - lift), text, fill="black" if _is_light(color) else "white", font=font)
     return canvas
 
 

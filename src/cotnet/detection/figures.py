@@ -15,7 +15,8 @@ from cotnet.detection.coco.annotations import CocoAnnotations
 from cotnet.detection.coco.dataset import CocoDataset
 from cotnet.detection.drawing import draw_samples
 from cotnet.detection.scores import Precision, Result
-from cotnet.training.figures import draw_confusion, save
+from cotnet.files.figure import label_of, save_figure
+from cotnet.training.figures import draw_confusion
 
 _MAX_CURVES, _MAX_PAIRS = 10, 12
 
@@ -62,7 +63,12 @@ def draw_precision(precision: Precision, class_names: Sequence[str], path: Path,
     known.sort(key=lambda k: -precision.per_class50[k])
     shown = known if len(known) <= _MAX_CURVES else [*known[: _MAX_CURVES // 2], *known[-_MAX_CURVES // 2 :]]
     for k in shown:
-        axes.plot(recall, precision.curves[k], label=f"{class_names[k]} {precision.per_class50[k]:.1%}", linewidth=1.4)
+        axes.plot(
+            recall,
+            precision.curves[k],
+            label=f"{label_of(class_names[k])} {precision.per_class50[k]:.1%}",
+            linewidth=1.4,
+        )
     if len(known) > 1:
         mean = np.nanmean(precision.curves[known], 0)
         axes.plot(recall, mean, color="black", linewidth=2, label=f"mean {precision.ap50:.1%}")
@@ -73,7 +79,7 @@ def draw_precision(precision: Precision, class_names: Sequence[str], path: Path,
     axes.grid(alpha=0.3)
     axes.set_title(f"{kind} precision at overlap 0.50")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, title="AP50")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def confusion_matrix(
@@ -165,7 +171,7 @@ def draw_mistakes(counts: np.ndarray, class_names: Sequence[str], path: Path) ->
         axes.text(0.5, 0.5, "none", ha="center", va="center")
         axes.set_axis_off()
     axes.set_xlabel("objects or detections")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def _corners(entries: Sequence[dict[str, Any]]) -> Tensor:

@@ -15,7 +15,8 @@ from cotnet.detection.coco.source import describe_source
 from cotnet.detection.evaluate import collect
 from cotnet.detection.figures import draw_report
 from cotnet.detection.load import TASK, load_start
-from cotnet.detection.networks import create_detector
+from cotnet.detection.networks import create_detector, detection_limits
+from cotnet.detection.notes import note_crowded_images, note_frozen_parts
 from cotnet.detection.optimizer import OptimizerName, OptimizerOptions, check_ranges
 from cotnet.detection.precise_norm import PreciseNorm
 from cotnet.detection.pyramid import Norm
@@ -113,7 +114,8 @@ class Detector(TrainingModule):
             "max_size": max_size,
             **(kwargs or {}),
         }
-        self.init_from, self.warmup_epochs, self.ema_decay = init_from, warmup_epochs, ema_decay
+        self.init_from, self.base_lr = init_from, base_lr
+        self.warmup_epochs, self.ema_decay = warmup_epochs, ema_decay
         self.precise_norm = precise_norm
         self.network: Any = create_detector(backbone=name, num_classes=num_classes, **self.kwargs)
         self._choose_metrics(detector)
@@ -203,9 +205,16 @@ class Detector(TrainingModule):
             data=describe_source(data),
         )
 
+    def on_fit_start(self) -> None:
+        """Say what stays random in a run that starts from random weights."""
+        note_frozen_parts(self, self.kwargs)
+
     def check_data(self, data: Any) -> None:
         if "mask" in self.kinds and not data.masks:
             raise ValueError(f"{self.kwargs['detector']} needs masks: pass --data.masks true")
+        limit, _ = detection_limits(self.network)
+        for images in (data.train_set, data.val_set):
+            note_crowded_images(images.annotations, limit)
 
     def load_entries(self, entries: dict[str, Tensor]) -> None:
         load_start(self.network, entries)

@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from cotnet.exporting.artifacts import open_onnx, open_openvino, open_torch
-from cotnet.exporting.exporters import INPUT, OPSET, OUTPUT, Exporter, input_shape, other_size, output_shape
-from cotnet.exporting.formats import artefact_files
-from cotnet.exporting.parity import Parity, compare
+from cotnet.exporting.comparison import Comparison, compare
+from cotnet.exporting.formats import export_files
+from cotnet.exporting.program import INPUT, OPSET, OUTPUT, Exporter, input_shape, other_size, output_shape
+from cotnet.exporting.runtimes import open_onnx, open_openvino, open_torch
+from cotnet.files.image import UnreadableImageError
 from cotnet.files.weights import WeightsCard
-from cotnet.prediction.inputs import ImageReader, Reader
 
 NOISE = 16  # images of noise where there are no real ones
 _BATCH = 8
@@ -26,38 +27,65 @@ _OPENERS: dict[str, Callable[[Path], Callable[[Tensor], Tensor]]] = {
     "openvino": open_openvino,
 }
 
+Read = Callable[[str], "Tensor | str"]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """A network in one format; as text, it says how far its answers are from the original's.
+
+    Attributes:
+        form: ``"torch"``, ``"onnx"`` or ``"openvino"``.
+        files: The files, the one to open first and its description last.
+        description: What the file says about itself.
+        summary: The report in words.
+        comparison: How its answers compare with the network's; None of a detector, which `summary` speaks of.
+    """
+
+    form: str
+    files: list[Path]
+    description: dict[str, Any]
+    summary: str
+    comparison: Comparison | None = None
+
+    def __str__(self) -> str:
+        return self.summary
+
 
 def export(
     network: nn.Module,
     card: WeightsCard,
     stem: Path,
     forms: Sequence[str],
-    report: Callable[[str, dict[str, Any], Parity], None],
     *,
+    read: Read,
     images: Sequence[str] = (),
+    image_kind: str = "images",
     tolerance: float = 1e-4,
-    read: Reader | None = None,
-) -> list[Path]:
+    batch_size: int = _BATCH,
+) -> Iterator[ExportReport]:
     """Write a network in every format asked for; all of them, or after an error none.
 
-    Args:
-        network: in eval mode, on the CPU.
-        card: its class names and preprocessing.
-        stem: of the files; each format adds its ending.
-        forms: any of torch, onnx, openvino.
-        report: receives each format with its description and its parity, before it is judged.
-        images: files to compare the answers on; without any, `NOISE` images of noise.
-        tolerance: largest error of a logit, relative to the largest logit.
-        read: from an image's path to the network's input, of any size; by default as the card says.
+    The files get their names when the iterator has ended.
 
-    Returns:
-        The files.
+    Args:
+        network: In eval mode, on the CPU.
+        card: Its class names and preprocessing.
+        stem: Path of the files without ending; each format adds its own.
+        forms: Any of torch, onnx, openvino.
+        read: From an image's path to the network's input, or to a sentence on why it cannot be read.
+        images: Paths of images to compare the answers on; without any, `NOISE` images of noise.
+        image_kind: What the report calls these.
+        tolerance: Largest error of a logit, relative to the largest logit.
+        batch_size: Images at a time; 1 where their inputs have several sizes.
+
+    Yields:
+        The report of each format, before it is judged.
 
     Raises:
-        ValueError: the network cannot be exported, or answers differently afterwards.
+        ValueError: The network cannot be exported, or answers differently afterwards.
     """
     size = int(card.preprocessing["input_size"][1])
-    reading = (ImageReader(card), _BATCH) if read is None else (read, 1)
     exporter = Exporter(network, size)
     program = exporter.program
     sizes = [(size, size), other_size(size)] if "height" in input_shape(program) else [(size, size)]
@@ -65,26 +93,27 @@ def export(
     with tempfile.TemporaryDirectory(dir=stem.parent, prefix=f".{stem.name}.", suffix=".partial") as folder:
         for form in forms:
             description = _describe(card, program, form)
-            paths = artefact_files(form, Path(folder) / stem.name)
+            paths, files = export_files(form, Path(folder) / stem.name), export_files(form, stem)
             exporter.write(form, paths[0], description)
-            inputs = _batches(images, *reading) if images else _noise(size)
+            inputs = _batches(images, read, batch_size) if images else _noise(size)
             other = _OPENERS[form](paths[0])
             try:
-                parity = compare(network, other, sizes, inputs, tolerance=tolerance)
+                comparison = compare(network, other, sizes, inputs, tolerance=tolerance)
             except RuntimeError as error:  # a program holds to what it was traced with
-                raise ValueError(f"the {form} artefact cannot be run: {error}; nothing was written") from error
-            report(form, description, parity)
-            if parity.fault:
-                raise ValueError(f"the {form} artefact is wrong: {parity.fault}; nothing was written")
-            paths[-1].write_text(json.dumps({**description, "parity": _plain(parity)}, indent=2) + "\n")
-            made += zip(paths, artefact_files(form, stem), strict=True)
+                raise ValueError(f"the exported {form} file cannot be run: {error}; nothing was written") from error
+            summary = _summary(form, description, comparison, image_kind)
+            yield ExportReport(form, files, description, summary, comparison)
+            if comparison.fault:
+                raise ValueError(f"the exported {form} file is wrong: {comparison.fault}; nothing was written")
+            text = json.dumps({**description, "parity": comparison.to_plain()}, indent=2)
+            paths[-1].write_text(f"{text}\n", encoding="utf-8")
+            made += zip(paths, files, strict=True)
         for partial, final in made:
             os.replace(partial, final)
-    return [final for _, final in made]
 
 
 def _describe(card: WeightsCard, program: ExportedProgram, form: str) -> dict[str, Any]:
-    """What an artefact says about itself. Where the images of training lie is nobody's business."""
+    """What an exported file says about itself; not where the images of training are, which is private."""
     from cotnet._version import __version__
 
     return {
@@ -99,13 +128,27 @@ def _describe(card: WeightsCard, program: ExportedProgram, form: str) -> dict[st
     }
 
 
-def _batches(paths: Sequence[str], read: Reader, count: int) -> Iterator[Tensor]:
+def _summary(form: str, description: dict[str, Any], comparison: Comparison, image_kind: str) -> str:
+    ends = (description[end] for end in ("input", "output"))
+    shapes = " to ".join(f"{end['name']} [{', '.join(map(str, end['shape']))}]" for end in ends)
+    lines = [f"{form}: {shapes}" + (f", opset {description['opset']}" if "opset" in description else "")]
+    lines.append(f"  largest error of a logit, relative to the largest logit; tolerance {comparison.tolerance:.0e}")
+    for (batch, height, width), error in comparison.errors.items():
+        lines.append(f"    batch {batch}, {height} x {width} pixels  {error:.1e}")
+    lines.append(f"    images  {comparison.image_error:.1e}")
+    per_pixel = len(description["output"]["shape"]) == 4
+    same = "the classes of 999 in 1,000 pixels agree" if per_pixel else "top-1 agrees"
+    lines.append(f"  {same} on {comparison.agreeing} of {comparison.images} {image_kind}")
+    return "\n".join(lines)
+
+
+def _batches(paths: Sequence[str], read: Read, count: int) -> Iterator[Tensor]:
     for start in range(0, len(paths), count):
         batch = []
         for path in paths[start : start + count]:
             x = read(path)
             if isinstance(x, str):
-                raise ValueError(f"cannot read the image {path}: {x}; repair or remove it")
+                raise UnreadableImageError(x)
             batch.append(x)
         yield torch.stack(batch)
 
@@ -114,14 +157,3 @@ def _noise(size: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(1)
     for _ in range(0, NOISE, _BATCH):
         yield torch.randn(_BATCH, 3, size, size, generator=generator)
-
-
-def _plain(parity: Parity) -> dict[str, Any]:
-    errors = {f"{batch}x3x{height}x{width}": error for (batch, height, width), error in parity.errors.items()}
-    return {
-        "relative_errors": errors,
-        "tolerance": parity.tolerance,
-        "images": parity.images,
-        "image_error": parity.image_error,
-        "top1_agreement": parity.agreeing / parity.images,
-    }

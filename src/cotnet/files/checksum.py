@@ -13,7 +13,7 @@ _COMMENT_BYTES = len(_MARK) + 64
 _CHUNK_BYTES = 2**22
 
 
-def write_sealed(file: BinaryIO, content: memoryview) -> None:
+def write_with_checksum(file: BinaryIO, content: memoryview) -> None:
     """Write a zip archive that has no comment yet, with its checksum.
 
     Args:
@@ -25,25 +25,25 @@ def write_sealed(file: BinaryIO, content: memoryview) -> None:
     file.write(struct.pack("<H", _COMMENT_BYTES) + _MARK + hashlib.sha256(content[:-2]).hexdigest().encode())
 
 
-def check_seal(path: Path) -> None:
+def check_checksum(path: Path) -> None:
     """Compare a file with its checksum; a file without one passes.
 
     Raises:
         ValueError: The content has changed since it was written.
     """
-    sealed = path.stat().st_size - _COMMENT_BYTES - 2
-    if sealed < 0:
+    length = path.stat().st_size - _COMMENT_BYTES - 2
+    if length < 0:
         return
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        file.seek(sealed + 2)
+        file.seek(length + 2)
         comment = file.read()
         if not comment.startswith(_MARK):
             return
         file.seek(0)
-        while sealed > 0:
-            chunk = file.read(min(_CHUNK_BYTES, sealed))
+        while length > 0:
+            chunk = file.read(min(_CHUNK_BYTES, length))
             digest.update(chunk)
-            sealed -= len(chunk)
+            length -= len(chunk)
     if comment[len(_MARK) :] != digest.hexdigest().encode():
         raise ValueError(f"{str(path)!r} is damaged: its content does not match its checksum")

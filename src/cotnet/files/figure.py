@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 110
+_LONGEST = 24  # characters of a name
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
@@ -29,6 +30,14 @@ def save_figure(figure: "Figure", path: Path) -> None:
     _draw_names_as_they_are(figure)
     with replacing(path) as partial:
         FigureCanvasAgg(figure).print_figure(partial, format="png", dpi=_DPI)
+
+
+def label_of(name: str) -> str:
+    """A class's or a file's name as a label: one line, shortened where it is long."""
+    line = " ".join(name.split())
+    short = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+    # Matplotlib leaves out of a legend what begins with an underscore.
+    return f"\N{NO-BREAK SPACE}{short}" if short.startswith("_") else short
 
 
 def _draw_names_as_they_are(figure: "Figure") -> None:

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cotnet.files.checksum import check_seal
-from cotnet.files.safe_load import check_expansion, why_unreadable
+from cotnet.files.atomic import replacing
+from cotnet.files.checksum import check_checksum
+from cotnet.files.safe_load import load_tensors
 
 _KEY = "cotnet"
 
@@ -91,18 +91,16 @@ def write_weights(path: Path, entries: dict[str, Tensor], card: WeightsCard) -> 
     Raises:
         OSError: It cannot be written, as where the disk is full.
     """
-    partial = path.with_name(path.name + ".partial")
     contiguous = {name: value.detach().cpu().contiguous() for name, value in entries.items()}
-    try:
-        save_file(contiguous, partial, metadata={"format": "pt", _KEY: json.dumps(card.to_plain())})
-    except SafetensorError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(f"{path} cannot be written: {error}") from error
-    partial.replace(path)
+    with replacing(path) as partial:
+        try:
+            save_file(contiguous, partial, metadata={"format": "pt", _KEY: json.dumps(card.to_plain())})
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsCard]:
-    """Read a weights file. Nothing in it is executed.
+    """Read a weights file of this package. Nothing in it is executed.
 
     Args:
         path: The file.
@@ -112,6 +110,22 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsCard]:
 
     Raises:
         ValueError: The file is missing, damaged, or was not written by `write_weights`.
+    """
+    entries, card = read_safetensors(path)
+    return entries, card or WeightsCard.from_plain(None, name=f"weights file {str(path)!r}")
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], WeightsCard | None]:
+    """Read a safetensors file of any origin.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The state dict, and its description where the file has one.
+
+    Raises:
+        ValueError: The file is missing or damaged, or its description is.
     """
     if not path.is_file():
         raise ValueError(f"weights file {str(path)!r} does not exist")
@@ -124,35 +138,23 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsCard]:
             }
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"weights file {str(path)!r} is damaged or no safetensors file: {error}") from error
+    if _KEY not in metadata:
+        return entries, None
     try:
-        plain = json.loads(metadata.get(_KEY, "null"))
+        plain = json.loads(metadata[_KEY])
     except json.JSONDecodeError:
         plain = None
     return entries, WeightsCard.from_plain(plain, name=f"weights file {str(path)!r}")
 
 
-def read_card(path: Path) -> WeightsCard | None:
-    """The card of a weights file without its tensors, or None for a file that has none, whatever it is."""
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                plain = json.loads((file.metadata() or {}).get(_KEY, "null"))
-        elif path.suffix == ".ckpt":
-            plain = load_checkpoint(path).get("card")
-        else:
-            return None
-        return WeightsCard.from_plain(plain, name=str(path))
-    except (SafetensorError, OSError, ValueError):
-        return None
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], WeightsCard]:
+def read_checkpoint(path: Path, content: dict[str, Any] | None = None) -> tuple[dict[str, Tensor], WeightsCard]:
     """Read the network out of a training checkpoint of this package; its average where one was kept.
 
-    Only tensors and plain values are loaded (`torch.load` with ``weights_only``), so nothing in the file is executed.
+    Only tensors and plain values are loaded, so nothing in the file is executed.
 
     Args:
         path: A ``.ckpt`` file.
+        content: What `load_checkpoint` has given for it.
 
     Returns:
         The network's state dict and its description.
@@ -160,7 +162,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], WeightsCard]:
     Raises:
         ValueError: The file is missing, damaged, hostile or foreign.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path) if content is None else content
     card = WeightsCard.from_plain(checkpoint.get("card"), name=f"checkpoint {str(path)!r}")
     entries = checkpoint.get("state_dict")
     if not isinstance(entries, dict):
@@ -169,24 +171,32 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], WeightsCard]:
     return {name[len(prefix) :]: value for name, value in entries.items() if name.startswith(prefix)}, card
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """Load a checkpoint's tensors and plain values and refuse anything else.
+
+    Args:
+        path: A file of `torch.save`.
+        mapped: Leave the tensors' content in the file, to be read when it is used.
 
     Raises:
         ValueError: The file is missing, damaged, hostile, or holds no dict.
     """
+    content = checkpoint_content(path, mapped=mapped)
+    if not isinstance(content, dict):
+        raise ValueError(f"checkpoint {str(path)!r} is no training checkpoint: it holds a {type(content).__name__}")
+    return content
+
+
+def checkpoint_content(path: Path, *, mapped: bool = False) -> Any:
+    """What a file of `torch.save` holds, after its checksum has been compared where it has one.
+
+    Raises:
+        ValueError: The file is missing, damaged or hostile.
+    """
     if not path.is_file():
         raise ValueError(f"checkpoint {str(path)!r} does not exist")
-    check_seal(path)
-    check_expansion(path)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    # A damaged or hostile pickle can make the loader stumble in any way.
-    except Exception as error:
-        raise ValueError(f"cannot read checkpoint {str(path)!r}: {why_unreadable(path, error)}") from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f"checkpoint {str(path)!r} is no training checkpoint: it holds a {type(checkpoint).__name__}")
-    return checkpoint
+    check_checksum(path)
+    return load_tensors(path, mapped=mapped)
 
 
 def _numbers(values: Any, count: int) -> bool:

@@ -1,6 +1,5 @@
 """BatchNorms folded into what is before them: a convolution, or a layer that takes them in."""
 
-import copy
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -8,13 +7,15 @@ from functools import partial
 from typing import Any
 
 from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d, SyncBatchNormAct
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import FrozenBatchNorm2d
 
+from cotnet.fusing.dataflow import Dataflow
 from cotnet.fusing.winograd import WinogradConv
-from cotnet.layers.norm import PooledBatchNorm2d
+from cotnet.layers.norm import FoldedNorm, PooledBatchNorm2d, refuse_training
 from cotnet.layers.sync_norm import SyncBatchNorm
+from cotnet.ops.plain import is_plain_module
 
 
 class TakesNorm(nn.Module, ABC):
@@ -23,27 +24,6 @@ class TakesNorm(nn.Module, ABC):
     @abstractmethod
     def with_norm(self, norm: nn.Module) -> nn.Module:
         """A copy that does what the module and then ``norm`` in eval mode do."""
-
-
-class FoldedNorm(nn.Identity):
-    """What is left of a BatchNorm that has been folded into what is before it."""
-
-    def train(self, mode: bool = True) -> "FoldedNorm":
-        """Stay in eval mode.
-
-        Raises:
-            RuntimeError: Training is asked for.
-        """
-        refuse_training(mode)
-        return super().train(False)
-
-
-def refuse_training(mode: bool) -> None:
-    """Raise ``RuntimeError`` where training is asked for."""
-    if mode:
-        raise RuntimeError(
-            "a fused network serves inference only; train the network that it was made from, then fuse it again"
-        )
 
 
 def keep_in_eval(model: nn.Module) -> None:
@@ -92,25 +72,30 @@ def folded_conv(conv: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
     return folded.eval()
 
 
+def become(module: nn.Module, other: nn.Module) -> None:
+    """Turn a module into another one in place, so that whoever holds it, by whatever name, holds the other one."""
+    module.__dict__.clear()
+    module.__dict__.update(vars(other))
+    module.__class__ = type(other)
+
+
 def fold_batchnorms(model: nn.Module, leaves: tuple[type[nn.Module], ...]) -> None:
     """Fold, in place, every BatchNorm that only a convolution or a ``TakesNorm`` feeds, which feeds nothing else.
 
     Args:
-        model: In eval mode.
+        model: The network, in eval mode.
         leaves: Modules of these types are not looked into.
     """
-    folded: dict[nn.Module, nn.Module] = {}
-    for source, norm in _pairs(model, leaves, _names(model)):
-        folded[norm] = _rest(norm)
+    pairs = {norm: source for source, norm in _pairs(model, leaves, _names(model))}
+    for norm, source in pairs.items():
         if isinstance(source, TakesNorm):
-            folded[source] = source.with_norm(norm)
+            folded = source.with_norm(norm)
         else:
             assert isinstance(source, nn.Conv2d)
             plain = folded_conv(source, norm)
-            folded[source] = WinogradConv(plain) if WinogradConv.suits(plain) else plain
-    for name, module in list(model.named_modules(remove_duplicate=False)):
-        if module in folded:
-            model.set_submodule(name, folded[module])
+            folded = WinogradConv(plain) if WinogradConv.suits(plain) else plain
+        become(source, folded)
+        become(norm, _rest(norm))
 
 
 def _names(model: nn.Module) -> Counter[nn.Module]:
@@ -118,14 +103,8 @@ def _names(model: nn.Module) -> Counter[nn.Module]:
     return Counter(module for _, module in model.named_modules(remove_duplicate=False))
 
 
-def _without_state(model: nn.Module) -> nn.Module:
-    """The same modules over the same tensors, for a trace to write into: some modules keep what they see."""
-    tensors = (*model.parameters(), *model.buffers())
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
-
-
 def _rest(norm: nn.Module) -> nn.Module:
-    """What is left of a norm: nothing, or the activation that it has with it."""
+    """What is left of a norm: nothing, or the dropout and activation that it includes."""
     behind = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
     return (nn.Sequential(FoldedNorm(), *behind) if behind else FoldedNorm()).eval()
 
@@ -136,39 +115,39 @@ def _pairs(
     """Each module that can take in the BatchNorm behind it, and that; ``names`` has those of the whole network."""
     if isinstance(model, leaves) or next(model.children(), None) is None:
         return
-    tracer = _Tracer(leaves)
     try:
-        graph = tracer.trace(_without_state(model))
-    except Exception:  # control flow that follows the data, in any form: its parts may still be traced
+        flow = Dataflow(model, partial(_is_leaf, leaves=leaves))
+    except Exception:  # control flow that depends on the data, in any form: the parts may still be traced
         for child in model.children():
             yield from _pairs(child, leaves, names)
         return
-    modules, inside = dict(model.named_modules(remove_duplicate=False)), _names(model)
-    calls = Counter(modules[node.target] for node in graph.nodes if node.op == "call_module")
-    for node in graph.nodes:
-        if node.op != "call_module" or not foldable_norm(modules[node.target]) or len(node.args) != 1:
+    for part in model.modules():
+        if part is not model and _is_leaf(part, leaves) and not _is_operation(part, leaves):
+            yield from _pairs(part, leaves, names)
+    inside, read = _names(model), flow.read_directly()
+    calls = Counter(map(flow.module, flow.nodes))
+    for node in flow.nodes:
+        source = flow.source(node)
+        if source is None:
             continue
-        source = node.args[0]
-        if source.op != "call_module" or len(source.users) != 1:
-            continue
-        pair = modules[source.target], modules[node.target]
+        pair = flow.module(source), flow.module(node)
         # Called once here, and nowhere else: every path to it leads through what was traced.
-        alone = all(calls[m] == 1 and names[m] == names[model] * inside[m] for m in pair)
-        if alone and (foldable_conv(pair[0]) or (isinstance(pair[0], TakesNorm) and not hooked(pair[0]))):
+        alone = all(calls[m] == 1 and names[m] == names[model] * inside[m] and m not in read for m in pair)
+        if alone and takes_norm(pair[0]) and foldable_norm(pair[1]):
             yield pair
 
 
-class _Tracer(fx.Tracer):
-    def __init__(self, leaves: tuple[type[nn.Module], ...]):
-        super().__init__()
-        self.leaves = leaves
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (_BatchNorm, *_NORMS, *self.leaves)) or super().is_leaf_module(m, module_qualified_name)
+def _is_leaf(module: nn.Module, leaves: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a trace stops at a module: it is one operation, or has hooks, which shall not run for a trace."""
+    return _is_operation(module, leaves) or bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-# All that they do in eval mode is the affine map of each channel, then `drop` and `act` where they have those. A class
-# derived from one of them may do anything.
+def _is_operation(module: nn.Module, leaves: tuple[type[nn.Module], ...]) -> bool:
+    of_torch = type(module).__module__.startswith(("torch.nn", "torch.ao.nn")) and not isinstance(module, nn.Sequential)
+    return of_torch or isinstance(module, (_BatchNorm, *_NORMS, TakesNorm, *leaves))
+
+
+# All that they do in eval mode is the affine map of each channel, then `drop` and `act` where they have those.
 _NORMS = (
     nn.BatchNorm2d,
     nn.SyncBatchNorm,
@@ -181,16 +160,21 @@ _NORMS = (
 )
 
 
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a BatchNorm of any kind."""
+    return isinstance(module, (_BatchNorm, *_NORMS))
+
+
 def foldable_norm(norm: nn.Module) -> bool:
     """Whether a norm in eval mode is a fixed affine map of each channel, with nothing attached to it."""
-    return type(norm) in _NORMS and norm.running_mean is not None and not hooked(norm)
+    return is_plain_module(norm, *_NORMS) and norm.running_mean is not None and norm.running_var is not None
 
 
 def foldable_conv(conv: nn.Module) -> bool:
     """Whether a module is a plain convolution, with nothing attached to it."""
-    return type(conv) is nn.Conv2d and not hooked(conv)
+    return is_plain_module(conv, nn.Conv2d)
 
 
-def hooked(module: nn.Module) -> bool:
-    """Whether a call of the module is more than its ``forward``."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def takes_norm(module: nn.Module) -> bool:
+    """Whether a BatchNorm behind a module can be folded into it."""
+    return foldable_conv(module) or (isinstance(module, TakesNorm) and is_plain_module(module, type(module)))

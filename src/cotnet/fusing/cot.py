@@ -4,25 +4,18 @@ Legend: N batch, C channels, G heads, T taps = k * k, H x W size.
 """
 
 import copy
-from typing import TypeGuard
+from collections.abc import Hashable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import has_torch_function_unary
 
-from cotnet.fusing.batch_norm import (
-    TakesNorm,
-    affine,
-    fold_norm,
-    foldable_conv,
-    foldable_norm,
-    folded_conv,
-    hooked,
-    refuse_training,
-)
+from cotnet.fusing.batch_norm import TakesNorm, affine, fold_norm, foldable_norm, folded_conv
 from cotnet.fusing.winograd import WinogradConv
 from cotnet.layers import CoTLayer, CoXtLayer
-from cotnet.ops.dispatch import transformed
-from cotnet.ops.fused_cot import ContextParameters, Projections, fused_cot, pack
+from cotnet.layers.norm import refuse_training
+from cotnet.ops.fused_cot import ContextParameters, Projections, StaticConv, fused_cot, pack
+from cotnet.ops.plain import is_plain_module
 
 
 class FusedCoT(TakesNorm):
@@ -34,7 +27,7 @@ class FusedCoT(TakesNorm):
     well, by ``with_norm``.
 
     Args:
-        layer: A trained ``CoTLayer`` or ``CoXtLayer`` for which ``suits`` holds; it is not changed.
+        layer: A trained ``CoTLayer`` or ``CoXtLayer`` that ``obstacle`` has nothing against; it is not changed.
     """
 
     excite_bias: nn.Parameter
@@ -84,20 +77,6 @@ class FusedCoT(TakesNorm):
         self.register_parameter("out_bias", None)
         self.eval()
 
-    @staticmethod
-    def suits(layer: nn.Module) -> TypeGuard[CoTLayer | CoXtLayer]:
-        """Whether a module is such a layer, with norms that can be folded and nothing attached to any part of it."""
-        if type(layer) not in (CoTLayer, CoXtLayer) or any(map(hooked, layer.modules())):
-            return False
-        assert isinstance(layer, (CoTLayer, CoXtLayer))
-        attention, fusion = layer.attention, layer.fusion
-        pairs = [
-            *((part.conv, part.norm) for part in (layer.static_context, attention.reduce, layer.value)),
-            (attention.expand, layer.dynamic_norm),
-            (fusion.reduce, fusion.norm),
-        ]
-        return all(foldable_conv(conv) and foldable_norm(norm) for conv, norm in pairs)
-
     def with_norm(self, norm: nn.Module) -> "FusedCoT":
         """A copy that does what the layer and then ``norm`` in eval mode do."""
         scale, bias = affine(norm)
@@ -116,28 +95,24 @@ class FusedCoT(TakesNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""
-        if transformed() or (torch.is_grad_enabled() and x.requires_grad):
-            raise RuntimeError(
-                "a fused CoT layer has no gradients and no transforms; use the network that it was made from"
-            )
+        conv = self.static_context
+        if has_torch_function_unary(x):  # traced symbolically, or of a derived class
+            return self._fused(x, conv(x), self.excite_bias.dtype)
         device = x.device.type
         autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else self.excite_bias.dtype
         x = x.to(dtype).contiguous(memory_format=torch.channels_last)
-        conv = self.static_context
-        static = conv.parts() if isinstance(conv, WinogradConv) and conv.gains(x) else conv(x)
+        if isinstance(conv, WinogradConv) and is_plain_module(conv, WinogradConv) and conv.gains(x):
+            return self._fused(x, conv.parts(), dtype)
+        return self._fused(x, conv(x), dtype)
+
+    def _fused(self, x: Tensor, static: Tensor | StaticConv, dtype: torch.dtype) -> Tensor:
+        """Everything after the static context, or together with it, with parameters of a dtype."""
         projections = Projections(*(getattr(self, name).to(dtype) for name in Projections._fields))
         tail = (getattr(self, name) for name in ContextParameters._fields)
         parameters = ContextParameters(*(parameter.to(dtype) for parameter in tail if parameter is not None))
         return fused_cot(
-            x,
-            static,
-            projections,
-            parameters,
-            self.eps,
-            self.kernel_size,
-            dilation=self.dilation,
-            groups=self.groups,
+            x, static, projections, parameters, self.eps, self.kernel_size, dilation=self.dilation, groups=self.groups
         )
 
     def train(self, mode: bool = True) -> "FusedCoT":
@@ -152,3 +127,46 @@ class FusedCoT(TakesNorm):
     def extra_repr(self) -> str:
         """The options that the parameters do not show."""
         return f"kernel_size={self.kernel_size}, dilation={self.dilation}, groups={self.groups}"
+
+
+def obstacle(layer: CoTLayer | CoXtLayer) -> str | None:
+    """Why a layer cannot become a ``FusedCoT`` of the same answers, or None where it can.
+
+    It can where every part is as the constructor makes it, except for its values and for other kinds of BatchNorm.
+    """
+    if not is_plain_module(layer, CoTLayer, CoXtLayer):
+        return "it is of a derived class, or has hooks or replaced methods"
+    if len({parameter.device for parameter in layer.parameters()}) > 1:
+        return "its parts are on several devices"
+    original = type(layer)(layer.dim, layer.kernel_size, dilation=layer.dilation, device="meta")
+    return next(_differences(layer, original), None)
+
+
+def _differences(part: nn.Module, original: nn.Module, name: str = "") -> Iterator[str]:
+    """What is different in a module from one that its constructor has just made, or attached to it."""
+    prefix = f"{name}." if name else ""
+    if isinstance(original, nn.BatchNorm2d):
+        if not foldable_norm(part):
+            yield f"{name} is not a plain BatchNorm with running statistics"
+        elif not all(is_plain_module(behind, nn.Identity) for behind in part.children()):
+            yield f"{name} has an activation or a dropout"
+        elif part.get_buffer("running_mean").shape != original.get_buffer("running_mean").shape:
+            yield f"{name} has another number of channels"
+    elif not is_plain_module(part, type(original)):
+        yield f"{name} is not a plain {type(original).__name__}"
+    elif not _options(original).items() <= _options(part).items():
+        yield f"{name} has other options than in a {type(original).__name__} of such a layer"
+    else:
+        children = dict(original.named_children())
+        if dict(part.named_children()).keys() != children.keys():
+            yield f"{name or 'it'} has other parts"
+            return
+        for child_name, child in children.items():
+            yield from _differences(getattr(part, child_name), child, prefix + child_name)
+
+
+def _options(module: nn.Module) -> dict[str, Hashable]:
+    """What a module computes with besides its values: public attributes and the shapes of its parameters."""
+    ignored = {"training", "eps"}
+    options = {key: value for key, value in vars(module).items() if not key.startswith("_") and key not in ignored}
+    return options | {key: None if p is None else p.shape for key, p in module._parameters.items()}

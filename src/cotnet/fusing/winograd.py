@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import has_torch_function_unary
 
 from cotnet.ops.dispatch import exporting
 from cotnet.ops.fused_cot import StaticConv
@@ -75,7 +76,7 @@ class WinogradConv(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C_out, H, W]."""
         assert self.bias is not None
-        if not self.gains(input):
+        if has_torch_function_unary(input) or not self.gains(input):  # the former where it is traced symbolically
             y = super().forward(input)
             return F.relu(y) if self.relu else y
         return winograd_conv(input, self.weight, self.transformed, self.bias, groups=self.groups, relu=self.relu)

@@ -3,10 +3,12 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import has_torch_function
 
 from cotnet.layers._common import Device
-from cotnet.layers.conv import ConvNorm
+from cotnet.layers.conv import ConvNorm, conv_act
 from cotnet.layers.norm import norm_act
+from cotnet.ops.plain import is_plain_module
 
 CHANNELS_PER_HEAD = 8
 
@@ -37,8 +39,23 @@ class ContextAttention(nn.Module):
 
     def forward(self, x: Tensor, static: Tensor) -> Tensor:
         """Two [N, C, H, W] to the weights [N, C / 8, k * k, H, W]."""
-        hidden = norm_act(self.reduce.norm, self.reduce_pair(x, static), "relu")
-        return self.norm(self.expand(hidden)).unflatten(1, (self.heads, -1))
+        return self.norm(self.expand(self.hidden(x, static))).unflatten(1, (self.heads, -1))
+
+    def hidden(self, x: Tensor, static: Tensor) -> Tensor:
+        """``relu(reduce([x, static context]))``, [N, C / 2, H, W]."""
+        if self._reads_halves() and not has_torch_function((x, static)):
+            return norm_act(self.reduce.norm, self.reduce_pair(x, static), "relu")
+        # The channels of several groups interleave (x0, k0, x1, k1, ...), so that each group gets its share of both.
+        pair = torch.cat([x, static], 1) if self.groups == 1 else torch.stack([x, static], 2).flatten(1, 2)
+        return conv_act(self.reduce, pair, "relu")
+
+    def _reads_halves(self) -> bool:
+        """Whether ``reduce`` is as it was made, so that its weight says all about its convolution."""
+        if not is_plain_module(self.reduce, ConvNorm) or not is_plain_module(self.reduce.conv, nn.Conv2d):
+            return False
+        conv = self.reduce.conv
+        unit = conv.kernel_size == conv.stride == (1, 1) and conv.padding in ((0, 0), "same", "valid")
+        return unit and conv.groups == self.groups and conv.bias is None
 
     def reduce_pair(self, x: Tensor, static: Tensor) -> Tensor:
         """The first convolution, of [x, static context], to [N, C / 2, H, W].
@@ -48,6 +65,6 @@ class ContextAttention(nn.Module):
         """
         if self.groups == 1:
             of_x, of_static = self.reduce.conv.weight.chunk(2, 1)
-        else:  # the channels interleave (x0, k0, x1, k1, ...), so that each group gets its share of both
+        else:
             of_x, of_static = self.reduce.conv.weight.unflatten(1, (-1, 2)).unbind(2)
         return F.conv2d(x, of_x, groups=self.groups).add_(F.conv2d(static, of_static, groups=self.groups))

@@ -1,12 +1,13 @@
 """Convolutions with BatchNorm: the part that every layer is made of, and the ordinary mixers of a residual block."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cotnet.layers._common import Device
-from cotnet.layers.norm import norm_act
+from cotnet.layers.norm import Act, norm_act
+from cotnet.ops.batch_norm_act import finish
 
 
 class ConvNorm(nn.Module):
@@ -41,9 +42,16 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(in_dim, out_dim, kernel_size, stride, padding, dilation, groups, **options)
         self.norm = nn.BatchNorm2d(out_dim, device=device, dtype=dtype)
 
-    def forward(self, x: Tensor, act: Literal["relu", "silu"] | None = None) -> Tensor:
+    def forward(self, x: Tensor, act: Act | None = None) -> Tensor:
         """[N, C_in, H, W] to [N, C_out, H', W'], with an activation at the end if asked for."""
         return norm_act(self.norm, self.conv(x), act)
+
+
+def conv_act(conv: nn.Module, x: Tensor, act: Act) -> Tensor:
+    """``act(conv(x))``: in one call where ``conv`` is a ``ConvNorm``, else the module in its place and then ``act``."""
+    if type(conv) is ConvNorm and "forward" not in vars(conv):
+        return conv(x, act)
+    return finish(conv(x), None, act, inplace=False)
 
 
 class Conv(nn.Module):
@@ -73,7 +81,7 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H', W']."""
-        return self.local(x, "relu")
+        return conv_act(self.local, x, "relu")
 
 
 def linear_conv(

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from cotnet.layers._common import Device, check_layer
 from cotnet.layers.attention import CHANNELS_PER_HEAD, ContextAttention
-from cotnet.layers.conv import ConvNorm
+from cotnet.layers.conv import ConvNorm, conv_act
 from cotnet.layers.fusion import ContextFusion
 from cotnet.layers.norm import norm_act
 from cotnet.ops.local_aggregation import local_aggregation
@@ -39,7 +39,7 @@ class CoTLayer(nn.Module):
     ):
         super().__init__()
         check_layer("CoTLayer", dim, kernel_size, dilation, divisor=CHANNELS_PER_HEAD)
-        self.kernel_size, self.dilation = kernel_size, dilation
+        self.dim, self.kernel_size, self.dilation = dim, kernel_size, dilation
         self.static_context = ConvNorm(dim, dim, kernel_size, dilation=dilation, groups=4, device=device, dtype=dtype)
         self.attention = ContextAttention(dim, kernel_size, device=device, dtype=dtype)
         self.value = ConvNorm(dim, dim, device=device, dtype=dtype)
@@ -48,7 +48,7 @@ class CoTLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""
-        static = self.static_context(x, "relu")
+        static = conv_act(self.static_context, x, "relu")
         weight = self.attention(x, static)
         dynamic = local_aggregation(self.value(x), weight, self.kernel_size, dilation=self.dilation)
         return self.fusion(norm_act(self.dynamic_norm, dynamic, "silu"), static)
@@ -85,7 +85,7 @@ class CoXtLayer(nn.Module):
     ):
         super().__init__()
         check_layer("CoXtLayer", dim, kernel_size, dilation, divisor=2 * CHANNELS_PER_HEAD)
-        self.kernel_size, self.dilation = kernel_size, dilation
+        self.dim, self.kernel_size, self.dilation = dim, kernel_size, dilation
         self.static_context = ConvNorm(dim, dim, kernel_size, dilation=dilation, groups=8, device=device, dtype=dtype)
         self.attention = ContextAttention(dim, kernel_size, groups=2, device=device, dtype=dtype)
         self.value = ConvNorm(dim, dim, groups=2, device=device, dtype=dtype)
@@ -94,7 +94,7 @@ class CoXtLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""
-        static = self.static_context(x, "relu")
+        static = conv_act(self.static_context, x, "relu")
         weight = self.attention(x, static)
         dynamic = local_aggregation(self.value(x), weight, self.kernel_size, dilation=self.dilation, groups=2)
         return self.fusion(norm_act(self.dynamic_norm, dynamic, "silu"), static)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cotnet.layers._common import Device, check_layer
 from cotnet.layers.attention import CHANNELS_PER_HEAD, ContextAttention
-from cotnet.layers.conv import ConvNorm
+from cotnet.layers.conv import ConvNorm, conv_act
 from cotnet.layers.norm import norm_act
 from cotnet.ops.local_aggregation import local_aggregation
 
@@ -46,7 +46,7 @@ class CoTStatic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H, W]."""
-        return self.static_context(x, "relu")
+        return conv_act(self.static_context, x, "relu")
 
 
 class _TwoContexts(nn.Module, ABC):
@@ -71,7 +71,7 @@ class _TwoContexts(nn.Module, ABC):
 
     def contexts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[N, C, H, W] to the dynamic and the static context, each [N, C, H, W]."""
-        static = self.static_context(x, "relu")
+        static = conv_act(self.static_context, x, "relu")
         weight = self.attention(x, static)
         dynamic = local_aggregation(self.value(x), weight, self.kernel_size, dilation=self.dilation)
         return norm_act(self.dynamic_norm, dynamic, "silu"), static

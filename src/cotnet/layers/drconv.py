@@ -65,7 +65,7 @@ class DRConv(nn.Module):
         padding = self.dilation * (self.kernel_size // 2)
         # One group per image, so that each is filtered by its own filters.
         regional = F.conv2d(x.flatten(0, 1)[None], filters, padding=padding, dilation=self.dilation, groups=batch)
-        regional = regional.view(batch, self.regions, dim, *x.shape[2:])
+        regional = regional.squeeze(0).unflatten(0, (batch, self.regions, dim))
         return (regional * self.choice(x)[:, :, None]).sum(1)
 
     def filters(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from cotnet.layers._common import Device
 from cotnet.layers.norm import PooledBatchNorm2d
@@ -40,6 +41,8 @@ class ContextFusion(nn.Module):
 
 def global_mean(x: Tensor) -> Tensor:
     """[N, C, H, W] to its mean over the positions, [N, C, 1, 1]."""
+    if has_torch_function_unary(x):
+        return handle_torch_function(global_mean, (x,), x)
     if x.dtype == torch.float16:  # cannot hold the sum over a large image
         return x.mean((2, 3), keepdim=True)
     # The gradient of a sum is a view; that of a mean would be written out for every position.

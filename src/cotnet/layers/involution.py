@@ -1,11 +1,10 @@
 """Involution of *Involution: Inverting the Inherence of Convolution for Visual Recognition*, arXiv 2103.06255."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotnet.layers._common import Device, check_layer
-from cotnet.layers.conv import ConvNorm
+from cotnet.layers.conv import ConvNorm, conv_act
 from cotnet.ops.local_aggregation import local_aggregation
 
 CHANNELS_PER_HEAD = 16
@@ -53,7 +52,7 @@ class Involution(nn.Module):
 
     def weight(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to the kernels [N, C / 16, k * k, H, W]."""
-        return self.span(F.relu(self.reduce(x), inplace=True)).unflatten(1, (self.heads, -1))
+        return self.span(conv_act(self.reduce, x, "relu")).unflatten(1, (self.heads, -1))
 
     def extra_repr(self) -> str:
         """The options that the submodules do not show."""

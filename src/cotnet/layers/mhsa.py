@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from cotnet.layers._common import Device, check_heads, check_layer
 
@@ -69,17 +70,20 @@ class GlobalAttention(nn.Module):
     def position_logits(self, query: Tensor) -> Tensor:
         """Queries [N, heads, H, W, C / heads] to what positions add to the logits, [N, heads, H * W, H * W]."""
         height, width = query.shape[2:4]
-        rows = self.row_position.to(query.dtype)[self._distances(height)]
-        columns = self.column_position.to(query.dtype)[self._distances(width)]
+        rows = self.row_position.to(query.dtype)[_distances(height, self.reach, query)]
+        columns = self.column_position.to(query.dtype)[_distances(width, self.reach, query)]
         by_row = torch.einsum("nhijd,iud->nhiju", query, rows)
         by_column = torch.einsum("nhijd,jvd->nhijv", query, columns)
         return (by_row[..., None] + by_column[..., None, :]).flatten(4).flatten(2, 3)
 
-    def _distances(self, size: int) -> Tensor:
-        """[size, size]: the row of an embedding for each pair of a query's (first) and a key's (second) coordinate."""
-        at = torch.arange(size, device=self.row_position.device)
-        return (at - at[:, None]).clamp(1 - self.reach, self.reach - 1) + self.reach - 1
-
     def extra_repr(self) -> str:
         """The options that the submodules do not show."""
         return f"heads={self.heads}, reach={self.reach}"
+
+
+def _distances(size: int, reach: int, like: Tensor) -> Tensor:
+    """[size, size] on the device of ``like``: the row of an embedding for each pair of a query's and a key's place."""
+    if has_torch_function_unary(like):
+        return handle_torch_function(_distances, (like,), size, reach, like)
+    at = torch.arange(size, device=like.device)
+    return (at - at[:, None]).clamp(1 - reach, reach - 1) + reach - 1

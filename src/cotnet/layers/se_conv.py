@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotnet.layers._common import Device
-from cotnet.layers.conv import ConvNorm
+from cotnet.layers.conv import ConvNorm, conv_act
 from cotnet.layers.norm import PooledBatchNorm2d
 
 
@@ -40,6 +40,6 @@ class SEConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, C, H', W']."""
-        x = self.local(x, "silu")
+        x = conv_act(self.local, x, "silu")
         pooled = F.silu(self.squeeze_norm(self.squeeze(x.mean((2, 3), keepdim=True))))
         return x * torch.sigmoid(self.excite(pooled))

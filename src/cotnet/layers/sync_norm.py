@@ -33,7 +33,7 @@ class SyncBatchNorm(_BatchNorm):
         return self.act(self.drop(self._normalise(input) if together else super().forward(input)))
 
     def _check_input_dim(self, input: Tensor) -> None:
-        assert input.ndim >= 2
+        """Any number of dimensions is served, also by a symbolic trace, which knows none."""
 
     def _normalise(self, input: Tensor) -> Tensor:
         x = input if input.dtype == torch.float64 else input.float()

@@ -1,1 +1,1 @@
-"""Using a trained network: prediction and evaluation."""
+"""Using a trained network on images: found, decoded, put through the network, shared among processes."""

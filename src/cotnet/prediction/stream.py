@@ -1,136 +1,110 @@
-"""Prediction over any number of images, batch by batch."""
+"""Images through a network, batch by batch: an iterator of answers in order, with memory that does not grow."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from cotnet.files.weights import WeightsCard
-from cotnet.prediction.inputs import Batch, ImageBatches, ImageReader, Reader
-from cotnet.prediction.trainer import quiet_trainer
+from cotnet.files.image import UnreadableImageError
+from cotnet.prediction.inputs import read_image
+from cotnet.prediction.processes import gather, process_group, processes
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """What an image shows.
-
-    Attributes:
-        path: the image.
-        classes: the likeliest classes, best first; empty where the image could not be read.
-        probabilities: theirs, 0 to 1.
-        error: why the image could not be read, or `None`.
-    """
-
-    path: str
-    classes: list[str]
-    probabilities: list[float]
-    error: str | None = None
+Named = tuple[str, Any]  # what an image is called, and the image
+Row = tuple[str, Any, str | None]
 
 
-def predict(
-    network: nn.Module,
-    card: WeightsCard,
-    paths: Iterable[str],
-    write: Callable[[Prediction], None],
+def stream(
+    images: Iterable[Any],
     *,
-    topk: int = 5,
-    batch_size: int = 32,
-    num_workers: int = 2,
-) -> None:
-    """Predict images and hand each prediction to `write`, in order, as `each_image` does.
-
-    Args:
-        network: in eval mode.
-        card: its class names and preprocessing.
-        paths: the images, iterated over several times: to count them, and by every worker for itself.
-        write: receives one prediction an image.
-        topk: how many classes, at most as many as there are.
-        batch_size: images at a time.
-        num_workers: processes that decode.
-    """
-    topk = min(topk, len(card.class_names))
-
-    def answer(network: nn.Module, inputs: list[Tensor]) -> list[tuple[list[str], list[float]]]:
-        top = network(torch.stack(inputs)).softmax(1).topk(topk)
-        names = [[card.class_names[i] for i in row] for row in top.indices.tolist()]
-        return list(zip(names, top.values.tolist(), strict=True))
-
-    def take(path: str, found: tuple[list[str], list[float]] | None, error: str | None) -> None:
-        classes, probabilities = found or ([], [])
-        write(Prediction(path, classes, probabilities, error))
-
-    each_image(network, answer, ImageReader(card), paths, take, batch_size=batch_size, num_workers=num_workers)
-
-
-def each_image(
-    network: nn.Module,
-    answer: Callable[[nn.Module, list[Tensor]], Sequence[Any]],
-    read: Reader,
-    paths: Iterable[str],
-    write: Callable[[str, Any, str | None], None],
-    *,
+    transform: Callable[[Image.Image], Tensor],
+    answer: Callable[[list[Tensor]], Sequence[Any]],
     batch_size: int,
     num_workers: int,
-) -> None:
-    """Put images through a network, in order; memory does not grow with their number.
+    decoding: Mapping[str, Any] | None = None,
+) -> Iterator[Row]:
+    """Decode images, put them through a network, and give the answers in order.
 
-    Processes that torchrun started take the batches in turn, and the first of them writes.
+    The images are iterated over once, while the answers are asked for. Processes that torchrun started take the batches
+    in turn; rank zero gets all answers, the others none, but have to iterate, too.
 
     Args:
-        network: in eval mode.
-        answer: the network's plain answers to the inputs of a batch, one for each.
-        read: from a path to an input, or to the reason why there is none.
-        paths: the images, iterated over several times: to count them, and by every worker for itself.
-        write: receives path, answer and no error, or no answer and the reason why the image could not be read.
-        batch_size: images at a time.
-        num_workers: processes that decode.
+        images: As `read_image` takes them.
+        transform: From an RGB image to the network's input.
+        answer: From the inputs of a batch to plain answers, one for each.
+        batch_size: Images at a time.
+        num_workers: Processes that decode, where the images are paths.
+        decoding: Further arguments of `cotnet.files.image.open_image`.
+
+    Yields:
+        What the image is called (its path, or ``image 3`` for the third of those in memory); its answer, or None; and
+        a sentence that says why the image could not be read, or None.
     """
-    writer = _Writer(write)
-    trainer = quiet_trainer(callbacks=[writer])
-    batches = -(-sum(1 for _ in paths) // batch_size)
-    rank, processes = trainer.global_rank, trainer.world_size
-    writer.rounds = -(-batches // processes)
-    own = len(range(rank, batches, processes))
-    images = ImageBatches(paths, read, batch_size, rank=rank, processes=processes)
-    loader = DataLoader(images, None, num_workers=0 if own <= 1 else min(num_workers, own))
-    trainer.predict(_Answers(network, answer).eval(), loader, return_predictions=False)
-    while writer.rounds:  # a process without a batch in the last round takes part in it all the same
-        writer.write_round(trainer, [])
+    members = processes()
+    rounds = _rounds(_named(images), batch_size, members.rank, members.world_size)
+    first = list(itertools.islice(rounds, max(num_workers, 1)))
+    on_disk = all(isinstance(image, (str, Path)) for batch in first for _, image in batch)
+    loader = DataLoader(
+        _Reader(transform, decoding or {}),
+        batch_sampler=itertools.chain(first, rounds),
+        collate_fn=_as_it_is,
+        num_workers=min(num_workers, len(first)) if on_disk and len(first) > 1 else 0,
+    )
+    with process_group(members):
+        for batch in loader:
+            inputs = [x for _, x in batch if isinstance(x, Tensor)]
+            with torch.inference_mode():
+                answers = iter(answer(inputs) if inputs else [])
+            rows: list[Row] = [(n, next(answers), None) if isinstance(x, Tensor) else (n, None, x) for n, x in batch]
+            for part in gather(rows, members):
+                yield from part
 
 
-class _Answers(LightningModule):
-    def __init__(self, network: nn.Module, answer: Callable[[nn.Module, list[Tensor]], Sequence[Any]]):
-        super().__init__()
-        self.network, self.answer = network, answer
+def read_input(
+    image: Any, transform: Callable[[Image.Image], Tensor], *, name: str | None = None, **decoding: Any
+) -> Tensor | str:
+    """What a transform makes of an image, or a sentence that says why the image cannot be read.
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Sequence[Any]:
-        inputs = [x.to(self.device) for _, x in batch if isinstance(x, Tensor)]
-        return self.answer(self.network, inputs) if inputs else []
+    Args:
+        image: As `read_image` takes it.
+        transform: From an RGB image to a tensor.
+        name: Name of the image for that sentence; default its path.
+        decoding: Further arguments of `cotnet.files.image.open_image`.
+    """
+    try:
+        return transform(read_image(image, name=name, **decoding))
+    except UnreadableImageError as error:
+        return str(error)
 
 
-class _Writer(Callback):
-    """Writes batch after batch; of several processes the first one writes what each has of a round."""
+class _Reader(Dataset[tuple[str, Tensor | str]]):
+    """From an image to its input; its indices are the images themselves, so that only the main process lists them."""
 
-    def __init__(self, write: Callable[[str, Any, str | None], None]):
-        self.write, self.rounds = write, 0
+    def __init__(self, transform: Callable[[Image.Image], Tensor], decoding: Mapping[str, Any]):
+        self.transform, self.decoding = transform, decoding
 
-    def on_predict_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        answers = iter(outputs)
-        self.write_round(trainer, [(p, None, x) if isinstance(x, str) else (p, next(answers), None) for p, x in batch])
+    def __getitem__(self, named: Named) -> tuple[str, Tensor | str]:
+        name, image = named
+        return name, read_input(image, self.transform, name=name, **self.decoding)
 
-    def write_round(self, trainer: Any, rows: list[tuple[str, Any, str | None]]) -> None:
-        """Write what all processes have of a round; every one of them has to call this."""
-        self.rounds -= 1
-        gathered: list[Any] | None = [rows]
-        if trainer.world_size > 1:
-            gathered = [None] * trainer.world_size if trainer.is_global_zero else None
-            torch.distributed.gather_object(rows, gathered)
-        for part in gathered or []:
-            for row in part:
-                self.write(*row)
+
+def _named(images: Iterable[Any]) -> Iterator[Named]:
+    for number, image in enumerate(images, 1):
+        yield (str(image) if isinstance(image, (str, Path)) else f"image {number}"), image
+
+
+def _rounds(named: Iterator[Named], batch_size: int, rank: int, world_size: int) -> Iterator[list[Named]]:
+    """One process's batch of each round; empty where the last round has fewer batches than there are processes."""
+    while True:
+        batches = [list(itertools.islice(named, batch_size)) for _ in range(world_size)]
+        if not batches[0]:
+            return
+        yield batches[rank]
+
+
+def _as_it_is(batch: list[Any]) -> list[Any]:
+    return batch

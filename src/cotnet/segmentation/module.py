@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from cotnet.detection.coco.dataset import Batch
 from cotnet.detection.coco.source import describe_source
+from cotnet.detection.notes import note_frozen_parts
 from cotnet.detection.optimizer import OptimizerName, OptimizerOptions, check_ranges
 from cotnet.detection.pyramid import Norm
 from cotnet.files.weights import WeightsCard
@@ -83,7 +84,8 @@ class Segmenter(TrainingModule):
         self.name = name
         self.kwargs = {"channels": channels, "norm": norm, "frozen": frozen, "backbone_options": kwargs or {}}
         self.size = size
-        self.init_from, self.warmup_epochs, self.ema_decay = init_from, warmup_epochs, ema_decay
+        self.init_from, self.base_lr = init_from, base_lr
+        self.warmup_epochs, self.ema_decay = warmup_epochs, ema_decay
         self.network: Any = create_segmenter(name, num_classes=num_classes, **self.kwargs)
         self.tally = PixelTally(num_classes + 1)
 
@@ -142,6 +144,10 @@ class Segmenter(TrainingModule):
             },
             data=describe_source(data),
         )
+
+    def on_fit_start(self) -> None:
+        """Say what stays random in a run that starts from random weights."""
+        note_frozen_parts(self, self.kwargs)
 
     def check_data(self, data: Any) -> None:
         if not data.masks:

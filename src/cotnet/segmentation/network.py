@@ -1,5 +1,6 @@
 """Semantic segmentation: the class of every pixel from a feature pyramid (Kirillov et al., arXiv 1901.02446, 3.1)."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -109,26 +110,38 @@ def to_batch(images: Sequence[Tensor], size: int) -> tuple[Tensor, list[tuple[in
 def segment(network: nn.Module, images: Sequence[Tensor], size: int) -> list[Tensor]:
     """The most probable class of each pixel, uint8 [H, W] for each image.
 
+    Images of different sizes go through the network one size at a time, since norms over a map would see the padding
+    that another image brings: an answer does not depend on the other images.
+
     Args:
         network: Maps [N, 3, H, W] to logits [N, classes, H, W].
         images: Images [3, H, W] of values in 0 to 1, of any sizes.
         size: As for `to_batch`.
     """
-    batch, sizes = to_batch(images, size)
-    answers = []
-    for logits, (height, width), image in zip(network(batch), sizes, images, strict=True):
-        # Class by class, since all logits at the size of a photograph take gigabytes.
-        best = labels = None
-        for label, plane in enumerate(logits[:, :height, :width]):
-            x = F.interpolate(plane[None, None], size=image.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
-            if best is None or labels is None:
-                best, labels = x, torch.zeros_like(x, dtype=torch.uint8)
-            else:
-                labels[x > best] = label
-                best = torch.maximum(best, x)
-        assert labels is not None
-        answers.append(labels)
-    return answers
+    by_size: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, image in enumerate(images):
+        by_size[image.shape[-2], image.shape[-1]].append(index)
+    answers: dict[int, Tensor] = {}
+    for shape, indices in by_size.items():
+        batch, sizes = to_batch([images[index] for index in indices], size)
+        for index, logits, (height, width) in zip(indices, network(batch), sizes, strict=True):
+            answers[index] = _labels(logits[:, :height, :width], shape)
+    return [answers[index] for index in range(len(images))]
+
+
+def _labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """The most probable class of each pixel, uint8 [H, W], from logits [classes, h, w] that are resized to H and W."""
+    # Class by class, since all logits at the size of a photograph take gigabytes.
+    best = labels = None
+    for label, plane in enumerate(logits):
+        x = F.interpolate(plane[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        if best is None or labels is None:
+            best, labels = x, torch.zeros_like(x, dtype=torch.uint8)
+        else:
+            labels[x > best] = label
+            best = torch.maximum(best, x)
+    assert labels is not None
+    return labels
 
 
 def _convolution(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:

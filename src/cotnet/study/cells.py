@@ -1,4 +1,4 @@
-"""Training the cells of a study: each one a `cotnet train` in a process and a folder of its own."""
+"""Training the cells of a study, each in a process and a folder of its own."""
 
 import csv
 import json
@@ -7,15 +7,18 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cotnet.files.atomic import replacing
+from cotnet.files.machine import available_cpus
 from cotnet.files.weights import read_weights
 from cotnet.study.grid import Case, Study
+from cotnet.training.options import to_words
 
 _POLL_S = 0.5
 _FIRST_GUESS_BYTES = 2 * 2**30
@@ -23,7 +26,13 @@ _FIRST_GUESS_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run of a study: a case with a seed, in `folder`."""
+    """One training run of a study.
+
+    Attributes:
+        case: The network.
+        seed: The run's seed.
+        folder: Holds the cell's runs and its result.
+    """
 
     case: Case
     seed: int
@@ -31,27 +40,27 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """What to call it in messages."""
         return f"{self.case.label}, seed {self.seed}"
 
     @property
     def result_path(self) -> Path:
-        """Where the result is, once the cell is done."""
+        """The file of the result, once the cell is done."""
         return self.folder / "result.json"
 
     def result(self) -> dict[str, Any] | None:
-        """What the run came to, or `None` before it is done.
+        """The result of the run, None before it is done.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: The file is damaged.
         """
         return _read(self.result_path, "result of a cell", {"top1", "size", "classes", "settings"})
 
     def settings(self) -> dict[str, Any] | None:
-        """What the cell was started with, or `None` before it was.
+        """What the cell was started with, None before it was.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: The file is damaged.
         """
         return _read(self.folder / "settings.json", "cell's settings", {"recipe", "fields", "words"})
 
@@ -77,26 +86,26 @@ def cells_of(study: Study, output: Path) -> list[Cell]:
 
 
 def run_cells(
-    study: Study, cells: list[Cell], fields: list[str], *, jobs: int, say: Callable[[str], None] = print
+    study: Study, cells: list[Cell], words: Sequence[str], *, jobs: int, say: Callable[[str], None] = print
 ) -> list[str]:
     """Train every cell that is not done, up to `jobs` at a time while memory allows.
 
-    A cell that was interrupted goes on from its last epoch.
+    A cell that was interrupted resumes from its last epoch.
 
     Args:
-        study: says the recipe and its fields.
-        cells: what to train.
-        fields: more words for `cotnet train`, after the study's own.
-        jobs: most cells at a time.
-        say: takes a line about each cell.
+        study: Has the recipe and its fields.
+        cells: What to train.
+        words: Further fields, after those of the study.
+        jobs: The largest number of cells at a time.
+        say: Takes a line about each cell.
 
     Returns:
         A line for each cell that failed.
 
     Raises:
-        ValueError: a folder holds the result of other settings.
+        ValueError: A folder holds the result of other settings.
     """
-    settings = {cell.folder: _settings(study, cell, fields) for cell in cells}
+    settings = {cell.folder: _settings(study, cell, words) for cell in cells}
     for cell in cells:
         done = cell.result()
         before = cell.settings() if done is None else done["settings"]
@@ -111,13 +120,13 @@ def run_cells(
         say(f"{len(cells) - len(waiting)} of {len(cells)} cells are done already")
     running: dict[Cell, tuple[subprocess.Popen[bytes], float]] = {}
     failed: list[str] = []
-    threads = max((os.cpu_count() or 1) // jobs, 1)
+    threads = max(available_cpus() // jobs, 1)
     try:
         while waiting or running:
             while waiting and len(running) < jobs and (not running or _memory_allows()):
                 cell = waiting.pop(0)
                 try:
-                    running[cell] = (_start(study, cell, fields, settings[cell.folder], threads=threads), time.time())
+                    running[cell] = (_start(study, cell, words, settings[cell.folder], threads=threads), time.time())
                 except OSError as error:
                     failed.append(f"{cell.name}: {error}")
                     say(f"{cell.name}: failed: {error}")
@@ -140,39 +149,37 @@ def run_cells(
     return failed
 
 
-def _settings(study: Study, cell: Cell, fields: list[str]) -> dict[str, Any]:
-    return {"recipe": study.recipe, "fields": study.fields, "words": fields, "seed": cell.seed} | {
+def _settings(study: Study, cell: Cell, words: Sequence[str]) -> dict[str, Any]:
+    return {"recipe": study.recipe, "fields": study.fields, "words": list(words), "seed": cell.seed} | {
         "body": cell.case.body,
         "kwargs": cell.case.kwargs,
     }
 
 
-def train_words(study: Study, cell: Cell, fields: list[str]) -> list[str]:
-    """The `cotnet` command line of a cell; `fields` are further ones."""
-    words = ["train", study.recipe]
-    for name, value in study.fields.items():
-        words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
-    words += [*fields, "--model.name", cell.case.body, "--seed_everything", str(cell.seed)]
-    words += ["--model.kwargs", json.dumps(cell.case.kwargs)]  # also empty ones, in the place of the recipe's
-    return [*words, "--runs", str(cell.folder / "runs")]
+def cell_words(study: Study, cell: Cell, words: Sequence[str]) -> list[str]:
+    """The fields of a cell's run over the study's recipe: those of the study, further ones, those of the case."""
+    # The recipe's arguments of the network go first; those of the case would be put over them.
+    case = {"model.name": cell.case.body, "seed_everything": cell.seed, "model.kwargs": None}
+    return [*to_words(study.fields), *words, *to_words(case), *to_words({"model.kwargs": cell.case.kwargs})]
 
 
 def _start(
-    study: Study, cell: Cell, fields: list[str], settings: dict[str, Any], *, threads: int
+    study: Study, cell: Cell, words: Sequence[str], settings: dict[str, Any], *, threads: int
 ) -> "subprocess.Popen[bytes]":
-    words = [sys.executable, "-m", "cotnet", *train_words(study, cell, fields)]
+    command = [sys.executable, "-m", "cotnet.study.train_cell", study.recipe, str(cell.folder / "runs")]
+    command += cell_words(study, cell, words)
     earlier = sorted(cell.folder.glob("runs/*/*/last.ckpt"), key=_modified)
     if earlier:
-        words += ["--ckpt_path", str(earlier[-1])]
+        command += ["--ckpt_path", str(earlier[-1])]
     cell.folder.mkdir(parents=True, exist_ok=True)
     _write(cell.folder / "settings.json", settings)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     with (cell.folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
 
 def _finish(cell: Cell, status: int, settings: dict[str, Any]) -> float:
-    """Write the result of a run that ended, and return its top-1; `ValueError` says what went wrong."""
+    """Write the result of a run that ended, and return its top-1; a `ValueError` says what went wrong."""
     runs = cell.runs()
     if status or not runs:
         log = cell.folder / "log.txt"
@@ -201,9 +208,8 @@ def _write_result(cell: Cell, run: Path, settings: dict[str, Any]) -> float:
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(values, indent=1))
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(values, indent=1))
 
 
 def _read(path: Path, what: str, keys: set[str]) -> dict[str, Any] | None:

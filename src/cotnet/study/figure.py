@@ -1,12 +1,12 @@
-"""Accuracy against parameters, multiply-accumulates and time, ours above and the authors' below."""
+"""Accuracy over parameters, multiply-accumulates and time, ours above and the authors' below."""
 
 from pathlib import Path
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cotnet.files.figure import label_of, save_figure
 from cotnet.study.results import Result
 
 Point = tuple[str, float | None, float, float]  # label, abscissa, top-1, its standard deviation
@@ -18,10 +18,10 @@ def draw_study(title: str, results: list[Result], path: Path, *, data: str) -> N
     """Write the figure as PNG.
 
     Args:
-        title: the heading.
-        results: a point each, with the standard deviation over its seeds.
-        path: where to.
-        data: what the cases were trained on, for the upper row's label.
+        title: The heading.
+        results: A point each, with the standard deviation over its seeds.
+        path: The PNG to write.
+        data: What the cases were trained on, for the upper row's label.
     """
     palette = colormaps["tab10"]
     colours = {result.case.label: palette(number % 10) for number, result in enumerate(results)}
@@ -49,7 +49,7 @@ def draw_study(title: str, results: list[Result], path: Path, *, data: str) -> N
     # One legend below all panels, where it covers no point.
     handles, names = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 8), frameon=False)
-    FigureCanvasAgg(figure).print_figure(path, format="png", dpi=110)
+    save_figure(figure, path)
 
 
 def _ours(result: Result, what: str, *, small: bool) -> float:
@@ -67,7 +67,7 @@ def _scatter(
         if x is None:
             continue
         bars = spread if spread == spread and spread > 0 else None
-        axes.errorbar([x], [y], yerr=bars, fmt="o", capsize=4, color=colours[label], label=label)
+        axes.errorbar([x], [y], yerr=bars, fmt="o", capsize=4, color=colours[label], label=label_of(label))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.3)

@@ -16,7 +16,15 @@ from cotnet.models.family import check_name
 
 @dataclass(frozen=True)
 class Published:
-    """What the authors report for a case, in their set-up: ImageNet top-1 in percent, millions, billions."""
+    """What the authors report for a case, in their set-up on ImageNet.
+
+    Attributes:
+        top1: In percent.
+        parameters_m: Parameters in millions, or None.
+        gmacs: Multiply-accumulates in billions, or None.
+        images_per_s: Speed, or None.
+        approximate: Read from a figure, or of a network that differs slightly.
+    """
 
     top1: float
     parameters_m: float | None = None
@@ -30,10 +38,10 @@ class Case:
     """One network of a study.
 
     Attributes:
-        label: its name in tables and figures; also of its folder.
-        body: name in timm's registry.
-        kwargs: further arguments of the network: `mixers`, `kernel_size`, `base_width`.
-        published: the authors' result of its counterpart.
+        label: Its name in tables and figures; also of its folder.
+        body: Name in timm's registry.
+        kwargs: Further arguments of the network: ``mixers``, ``kernel_size``, ``base_width``.
+        published: The authors' result of its counterpart.
     """
 
     label: str
@@ -51,12 +59,12 @@ class Study:
     """A grid of cases and seeds under one recipe.
 
     Attributes:
-        title: heading of its table and figure.
-        cases: the networks.
-        seeds: each case is trained once with each.
-        recipe: what `cotnet train` is given.
-        fields: fields of the recipe that the study overrides, by dotted name.
-        order: chains of labels, each in the order of accuracy that the authors report, lowest first.
+        title: Heading of its table and figure.
+        cases: The networks.
+        seeds: Each case is trained once with each.
+        recipe: Its name, or the path of its file.
+        fields: Fields of the recipe that the study overrides, by dotted name.
+        order: Chains of labels, each in the order of accuracy that the authors report, lowest first.
     """
 
     title: str
@@ -67,11 +75,11 @@ class Study:
     order: tuple[tuple[str, ...], ...] = ()
 
     def check(self) -> None:
-        """Build every network once, without memory, so that a wrong one shows before anything is trained.
+        """Build every network once, without memory, to find a wrong one before anything is trained.
 
         Raises:
-            ValueError: there is no such model or mixer, a width does not divide, a label or seed is used twice or
-                cannot be one.
+            ValueError: There is no such model or mixer, a width does not divide, or a label or seed is used twice or
+                is not valid.
         """
         labels = [case.label for case in self.cases]
         if not self.cases or not self.seeds:
@@ -99,7 +107,7 @@ class Study:
 
 
 def grid(bodies: list[str], mixers: list[str], stages: list[str], kernel_sizes: list[int]) -> tuple[Case, ...]:
-    """Every combination as a case; the stage `all` stands for the whole body."""
+    """Every combination as a case; the stage ``all`` is the whole body."""
     cases = []
     for body, mixer, stage, kernel_size in itertools.product(bodies, mixers, stages, kernel_sizes):
         parts = {body: len(bodies), mixer: len(mixers), stage: len(stages), f"k{kernel_size}": len(kernel_sizes)}
@@ -118,7 +126,7 @@ def load_study(name: str) -> Study:
     """A shipped study by its name, or the one in a YAML file.
 
     Raises:
-        ValueError: there is none, or its file is not one.
+        ValueError: There is none, or the file holds none.
     """
     path = _studies() / f"{name}.yaml" if name in study_names() else Path(name)
     if not path.is_file():

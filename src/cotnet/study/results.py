@@ -1,4 +1,4 @@
-"""What a study came to: one line for each case, and whether the order that the authors report is confirmed."""
+"""The results of a study: one line for each case, and whether the order that the authors report is confirmed."""
 
 import csv
 import itertools
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from cotnet.files.atomic import replacing
 from cotnet.models import count_macs, count_parameters
 from cotnet.study.cells import Cell
 from cotnet.study.grid import Case, Study
@@ -26,11 +27,11 @@ class Result:
     """A case over its seeds.
 
     Attributes:
-        case: the network.
-        top1: validation top-1 of the last epoch by seed, fractions of 1.
-        parameters: of the network.
-        macs: multiply-accumulates for one image, as the paper counts.
-        images_per_s: of the forward pass on this machine, batch 32, or NaN where not measured.
+        case: The network.
+        top1: Validation top-1 of the last epoch by seed, fractions of 1.
+        parameters: Of the network.
+        macs: Multiply-accumulates for one image, as the paper counts.
+        images_per_s: Of the forward pass on this machine, batch 32, or NaN where not measured.
     """
 
     case: Case
@@ -52,37 +53,38 @@ class Result:
 
 def summarise(study: Study, cells: Iterable[Cell], *, speed_file: Path) -> list[Result]:
     """A result for each case that has a finished cell, with its cost; the speed is measured once and kept in a file."""
-    done = [(cell, found) for cell in cells if (found := cell.result()) is not None]
+    done = [(cell, result) for cell in cells if (result := cell.result()) is not None]
     speeds = _speeds(speed_file)
     results = []
     for case in study.cases:
-        own = {cell.seed: found for cell, found in done if cell.case == case}
-        if not own:
+        runs = {cell.seed: result for cell, result in done if cell.case == case}
+        if not runs:
             continue
-        scores = {seed: float(found["top1"]) for seed, found in own.items()}
-        size, classes = (next(iter(own.values()))[key] for key in ("size", "classes"))
+        scores = {seed: float(run["top1"]) for seed, run in runs.items()}
+        size, classes = (next(iter(runs.values()))[key] for key in ("size", "classes"))
         network = case.network(classes).eval()
         if case.label not in speeds:
             speeds[case.label] = _images_per_s(network, size)
-            speed_file.write_text(json.dumps(speeds))
+            with replacing(speed_file) as partial:
+                partial.write_text(json.dumps(speeds))
         cost = count_parameters(network), count_macs(network, size)
         results.append(Result(case, scores, *cost, speeds[case.label]))
     return results
 
 
 def _speeds(file: Path) -> dict[str, float]:
-    """What was measured before; nothing where the file is damaged, as measuring again costs little."""
+    """What was measured before; nothing where the file is damaged, since measuring again costs little."""
     try:
-        found = json.loads(file.read_text()) if file.is_file() else {}
+        speeds = json.loads(file.read_text()) if file.is_file() else {}
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return speeds if isinstance(speeds, dict) else {}
 
 
 def compare(lower: Result, higher: Result) -> str:
     """Whether one case is above another, from the differences of equal seeds, in a sentence with its confidence.
 
-    The interval is Student's, for differences that spread normally over the seeds; it knows nothing of other data.
+    The interval is Student's, for differences that are normal over the seeds; it says nothing of other data.
     """
     from scipy import stats
 
@@ -90,8 +92,8 @@ def compare(lower: Result, higher: Result) -> str:
     pair = f"{lower.case.label} < {higher.case.label}"
     differences = [100 * (higher.top1[seed] - lower.top1[seed]) for seed in seeds]
     if len(seeds) < 2:
-        found = f"{differences[0]:+.2f} points with one seed" if differences else "no common seed"
-        return f"{pair}: open ({found})"
+        reason = f"{differences[0]:+.2f} points with one seed" if differences else "no common seed"
+        return f"{pair}: open ({reason})"
     mean, error = statistics.mean(differences), statistics.stdev(differences) / len(seeds) ** 0.5
     half = float(stats.t.ppf(0.975, len(seeds) - 1)) * error
     confidence = float(stats.t.cdf(mean / error, len(seeds) - 1)) if error else float(mean > 0)
@@ -103,9 +105,19 @@ def compare(lower: Result, higher: Result) -> str:
 
 
 def write_tables(study: Study, results: list[Result], output: Path, *, notes: list[str]) -> str:
-    """Write `results.csv` and `report.md` into the study's folder; returns the report."""
+    """Write ``results.csv`` and ``report.md`` into the study's folder.
+
+    Args:
+        study: Has the order that the authors report.
+        results: A row each.
+        output: The study's folder.
+        notes: Lines below the table.
+
+    Returns:
+        The report.
+    """
     rows = [_row(result) for result in results]
-    with (output / "results.csv").open("w", newline="") as file:
+    with replacing(output / "results.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*COLUMNS, "top-1 % by seed"])
         for row, result in zip(rows, results, strict=True):
@@ -121,7 +133,8 @@ def write_tables(study: Study, results: list[Result], output: Path, *, notes: li
         lines += ["", "The order that the authors report, pair by pair:", "", *(f"- {verdict}" for verdict in verdicts)]
     lines += ["", *notes, ""]
     report = "\n".join(lines)
-    (output / "report.md").write_text(report)
+    with replacing(output / "report.md") as partial:
+        partial.write_text(report, "utf-8")
     return report
 
 

@@ -1,23 +1,15 @@
-"""Training on Lightning: a classifier, what a module of any task needs, and what a run shows and leaves behind."""
+"""Training on Lightning, whatever the task: recipes, runs that resume bit for bit, and what they leave behind."""
 
-from cotnet.training.checkpoints import BestCheckpoint, LastCheckpoint
-from cotnet.training.metrics import Record
-from cotnet.training.module import TrainingModule, class_path
-from cotnet.training.progress import Progress
-from cotnet.training.resume import find_start, next_folder
-from cotnet.training.run import fit, prepare
-from cotnet.training.seeding import StepSeeds
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "BestCheckpoint",
-    "LastCheckpoint",
-    "Progress",
-    "Record",
-    "StepSeeds",
-    "TrainingModule",
-    "class_path",
-    "find_start",
-    "fit",
-    "next_folder",
-    "prepare",
-]
+# Loaded on first use: reading a recipe or printing help needs no Lightning.
+_MODULES = {"RunResult": "run", "TrainingData": "protocol", "TrainingModule": "module", "run_recipe": "run"}
+
+__all__ = ["RunResult", "TrainingData", "TrainingModule", "run_recipe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f"cotnet.training.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

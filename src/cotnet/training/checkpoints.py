@@ -5,15 +5,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from cotnet.files.weights import load_checkpoint
 from cotnet.training.checkpoint_io import LAST
-from cotnet.training.guards import FiniteLoss, StopSignals
+from cotnet.training.finite_loss import FiniteLoss
+from cotnet.training.lightning_private import may_stop, validates_this_epoch
 from cotnet.training.limits import Limits, Stopped
+from cotnet.training.signals import StopSignals
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -35,10 +36,10 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """After a resume: take over the best epoch so far, from the run's folder or where the checkpoint says.
+        """After a resume: take over the best epoch so far, from the run's folder or from where the checkpoint says.
 
-        Without a sound file the best is sought among the epochs from here on. The file may be of a later epoch than the
-        checkpoint, so it says itself what it scored.
+        Without a sound file, the best is sought among the epochs from here on. The file may be of a later epoch than
+        the checkpoint, so the score is read from it, and nothing else.
         """
         earlier = Path(state_dict["best_model_path"])
         if self.dirpath is None or not state_dict["best_model_path"]:
@@ -47,14 +48,14 @@ class BestCheckpoint(ModelCheckpoint):
         if path.exists():  # the run's folder may have been moved
             earlier = path
         try:
-            score = load_checkpoint(earlier)["callbacks"][self.state_key]["best_model_score"]
+            score = load_checkpoint(earlier, mapped=True)["callbacks"][self.state_key]["best_model_score"].clone()
         except (ValueError, KeyError) as error:
             print(f"note: the best epoch so far cannot be taken over: {error}", flush=True)
             return
         if not path.exists():
             _copy(earlier, path)
         self.best_model_path = self.kth_best_model_path = str(path)
-        self.best_model_score = self.kth_value = score.detach().to(torch.device("cpu"))
+        self.best_model_score = self.kth_value = score
         self.best_k_models = {str(path): self.best_model_score}
 
 
@@ -67,12 +68,11 @@ class LastCheckpoint(Checkpoint):
         folder: The run folder.
         every_n_steps: Optimizer steps between two checkpoints, or None.
         every_n_minutes: Minutes between two, or None.
-        guard: Looks at the state before it is saved.
+        finite: Looks at the state before it is saved.
         signals: Ask for a checkpoint and the end of the run.
         limits: Say why a run ends before its last epoch.
 
     Raises:
-        ValueError: A number is not above 0.
         SystemExit: After the checkpoint that a signal asked for; the code is 128 and the signal's number.
         Stopped: After the checkpoint inside an epoch that ``trainer.should_stop`` asked for.
     """
@@ -83,14 +83,14 @@ class LastCheckpoint(Checkpoint):
         *,
         every_n_steps: int | None,
         every_n_minutes: float | None,
-        guard: FiniteLoss,
+        finite: FiniteLoss,
         signals: StopSignals,
         limits: Limits,
     ) -> None:
         self.folder = folder
         self.every_n_steps = every_n_steps
         self.every_n_minutes = every_n_minutes
-        self.guard = guard
+        self.finite = finite
         self.signals = signals
         self.limits = limits
 
@@ -106,20 +106,20 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where it is time to."""
+        """Save where it is due."""
         loop = trainer.fit_loop.epoch_loop
-        # After the last batch, and before a validation, the state is saved when that is done: a resume would skip it.
+        # After the last batch, and where a validation follows, the state is saved later: a resume would skip those.
         if loop.batch_progress.is_last_batch:
             return
         stops = self._stops(trainer)
         validates = trainer.val_check_batch and (batch_idx + 1) % trainer.val_check_batch == 0
-        if (validates and loop._should_check_val_epoch()) or (batch_idx + 1) % trainer.accumulate_grad_batches:
+        if (validates and validates_this_epoch(trainer)) or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
-        counted = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        timed = self.every_n_minutes is not None and time.monotonic() - self._saved_s >= 60 * self.every_n_minutes
+        after_steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+        after_time = self.every_n_minutes is not None and time.monotonic() - self._saved_s >= 60 * self.every_n_minutes
         # The processes' clocks and signals differ, and all must save together.
-        wanted = trainer.strategy.reduce_boolean_decision(timed or self.signals.received is not None, all=False)
-        if wanted or counted or stops:
+        asked = trainer.strategy.reduce_boolean_decision(after_time or self.signals.received is not None, all=False)
+        if asked or after_steps or stops:
             self._save(trainer, pl_module)
         if stops:
             raise Stopped(self.limits.status(trainer))
@@ -138,10 +138,10 @@ class LastCheckpoint(Checkpoint):
         """Whether the run ends here, inside an epoch."""
         if trainer.fit_loop.epoch_loop.batch_progress.current.ready % trainer.accumulate_grad_batches:
             trainer.should_stop = False  # the accumulated gradient would be lost; who asked asks again
-        return trainer.should_stop and trainer.fit_loop._can_stop_early
+        return trainer.should_stop and may_stop(trainer)
 
     def _save(self, trainer: Trainer, module: LightningModule) -> None:
-        self.guard.check_state(trainer, module)
+        self.finite.check_state(trainer, module)
         trainer.save_checkpoint(self.path)
         self._saved_s = time.monotonic()
         if trainer.strategy.reduce_boolean_decision(self.signals.received is not None, all=False):

@@ -1,6 +1,5 @@
 """``config.yaml`` of a run, and what a resume has changed in it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ CONFIG = "config.yaml"
 
 
 class ConfigFile(Callback):
-    """Puts ``config.yaml`` in its place when training begins, so that a run that is refused leaves the one before.
+    """Puts ``config.yaml`` in its place when training begins, so that a refused run leaves the one before as it was.
 
     Args:
         folder: The run folder.
 
     Attributes:
-        changed: Fields that differ from those of the run that is gone on with, as ``field: old -> new``.
+        changed: Fields that differ from those of the run that is resumed, as ``field: old -> new``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,28 +27,28 @@ class ConfigFile(Callback):
 
     @property
     def begun(self) -> bool:
-        """Whether training has begun, in this process or in one that it has started."""
+        """Whether training has begun, in this process or in one that was started by it."""
         return not self._new.exists()
 
-    def write(self, write: Callable[[Path], None], resume: Resume | None) -> None:
-        """Write the file beside its place, and say what a resume changes; for one process alone.
+    def write(self, text: str, resume: Resume | None) -> None:
+        """Write the file beside its place, and print what a resume changes; in one process alone.
 
         Args:
-            write: Writes the run's whole configuration to a path.
-            resume: What the run goes on from, or None.
+            text: The run's whole configuration, as YAML.
+            resume: What the run resumes from, or None.
         """
-        write(self._new)
+        self._new.write_text(text, "utf-8")
         self.changed = [] if resume is None else changed_fields(resume.path.with_name(CONFIG), self._new)
         for line in self.changed:
             print(f"changed on the resume: {line}", flush=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The checkpoint has been taken over: what is configured now holds."""
+        """The checkpoint is loaded: the new configuration takes effect."""
         if trainer.is_global_zero:
             self._new.replace(self.path)
 
     def withdraw(self) -> None:
-        """Leave nothing of a run that has not begun."""
+        """Remove the file of a run that has not begun."""
         self._new.unlink(missing_ok=True)
 
     @property
@@ -70,4 +69,6 @@ def changed_fields(before: Path, after: Path) -> list[str]:
 def _flat(value: Any, path: str = "") -> list[tuple[str, Any]]:
     if not isinstance(value, dict):
         return [(path, value)]
-    return [pair for key, one in value.items() for pair in _flat(one, f"{path}.{key}" if path else str(key))]
+    # The level between a group and its fields is left out, as on the command line.
+    inner = {key: path if key == "init_args" else f"{path}.{key}" if path else str(key) for key in value}
+    return [pair for key, one in value.items() for pair in _flat(one, inner[key])]

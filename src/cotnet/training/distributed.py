@@ -1,4 +1,4 @@
-"""What training in several processes asks of Lightning's strategies, and FSDP2's sharding of a network."""
+"""Training in several processes: what it needs of Lightning's strategies, and FSDP2's sharding of a network."""
 
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 
+from cotnet.training.lightning_private import keep_buffers_apart, layer_sync, save_in_one_file, set_layer_sync
 from cotnet.training.sync_norm import SyncNorm
 
 
@@ -29,10 +30,10 @@ class HasFolder(Protocol):
 class OneFolder(Callback):
     """Gives every process the run folder of the first one.
 
-    Each has looked for a free one by itself, and one that starts later finds the first one's taken.
+    Each process has looked for a free folder by itself; one that starts later would see the first one's as taken.
 
     Args:
-        users: What is to write there; the best checkpoint asks the first process by itself.
+        users: What writes there; the best checkpoint asks the first process by itself.
     """
 
     def __init__(self, *users: HasFolder) -> None:
@@ -46,7 +47,7 @@ class OneFolder(Callback):
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """FSDP2 over all processes, where Lightning by itself makes those of a machine tensor-parallel."""
+    """FSDP2 over all processes; by default Lightning makes those of one machine tensor-parallel."""
 
     def setup_environment(self) -> None:
         """Make the mesh of the processes."""
@@ -55,7 +56,7 @@ class ShardedStrategy(ModelParallelStrategy):
 
 
 def name_strategies() -> None:
-    """Make FSDP2 a value of ``trainer.strategy``."""
+    """Register FSDP2 as a value of ``trainer.strategy``."""
     if "fsdp2" not in StrategyRegistry.available_strategies():
         StrategyRegistry.register("fsdp2", ShardedStrategy, "parameters sharded over the processes, block by block")
 
@@ -63,24 +64,24 @@ def name_strategies() -> None:
 def suit_strategy(strategy: Strategy) -> None:
     """Set what a network with BatchNorm needs, before the strategy wraps it.
 
-    DDP must not copy the first process's statistics to all at every forward pass: each process gathers its own, which
-    are averaged at the end of an epoch, and processes may validate different numbers of batches. SyncBN works on every
-    device. A sharded network is saved in one file.
+    DDP must not copy the first process's statistics to all others at every forward pass: each process gathers its own,
+    which are averaged at the end of an epoch, and processes may validate different numbers of batches. SyncBN works on
+    every device. A sharded network is saved in one file.
     """
     if isinstance(strategy, DDPStrategy):
-        strategy._ddp_kwargs.setdefault("broadcast_buffers", False)
+        keep_buffers_apart(strategy)
     if isinstance(strategy, ModelParallelStrategy):
-        strategy._save_distributed_checkpoint = False
-    if getattr(strategy, "_layer_sync", None) is not None:
-        strategy._layer_sync = SyncNorm(strategy.root_device)  # type: ignore[attr-defined]
+        save_in_one_file(strategy)
+    if layer_sync(strategy) is not None:
+        set_layer_sync(strategy, SyncNorm(strategy.root_device))
 
 
 def sync_norms(network: nn.Module, strategy: Strategy) -> nn.Module:
-    """The network with synchronised norms where the trainer has been asked for them.
+    """The network, with synchronised norms where the trainer has been asked for them.
 
-    For a strategy that wraps nothing itself, which leaves this to the module.
+    For strategies that do not wrap the network and leave this to the module.
     """
-    sync: SyncNorm | None = getattr(strategy, "_layer_sync", None)
+    sync = layer_sync(strategy)
     return network if sync is None else sync.apply(network)
 
 

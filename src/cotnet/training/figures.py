@@ -1,21 +1,20 @@
-"""The images of a run: learning curves, confusion matrix, and the pairs of classes that are confused most."""
+"""The figures of a run: learning curves, confusion matrix, range test."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from cotnet.files.figure import label_of, save_figure
 from cotnet.training.module import Panel
 
-# Up to this many classes every row of the confusion matrix bears its name, and up to the second its numbers.
+# Up to this many classes every row of the confusion matrix has its name, and up to the second its numbers.
 _NAMED, _NUMBERED = 250, 25
 
 
 def draw_curves(history: Sequence[dict[str, float]], panels: Sequence[Panel], path: Path) -> None:
-    """Metrics and learning rate over the epochs.
+    """Draw metrics and learning rate over the epochs.
 
     Args:
         history: One row per epoch, with the columns of ``metrics.csv``.
@@ -39,11 +38,11 @@ def draw_curves(history: Sequence[dict[str, float]], panels: Sequence[Panel], pa
         axes.grid(alpha=0.3)
     for axes in every[:-1]:  # below, where they cover no point
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, fontsize=8, frameon=False)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path, *, title: str | None = None) -> None:
-    """The confusion matrix, each row in percent of its true class.
+    """Draw the confusion matrix, each row in percent of its true class.
 
     Args:
         counts: Images by true class (rows) and answer (columns), [classes, classes].
@@ -62,7 +61,7 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path, *
     axes.set_ylabel("true class")
     axes.set_title(title or f"validation: {np.trace(counts) / max(counts.sum(), 1):.2%} correct")
     if classes <= _NAMED:
-        names = [_short(name) for name in class_names]
+        names = [label_of(name) for name in class_names]
         size = min(9, 45 * side / classes)  # in points, of the 72 that an inch of the side has
         axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
         axes.set_yticks(range(classes), names, fontsize=size)
@@ -74,11 +73,11 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str], path: Path, *
             value = percent[row, column]
             color = "white" if value > 55 else "black"
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=color)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_range_test(rates: Sequence[float], losses: Sequence[float], suggested: float | None, path: Path) -> None:
-    """The loss over growing learning rates, and the suggested one.
+    """Draw the loss over growing learning rates, and the suggested one.
 
     Args:
         rates: Learning rates, rising.
@@ -98,51 +97,4 @@ def draw_range_test(rates: Sequence[float], losses: Sequence[float], suggested: 
     best, first = min(losses), losses[0]
     axes.set_ylim(best - 0.05 * (first - best) - 0.01, first + 0.5 * (first - best) + 0.05)
     axes.grid(alpha=0.3)
-    save(figure, path)
-
-
-def worst_pairs(counts: np.ndarray, most: int = 15) -> list[tuple[int, int, int]]:
-    """The most frequent confusions as (true class, answer, images), the worst first."""
-    wrong = counts * ~np.eye(len(counts), dtype=bool)
-    rows, columns = np.nonzero(wrong)
-    # By share of the true class where the numbers are equal, then by class.
-    order = np.lexsort((columns, rows, -wrong[rows, columns] / counts.sum(1)[rows], -wrong[rows, columns]))[:most]
-    return [(int(rows[i]), int(columns[i]), int(wrong[rows[i], columns[i]])) for i in order]
-
-
-def draw_confused(counts: np.ndarray, class_names: Sequence[str], path: Path) -> None:
-    """The pairs of classes that are confused most, as bars.
-
-    Args:
-        counts: Images by true class (rows) and answer (columns), [classes, classes].
-        class_names: Names of the classes.
-        path: The PNG to write.
-    """
-    pairs = worst_pairs(counts)
-    figure = Figure(figsize=(9, 1.3 + 0.34 * max(len(pairs), 2)), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title("most confused: true class → answer")
-    axes.set_xlabel("images")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    labels = [f"{_short(class_names[true])} → {_short(class_names[answer])}" for true, answer, _ in pairs]
-    values = [number for _, _, number in pairs]
-    bars = axes.barh(range(len(pairs)), values, color="#c44e52")
-    shares = [f" {number} ({number / counts[true].sum():.0%} of the class)" for true, _, number in pairs]
-    axes.bar_label(bars, shares, fontsize=8)
-    axes.set_yticks(range(len(pairs)), labels, fontsize=9)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.35 * max(values, default=1))
-    if not pairs:
-        axes.text(0.5, 0.5, "no image is confused", ha="center", va="center", transform=axes.transAxes)
-    save(figure, path)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else name[:23] + "…"
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG; a half-written one never bears the name."""
-    partial = path.with_name(path.name + ".partial")
-    FigureCanvasAgg(figure).print_figure(partial, format="png", dpi=110)
-    partial.replace(path)
+    save_figure(figure, path)

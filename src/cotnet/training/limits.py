@@ -16,7 +16,7 @@ class Stopped(Exception):  # noqa: N818 (it is no error)
 class Limits(Callback):
     """Ends the run after ``trainer.max_steps`` by ``trainer.should_stop``, as Lightning's timer ends it by time.
 
-    Lightning's own count is switched off: with it, a resume does not know a complete epoch from a broken one.
+    Lightning's count of steps is switched off: with it, a resume cannot tell a complete epoch from an interrupted one.
 
     Args:
         trainer: Hands its number of steps over.
@@ -32,11 +32,11 @@ class Limits(Callback):
         """Ask for the end."""
         if self._steps_are_done(trainer):
             trainer.should_stop = True
-            # The upper limit goes before the lower ones.
+            # The upper limit takes precedence over the lower ones.
             trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
 
     def status(self, trainer: Trainer) -> str:
-        """How a run ended that nothing has broken off, as a sentence; inside an epoch or between two."""
+        """How a run ended that was not interrupted, as a sentence; inside an epoch or between two."""
         epochs, progress = trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress
         if epochs == trainer.max_epochs:
             return f"Complete: {epochs} epochs."
@@ -63,19 +63,17 @@ def check_limits(trainer: Trainer, resume: Resume | None) -> None:
         raise ValueError("trainer.max_steps must be at least 1, got 0; leave it out for no limit")
     if resume is None:
         return
-    done = resume.content.get("global_step", 0)
-    if 0 < steps <= done:
+    if 0 < steps <= resume.steps:
         raise ValueError(
-            f"{resume.name} has already {done} steps of trainer.max_steps {steps}; "
-            f"go on with --trainer.max_steps {done + 1} or more"
+            f"{resume.name} has already {resume.steps} steps of trainer.max_steps {steps}; "
+            f"continue with --trainer.max_steps {resume.steps + 1} or more"
         )
     for timer in _timers(trainer):
-        state = resume.content.get("callbacks", {}).get(timer.state_key, {})
-        done_s = state.get("time_elapsed", {}).get("train", 0.0)
+        done_s = resume.trained_s(timer.state_key)
         if done_s >= _left_s(timer):
             raise ValueError(
                 f"{resume.name} has already trained {duration(done_s)} of trainer.max_time "
-                f"{duration(_left_s(timer))}, which counts over all starts of a run; go on with a longer one"
+                f"{duration(_left_s(timer))}, which counts over all starts of a run; continue with a longer one"
             )
 
 

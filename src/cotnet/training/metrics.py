@@ -1,4 +1,4 @@
-"""What a run leaves in its folder beside the checkpoints: metrics, curves, images, weights."""
+"""What a run leaves in its folder beside the checkpoints: metrics, figures and weights."""
 
 import csv
 import time
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from cotnet.files.atomic import replacing
 from cotnet.files.weights import read_checkpoint, write_weights
 from cotnet.training.checkpoints import BestCheckpoint
 from cotnet.training.figures import draw_curves
@@ -21,18 +22,18 @@ _MEASURED = ("images_per_s", "loader_share", "seconds")
 
 
 class Record(Callback):
-    """Writes ``metrics.csv`` and the images after every epoch, ``weights.safetensors`` after every better one.
+    """Writes ``metrics.csv`` and the figures after every epoch, and the best epoch's weights at the end.
 
-    A resumed run goes on with the rows of the run before.
+    A resumed run continues the rows of the run before.
 
     Args:
         folder: The run folder.
-        best: Says which checkpoint to take the weights from.
+        best: Knows the checkpoint to take the weights from.
         meter: Measures the epoch.
 
     Attributes:
         history: One row per complete epoch.
-        confusion: `TrainingModule.counts` of the best epoch, or None.
+        counts: `TrainingModule.counts` of the best epoch, or None.
         sessions: Each start of the run: when and where, and the epoch and batch it started at.
     """
 
@@ -41,7 +42,7 @@ class Record(Callback):
         self.best = best
         self.meter = meter
         self.history: list[dict[str, float]] = []
-        self.confusion: np.ndarray | None = None
+        self.counts: np.ndarray | None = None
         self.sessions: list[dict[str, Any]] = []
         self._written_score: float | None = None
         self._start = time.perf_counter()
@@ -49,7 +50,7 @@ class Record(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The run so far."""
-        counts = None if self.confusion is None else torch.from_numpy(self.confusion).int()
+        counts = None if self.counts is None else torch.from_numpy(self.counts).int()
         elapsed_s = self._before_s + time.perf_counter() - self._start
         return {"history": self.history, "confusion": counts, "sessions": self.sessions, "elapsed_s": elapsed_s}
 
@@ -57,12 +58,12 @@ class Record(Callback):
         """Take over the run before."""
         self.history = list(state_dict["history"])
         counts = state_dict["confusion"]
-        self.confusion = None if counts is None else counts.numpy()
+        self.counts = None if counts is None else counts.numpy()
         self.sessions = state_dict["sessions"] + self.sessions
         self._before_s = state_dict["elapsed_s"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the epoch's clock, for an epoch that is gone on with."""
+        """Start the clock of an epoch that a resume continues."""
         self._start = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -70,7 +71,7 @@ class Record(Callback):
         self._start, self._before_s = time.perf_counter(), 0.0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the epoch's row; runs before the checkpoints are saved, so that they hold it."""
+        """Add the epoch's row, before the checkpoints are saved, so that they hold it."""
         assert isinstance(pl_module, TrainingModule)
         trained = {name: float(x) for name, x in trainer.callback_metrics.items() if not name.startswith("val_")}
         metrics = {**trained, **self.meter.means, **self.meter.scores}
@@ -83,7 +84,7 @@ class Record(Callback):
         better = pl_module.monitor in row and row[pl_module.monitor] > max(scores, default=-1.0)
         self.history.append(row)
         if better:
-            self.confusion = pl_module.counts
+            self.counts = pl_module.counts
         if trainer.is_global_zero:
             self._write_metrics(("epoch", *pl_module.columns, "lr", *_MEASURED))
             draw_curves(self.history, pl_module.panels, self.folder / "curves.png")
@@ -91,7 +92,7 @@ class Record(Callback):
                 pl_module.draw(self.folder)
 
     def write_weights(self) -> None:
-        """Write the best epoch's weights; call it after the checkpoints are saved."""
+        """Write the best epoch's weights, once the checkpoints are saved."""
         path = Path(self.best.best_model_path)
         if not path.is_file() or self.best.best_model_score is None:
             return
@@ -107,11 +108,9 @@ class Record(Callback):
         self._written_score = score
 
     def _write_metrics(self, columns: Sequence[str]) -> None:
-        partial = self.folder / "metrics.csv.partial"
-        with partial.open("w", newline="") as file:
+        with replacing(self.folder / "metrics.csv") as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             for row in self.history:
                 rounded = {name: float(f"{value:.6g}") for name, value in row.items()}
                 writer.writerow({**rounded, "epoch": int(row["epoch"])})
-        partial.replace(self.folder / "metrics.csv")

@@ -1,5 +1,6 @@
 """What a run needs of the module that it trains, whatever its task is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 from cotnet.files.weights import WeightsCard
 from cotnet.models import load_entries
 from cotnet.training.distributed import suit_strategy
+from cotnet.training.protocol import TrainingData, data_of
 from cotnet.training.sync_norm import AverageNorms
 
 # Title, factor, and the label of each column.
@@ -27,20 +29,23 @@ class TrainingModule(LightningModule):
     A subclass builds `network` and `create_optimizer`, and writes the steps of training and validation.
 
     Attributes:
-        monitor: the metric by which the best epoch is known; the highest is best.
-        monitor_label: what to call it.
-        columns: the metrics of ``metrics.csv``; ``train_loss`` is among them.
-        panels: of the image of the learning curves.
-        progress: label, metric and format of the numbers in the line that ends an epoch.
-        name: of the network, in timm's registry.
-        kwargs: further arguments of the network's constructor.
-        init_from: weights to start from, or None.
-        warmup_epochs: epochs of linear warm-up.
-        ema_decay: decay of the moving average of weights, or None.
-        lr_update: change the learning rate at every step, or once per epoch.
-        network: what is trained.
-        card: describes it in every file that the run writes.
-        counts: images by true class and answer in the last validation, over all devices, or None.
+        monitor: The metric by which the best epoch is known; the highest is best.
+        monitor_label: What to call it.
+        columns: The metrics of ``metrics.csv``; ``train_loss`` is among them.
+        panels: Of the figure of the learning curves.
+        progress: Label, metric and format of the numbers in the line that ends an epoch.
+        step_metrics: What a training step returns beside ``loss``, as scalars; an epoch's mean is ``train_NAME``.
+        name: Of the network, in timm's registry.
+        kwargs: Further arguments of the network's constructor.
+        init_from: Weights to start from, or None.
+        base_lr: Peak learning rate for `base_batch` images per step.
+        base_batch: See `base_lr`.
+        warmup_epochs: Epochs of linear warm-up.
+        ema_decay: Decay of the moving average of weights, or None.
+        lr_update: Change the learning rate at every step, or once per epoch.
+        network: What is trained.
+        card: Describes it in every file that the run writes.
+        counts: Images by true class and answer in the last validation, over all devices, or None.
     """
 
     monitor: str
@@ -48,9 +53,12 @@ class TrainingModule(LightningModule):
     columns: tuple[str, ...]
     panels: tuple[Panel, ...]
     progress: tuple[tuple[str, str, str], ...]
+    step_metrics: tuple[str, ...] = ()
     name: str
     kwargs: dict[str, Any]
     init_from: str | None
+    base_lr: float
+    base_batch: int = 256
     warmup_epochs: float
     ema_decay: float | None
     lr_update: Literal["step", "epoch"] = "step"
@@ -67,29 +75,50 @@ class TrainingModule(LightningModule):
         """The fields that decide which parameters are together in the optimizer and what it keeps of each."""
         return {}
 
-    def describe(self, data: Any) -> WeightsCard:
+    def describe(self, data: TrainingData) -> WeightsCard:
         """The card of a network that is trained on this data module."""
         raise NotImplementedError
 
-    def check_data(self, data: Any) -> None:
-        """Raise `ValueError` where the network cannot train on such images or batches."""
+    def check_data(self, data: TrainingData) -> None:
+        """Check that the network can train on such images and batches.
+
+        Raises:
+            ValueError: It cannot.
+        """
 
     def load_entries(self, entries: dict[str, Tensor]) -> None:
         """Start from these weights, named as a network of ours names them; warns of what is left out.
 
         Raises:
-            ValueError: they do not fit.
+            ValueError: They do not fit.
         """
         load_entries(self.network, entries)
 
     def draw(self, folder: Path) -> None:
         """Draw what the validation of the best epoch so far has shown, into the run folder."""
 
+    def report(self, counts: np.ndarray | None) -> Sequence[str]:
+        """Further sections of ``report.md``, as lines of Markdown.
+
+        Args:
+            counts: `counts` of the best epoch.
+        """
+        return ()
+
+    @property
+    def data(self) -> TrainingData:
+        """What the network is trained on, once a trainer is attached."""
+        return data_of(self.trainer)
+
     @property
     def global_batch(self) -> int:
         """Images per optimizer step, over all devices and accumulated batches."""
-        per_device: int = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        return per_device * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        return self.data.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
+
+    @property
+    def peak_lr(self) -> float:
+        """``base_lr * global_batch / base_batch``: the rate follows the batch (Goyal et al. 2017)."""
+        return self.base_lr * self.global_batch / self.base_batch
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer. The schedule is a function of the epoch and holds no state to restore."""
@@ -118,7 +147,7 @@ class TrainingModule(LightningModule):
         return [*average, AverageNorms()]
 
     def on_train_start(self) -> None:
-        """After a resume, hold to the momentum and decay that are configured now, not to the checkpoint's."""
+        """After a resume, keep the momentum and decay that are configured now, not the checkpoint's."""
         for group, settings in zip(self._optimizer.param_groups, self._settings, strict=True):
             group.update(settings)
 
@@ -148,7 +177,7 @@ class TrainingModule(LightningModule):
 
 
 def class_path(thing: object) -> str:
-    """Where a recipe finds the class of an object: a class of this package by the folder that exports it."""
-    kind = type(thing)
+    """Where a recipe finds a class, or that of an object: one of this package by the folder that exports it."""
+    kind = thing if isinstance(thing, type) else type(thing)
     parts = kind.__module__.split(".")
     return ".".join([*(parts[:2] if parts[0] == "cotnet" else parts), kind.__name__])

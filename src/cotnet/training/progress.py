@@ -9,12 +9,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from cotnet.training.module import TrainingModule
 from cotnet.training.throughput import EpochMeter
 
-# Seconds between plain lines inside a long epoch.
-_QUIET_S = 30.0
+_LINE_EVERY_S = 30.0  # where there is no bar, inside a long epoch
 
 
 class Progress(Callback):
-    """Shows loss, accuracy, images per second, the share of time spent waiting for the loader, and the time left.
+    """Shows loss, metrics, images per second, the share of time spent waiting for the loader, and the time left.
 
     Args:
         meter: Measures the epoch.
@@ -34,7 +33,7 @@ class Progress(Callback):
         if self.meter.batches < self._per_epoch:  # resumed inside an epoch
             self._steps -= self.meter.batches
         self._done = 0
-        self._start = self._spoken = time.perf_counter()
+        self._start = self._printed = time.perf_counter()
         if self.terminal and trainer.is_global_zero:
             from rich.progress import BarColumn, Progress, TextColumn
 
@@ -45,35 +44,30 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar, or say something when nothing was said for a while."""
+        """Move the bar, or print a line where none was printed for a while."""
         self._done += 1
         now = time.perf_counter()
-        if self._bar is None and now - self._spoken < _QUIET_S:
+        if self._bar is None and now - self._printed < _LINE_EVERY_S:
             return
-        top1 = f"train {self.meter.top1:.1%}  " if "top1" in outputs else ""
-        state = f"loss {float(outputs['loss']):.3f}  {top1}{self._speed()}  {self._left(now)} left"
+        loss = [f"loss {float(outputs['loss']):.3f}"]
+        state = "  ".join([*loss, *_shown(pl_module, self.meter.running), self._speed(), f"{self._left(now)} left"])
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, description=epoch, state=state)
         elif trainer.is_global_zero:
-            self._say(f"{epoch}  step {batch_idx + 1}/{self._per_epoch}  {state}")
+            self._print(f"{epoch}  step {batch_idx + 1}/{self._per_epoch}  {state}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """One line for the epoch."""
         if not trainer.is_global_zero:
             return
         metrics = {**self.meter.means, **self.meter.scores}
-        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
-        assert isinstance(pl_module, TrainingModule)
-        for label, name, form in (("loss", "train_loss", "{:.3f}"), *pl_module.progress):
-            if name in metrics:
-                parts.append(f"{label} {form.format(metrics[name])}")
-        parts.append(self._speed())
-        parts.append(f"{self._left(time.perf_counter())} left")
-        self._say("  ".join(parts))
+        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", f"loss {metrics['train_loss']:.3f}"]
+        parts += [*_shown(pl_module, metrics), self._speed(), f"{self._left(time.perf_counter())} left"]
+        self._print("  ".join(parts))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the bar away, however the run ended."""
+        """Remove the bar, however the run ended."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -84,12 +78,17 @@ class Progress(Callback):
     def _left(self, now: float) -> str:
         return duration((now - self._start) / max(self._done, 1) * (self._steps - self._done))
 
-    def _say(self, line: str) -> None:
-        self._spoken = time.perf_counter()
+    def _print(self, line: str) -> None:
+        self._printed = time.perf_counter()
         if self._bar is not None:
             self._bar.console.print(line, highlight=False)
         else:
             print(line, flush=True)
+
+
+def _shown(module: LightningModule, metrics: dict[str, float]) -> list[str]:
+    assert isinstance(module, TrainingModule)
+    return [f"{label} {form.format(metrics[name])}" for label, name, form in module.progress if name in metrics]
 
 
 def _rate(images_per_s: float) -> str:

@@ -80,3 +80,8 @@ class TrainingData(Protocol):
 
     def batch_names(self, epoch: int, batch: int) -> list[str]:
         """Names of the images in a training batch of this process; none where they are not known any more."""
+
+
+def data_of(trainer: Trainer) -> TrainingData:
+    """The data module of a trainer that trains."""
+    return trainer.datamodule  # type: ignore[attr-defined]

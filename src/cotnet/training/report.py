@@ -1,18 +1,17 @@
 """``report.md``: a run on one page."""
 
-import os
 import platform
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from cotnet.files.atomic import replacing
+from cotnet.files.machine import available_cpus, processor, versions
 from cotnet.files.weights import WeightsCard
-from cotnet.training.figures import worst_pairs
 from cotnet.training.module import TrainingModule
 from cotnet.training.progress import duration
 from cotnet.training.resume import Resume
@@ -23,7 +22,7 @@ _IMAGES = (
     ("confusion.png", "confusion matrix"),
     ("confused.png", "most confused"),
     ("precision_recall.png", "precision over recall"),
-    ("samples.jpg", "images with what was found"),
+    ("samples.jpg", "images with the network's answers"),
 )
 
 
@@ -31,7 +30,7 @@ def session(resume: Resume | None, changed: Sequence[str]) -> dict[str, Any]:
     """A start of the run, for its history, in plain values.
 
     Args:
-        resume: The checkpoint that it goes on from, or None.
+        resume: The checkpoint that it resumes from, or None.
         changed: Fields that differ from the run before.
     """
     epoch, batch = (0, 0) if resume is None else resume.position
@@ -54,7 +53,7 @@ def write_report(
     model: TrainingModule,
     facts: dict[str, str],
     history: Sequence[dict[str, float]],
-    confusion: np.ndarray | None,
+    counts: np.ndarray | None,
     sessions: Sequence[dict[str, Any]],
     unreadable: Sequence[str],
 ) -> None:
@@ -64,41 +63,37 @@ def write_report(
         folder: The run folder.
         title: Names the run.
         status: How it ended.
-        command: What started it, as a shell takes it.
+        command: What started it, as typed in a shell or in Python.
         model: What was trained, with its card.
         facts: More lines of the first table.
         history: One row per epoch, with the columns of ``metrics.csv``.
-        confusion: Images by true class and answer in the best epoch, or None.
-        sessions: Of `session`, in order.
+        counts: `TrainingModule.counts` of the best epoch, or None.
+        sessions: What `session` has returned for each start, in order.
         unreadable: Names of images that were skipped.
     """
     assert model.card is not None
-    names = model.card.class_names
-    lines = [f"# {title}", "", status, "", *_table(("", ""), _summary(model, model.card, facts, history)), ""]
+    lines = [f"# {title}", "", status, "", *table(("", ""), _summary(model, model.card, facts, history)), ""]
     lines += ["The command, and [config.yaml](config.yaml) with every field:", "", "```sh", command, "```", ""]
     lines += ["## Epochs", "", *_epochs(model, history), ""]
     lines += [line for name, text in _IMAGES if (folder / name).is_file() for line in (f"![{text}]({name})", "")]
-    if confusion is not None:
-        lines += ["## Classes", "", "Of the best epoch.", "", *_classes(confusion, names), ""]
-        lines += ["## Most confused", "", *_pairs(confusion, names), ""]
+    lines += model.report(counts)
     lines += ["## Starts", "", *_starts(sessions), ""]
     if unreadable:
-        lines += [f"## Passed over: {len(unreadable)} unreadable images", "", *(f"- `{name}`" for name in unreadable)]
+        lines += [f"## Skipped: {len(unreadable)} unreadable images", "", *(f"- `{name}`" for name in unreadable)]
         lines += [""]
-    lines += ["## Machine", "", *_table(("", ""), machine().items())]
-    partial = folder / "report.md.partial"
-    partial.write_text("\n".join(lines) + "\n", "utf-8", errors="surrogateescape")
-    partial.replace(folder / "report.md")
+    lines += ["## Machine", "", *table(("", ""), machine().items())]
+    with replacing(folder / "report.md") as partial:
+        partial.write_text("\n".join(lines) + "\n", "utf-8", errors="surrogateescape")
 
 
 def machine() -> dict[str, str]:
     """What the run computes on and with."""
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["none"]
     return {
-        "processor": f"{_processor()}, {os.cpu_count()} threads, {torch.get_num_threads()} used by torch",
+        "processor": f"{processor()}, {available_cpus()} threads available, {torch.get_num_threads()} used by torch",
         "accelerators": ", ".join(devices),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "packages": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
+        "packages": ", ".join(f"{name} {version}" for name, version in versions(*_PACKAGES).items()),
     }
 
 
@@ -126,26 +121,7 @@ def _epochs(model: TrainingModule, history: Sequence[dict[str, float]]) -> list[
     shown = history if len(history) <= 12 else [*history[:3], *history[-9:]]
     rows = [[f"{row[name]:.4g}" if name in row else "" for name in columns] for row in shown]
     note = [] if len(shown) == len(history) else ["", "The first three and the last nine; all are in metrics.csv."]
-    return [*_table(columns, rows), *note]
-
-
-def _classes(counts: np.ndarray, names: Sequence[str]) -> list[str]:
-    rows = []
-    for label, name in enumerate(names):
-        total, right = int(counts[label].sum()), int(counts[label, label])
-        wrong = counts[label].copy()
-        wrong[label] = 0
-        taken_for = f"{names[int(wrong.argmax())]} ({int(wrong.max())})" if wrong.any() else ""
-        rows.append([name, str(total), f"{right / total:.1%}" if total else "", taken_for])
-    return _table(("class", "images", "correct", "most often taken for"), rows)
-
-
-def _pairs(counts: np.ndarray, names: Sequence[str]) -> list[str]:
-    pairs = worst_pairs(counts)
-    if not pairs:
-        return ["No image is confused."]
-    rows = [[names[true], names[said], str(n), f"{n / counts[true].sum():.1%}"] for true, said, n in pairs]
-    return _table(("true class", "answer", "images", "of the class"), rows)
+    return [*table(columns, rows), *note]
 
 
 def _starts(sessions: Sequence[dict[str, Any]]) -> list[str]:
@@ -153,27 +129,13 @@ def _starts(sessions: Sequence[dict[str, Any]]) -> list[str]:
     for one in sessions:
         place = f"epoch {one['epoch'] + 1}" + (f", after batch {one['batch']}" if one["batch"] else "")
         rows.append([one["started"], one["host"], place, one["from"] or "new", "; ".join(one["changed"])])
-    return _table(("when", "where", "at", "from", "changed fields"), rows)
+    return table(("when", "where", "at", "from", "changed fields"), rows)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table in Markdown, as lines."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
     return [line(head), line(["---"] * len(head)), *map(line, rows)]
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "from its sources"

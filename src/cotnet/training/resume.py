@@ -1,16 +1,20 @@
-"""Which checkpoint a run goes on from, and whether what is configured now fits to it."""
+"""Which checkpoint a run resumes from, and whether what is configured now fits it."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cotnet.files.weights import WeightsCard, load_checkpoint
 from cotnet.training.checkpoint_io import LAST, PREVIOUS
 from cotnet.training.module import TrainingModule
+from cotnet.training.protocol import TrainingData
 
+# Of a checkpoint, what `Resume` keeps.
+_PLAIN = ("position", "epoch", "global_step", "run", "card", "callbacks", "loops")
 # The fields that an epoch's order depends on by their keys in a checkpoint, where these are others.
 _FIELDS = {
     "seed": "seed_everything",
@@ -25,18 +29,48 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Resume:
-    """A checkpoint to go on from."""
+    """A checkpoint to resume from: what must be known of it before training, without its tensors.
+
+    Attributes:
+        path: The file.
+        plain: Its plain values: ``position``, ``run``, ``card`` and others; of the callbacks, the state of each.
+        shapes: The shape of every entry of its state dict.
+    """
 
     path: Path
-    content: dict[str, Any]
+    plain: dict[str, Any]
+    shapes: dict[str, torch.Size]
+
+    @classmethod
+    def read(cls, path: Path) -> "Resume":
+        """Read a checkpoint's plain values; the trainer reads its tensors later.
+
+        Raises:
+            ValueError: It is missing, damaged or hostile.
+        """
+        content = load_checkpoint(path, mapped=True)
+        entries = content.get("state_dict")
+        tensors = entries.items() if isinstance(entries, dict) else ()
+        shapes = {name: value.shape for name, value in tensors if isinstance(value, torch.Tensor)}
+        return cls(path, {key: _without_tensors(content[key]) for key in _PLAIN if key in content}, shapes)
 
     @property
     def position(self) -> tuple[int, int]:
         """Complete epochs, and complete batches of the next one."""
-        position = self.content.get("position")
+        position = self.plain.get("position")
         if isinstance(position, dict):
             return position["epoch"], position["batch"]
-        return int(self.content.get("epoch", -1)) + 1, 0
+        return int(self.plain.get("epoch", -1)) + 1, 0
+
+    @property
+    def steps(self) -> int:
+        """Complete optimizer steps."""
+        return int(self.plain.get("global_step", 0))
+
+    def trained_s(self, timer: str) -> float:
+        """Seconds of training so far by a timer's count, which is known by its key."""
+        state = self.plain.get("callbacks", {}).get(timer, {})
+        return float(state.get("time_elapsed", {}).get("train", 0.0))
 
     @property
     def name(self) -> str:
@@ -48,28 +82,28 @@ def open_resume(path: Path) -> Resume:
     """Read a checkpoint; where a ``last.ckpt`` is missing or damaged, the one before it, with a notice.
 
     Raises:
-        ValueError: There is no sound one.
+        ValueError: Neither can be read.
     """
     try:
-        return Resume(path, load_checkpoint(path))
+        return Resume.read(path)
     except ValueError as error:
         before = path.with_name(PREVIOUS)
         if path.name != LAST or not before.is_file():
             raise
         try:
-            found = Resume(before, load_checkpoint(before))
+            found = Resume.read(before)
         except ValueError as second:
             raise ValueError(f"{error}; {second}") from second
-        print(f"note: {error}; going on from the one before it, {before}", flush=True)
+        print(f"note: {error}; resuming from the one before it, {before}", flush=True)
         return found
 
 
 def find_start(ckpt_path: str | None, runs: Path, recipe: str, *, epochs: int) -> tuple[Path, Resume | None]:
-    """The folder of a run, and what it goes on from.
+    """The folder of a run, and what it resumes from.
 
     Args:
-        ckpt_path: A checkpoint, from which a new folder goes on; or ``last``: the recipe's newest run with a checkpoint
-            goes on in its own folder if it has epochs left, and otherwise a new run begins.
+        ckpt_path: A checkpoint, from which the run resumes in a new folder; or ``last``: the recipe's newest run with a
+            checkpoint resumes in its own folder if it has epochs left, and otherwise a new run begins.
         runs: Folder of the run folders.
         recipe: Its name.
         epochs: Epoch to train to.
@@ -114,7 +148,7 @@ def next_folder(runs: Path, recipe: str) -> Path:
 
 
 class Position(Callback):
-    """Writes into every checkpoint where in the order of the images it stands, and what that order depends on.
+    """Writes into every checkpoint its place in the order of the images, and what that order depends on.
 
     Args:
         order: See `order_of`.
@@ -134,24 +168,23 @@ class Position(Callback):
         }
 
 
-def order_of(data: Any, trainer: Trainer, seed: int) -> dict[str, Any]:
+def order_of(data: TrainingData, trainer: Trainer, seed: int) -> dict[str, Any]:
     """What the batches of an epoch depend on, in plain values."""
-    fields = getattr(data, "order_fields", {})
     return {
         "data": type(data).__name__,
-        **{f"data.{name}": value for name, value in fields.items()},
+        **{f"data.{name}": value for name, value in data.order_fields.items()},
         "seed": seed,
         "batch_size": data.batch_size,
         "processes": trainer.world_size,
         "accumulate": trainer.accumulate_grad_batches,
         "limit": trainer.limit_train_batches,
-        "overfit": getattr(data, "overfit", False),
-        "images": len(data.train_set) if hasattr(getattr(data, "train_set", None), "__len__") else None,
+        "overfit": data.overfit,
+        "images": len(data.train_set),
     }
 
 
 def check_resume(resume: Resume, model: TrainingModule, card: WeightsCard, *, epochs: int) -> None:
-    """Refuse what cannot be honoured; what `check_order` does not refuse, either, takes effect.
+    """Refuse a change that cannot take effect; any other change does, unless `check_order` refuses it.
 
     Args:
         resume: The checkpoint.
@@ -160,9 +193,9 @@ def check_resume(resume: Resume, model: TrainingModule, card: WeightsCard, *, ep
         epochs: Epoch to train to.
 
     Raises:
-        ValueError: A field cannot be honoured on this resume; the message names it.
+        ValueError: A field cannot change on this resume; the message names it.
     """
-    content, name = resume.content, resume.name
+    content, name = resume.plain, resume.name
     if "loops" not in content or not isinstance(content.get("run"), dict):
         raise ValueError(
             f"{name} cannot be resumed: `cotnet train` did not write it; start from it by --model.init_from"
@@ -175,10 +208,10 @@ def check_resume(resume: Resume, model: TrainingModule, card: WeightsCard, *, ep
         raise ValueError(f"{name} {kept} moving average; model.ema_decay cannot be switched on a resume")
     for field, now in model.optimizer_fields.items():
         was = content["run"].get("optimizer", {}).get(field, now)
-        if was != now and not (isinstance(was, float) and isinstance(now, float)):  # these make the same groups
+        if was != now and not (isinstance(was, float) and isinstance(now, float)):  # those make the same groups
             raise ValueError(
-                f"model.{field} cannot change from {was} to {now} on a resume, the optimizer's state in {name} would "
-                "not fit; to train on with it, start from the run's weights.safetensors by --model.init_from"
+                f"model.{field} cannot change from {was} to {now} on a resume, since the optimizer's state in {name} "
+                "would not fit; start a new run from the weights.safetensors of this one by --model.init_from"
             )
     if model.init_from not in (None, content["run"].get("init_from")):
         raise ValueError("model.init_from has no effect on a resume: leave out either it or --ckpt_path")
@@ -186,17 +219,17 @@ def check_resume(resume: Resume, model: TrainingModule, card: WeightsCard, *, ep
     if done >= epochs:
         raise ValueError(
             f"{name} has already {done} epochs of trainer.max_epochs {epochs}; "
-            f"go on with --trainer.max_epochs {done + 1} or more"
+            f"continue with --trainer.max_epochs {done + 1} or more"
         )
     shapes = {key: value.shape for key, value in model.network.state_dict().items()}
-    for key, value in content.get("state_dict", {}).items():
-        own = key.removeprefix("network.")
-        if key != own and (own not in shapes or shapes[own] != value.shape):
-            raise ValueError(f"{name} is of another model: its entry {own} of shape {list(value.shape)} does not fit")
+    for key, shape in resume.shapes.items():
+        entry = key.removeprefix("network.")
+        if key != entry and shapes.get(entry) != shape:
+            raise ValueError(f"{name} is of another model: its entry {entry} of shape {list(shape)} does not fit")
 
 
 def check_order(resume: Resume, order: dict[str, Any]) -> None:
-    """Refuse inside an epoch what would change the order of its images.
+    """Inside an epoch, refuse what would change the order of its images.
 
     Args:
         resume: The checkpoint.
@@ -208,13 +241,13 @@ def check_order(resume: Resume, order: dict[str, Any]) -> None:
     epoch, batch = resume.position
     if batch == 0:
         return
-    before = resume.content["position"]["order"]
+    before = resume.plain["position"]["order"]
     for key, now in order.items():
         if key in before and before[key] != now:
             raise ValueError(
-                f"{resume.name} stands inside an epoch, after batch {batch} of epoch {epoch + 1}; there "
+                f"{resume.name} is of the middle of an epoch, after batch {batch} of epoch {epoch + 1}; there "
                 f"{_FIELDS.get(key, key)} cannot change from {before[key]} to {now}: keep it until the epoch is "
-                "complete, or resume from best.ckpt, which stands at the end of one"
+                "complete, or resume from best.ckpt, which is of the end of an epoch"
             )
 
 
@@ -230,3 +263,11 @@ def _check_network(before: WeightsCard, card: WeightsCard, name: str) -> None:
     if before.class_names != card.class_names:
         was, now = next(pair for pair in zip(before.class_names, card.class_names, strict=True) if pair[0] != pair[1])
         raise ValueError(f"{name} is for other classes: where it has {was!r}, the data has {now!r}")
+
+
+def _without_tensors(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_tensors(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_tensors(one) for one in value]
+    return None if isinstance(value, torch.Tensor) else value

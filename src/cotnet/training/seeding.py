@@ -1,4 +1,4 @@
-"""Random numbers that depend on seed, epoch and batch alone, so that a resumed run draws what an unbroken one draws."""
+"""Random numbers as functions of seed, epoch and batch, so that a resumed run draws what an unbroken one draws."""
 
 import random
 from typing import Any

@@ -12,12 +12,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cotnet.layers.sync_norm import SyncBatchNorm
+from cotnet.training.lightning_private import average_of
 
 
 class SyncNorm(LayerSync):
     """Lightning's ``sync_batchnorm``, on every device.
 
-    PyTorch's own SyncBatchNorm, which needs a GPU, serves there; elsewhere `SyncBatchNorm`.
+    On a GPU it is PyTorch's SyncBatchNorm, elsewhere `cotnet.layers.sync_norm.SyncBatchNorm`.
 
     Args:
         device: Where the model will compute.
@@ -33,7 +34,7 @@ class SyncNorm(LayerSync):
         return replace_norms(model)
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """The model as it is: without other processes both kinds are plain BatchNorm."""
+        """The model as it is: in a single process both kinds are plain BatchNorm."""
         return model
 
 
@@ -49,8 +50,8 @@ def replace_norms(module: nn.Module) -> nn.Module:
 class AverageNorms(Callback):
     """Averages the running statistics of BatchNorm over the processes at the end of every epoch, before its validation.
 
-    So every process validates the same network, and a checkpoint holds what all processes saw. A moving average of the
-    weights is treated, too.
+    So every process validates the same network, and a checkpoint holds the statistics of all of them. A moving average
+    of the weights is treated in the same way.
     """
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -58,6 +59,7 @@ class AverageNorms(Callback):
         if trainer.world_size == 1 or not trainer.is_last_batch:
             return
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-                distribute_bn(callback._average_model, trainer.world_size, reduce=True)
+            average = average_of(callback) if isinstance(callback, WeightAveraging) else None
+            if average is not None:
+                distribute_bn(average, trainer.world_size, reduce=True)
         distribute_bn(pl_module, trainer.world_size, reduce=True)

@@ -11,7 +11,9 @@ def test_objects_without_a_usable_mask_are_left_out_where_masks_are_wanted(coco_
 
     assert not coco_files.edit(spoil).read().problems
     annotations = coco_files.read(masks=True)
-    assert "3 objects without a usable mask left out: annotation 2 in 0.png, annotation 3 " in annotations.report()
+    report = annotations.report()
+    assert "3 objects without a usable mask left out: annotation 2 in 0.png (no mask), annotation 3 in 0.p" in report
+    assert "annotation 4 in 1.png (run lengths of the size [5, 5], not [64, 96])" in report
     assert len(CocoDataset(annotations, coco_files.files, masks=True)[0][1]["masks"]) == 1
 
 

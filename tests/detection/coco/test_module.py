@@ -75,9 +75,8 @@ def test_overfitting_keeps_the_order_of_the_first_epoch(folder):
 def test_a_broken_image_stops_or_is_skipped(folder, capsys):
     path = folder / "images" / "1.png"
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(
-        ValueError, match=r"1 of 8 images cannot be used: image .*1\.png cannot be read: .*skip_unreadable 1"
-    ):
+    message = r"1 of 8 images cannot be used: image .*1\.png cannot be read: .*skip_unreadable 1"
+    with pytest.raises(ValueError, match=message):
         data(folder).check_images()
     made = data(folder, skip_unreadable=1)
     made.check_images()
@@ -99,9 +98,7 @@ def test_other_categories_are_named(folder):
     content = json.loads((folder / "val.json").read_text())
     content["categories"][0]["name"] = "green"
     (folder / "val.json").write_text(json.dumps(content))
-    with pytest.raises(
-        ValueError, match=r"categories differ: .*train.json has 3 blue, 7 red, .*val.json has 3 blue, 7 g"
-    ):
+    with pytest.raises(ValueError, match=r"categories differ: .*val\.json has objects of green, .* are blue, red"):
         data(folder)
 
 

@@ -161,6 +161,7 @@ class Split:
             classes=self.data.num_classes,
             transform=self.transform,
             batch_size=self.data.batch_size,
+            decoding=self.data.decoding,
             world_size=world_size,
             rank=rank,
             unreadable=self.unreadable,

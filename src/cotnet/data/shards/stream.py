@@ -1,7 +1,7 @@
 """Images streamed from tar shards: divided by process and loader worker, reshuffled every epoch, from any batch on."""
 
 import random
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from itertools import accumulate
 from typing import Any
@@ -30,6 +30,7 @@ class ShardStream(IterableDataset[Named]):
         classes: Number of classes.
         transform: Makes the network's input [3, H, W] of an image.
         batch_size: Images per batch.
+        decoding: Arguments of `cotnet.files.image.open_image`.
         world_size: Number of processes.
         rank: Number of this process, from 0.
         unreadable: Images to skip, by their number in the split; in training the next image of the stream takes the
@@ -48,6 +49,7 @@ class ShardStream(IterableDataset[Named]):
         classes: int,
         transform: Callable[[Any], Tensor],
         batch_size: int,
+        decoding: Mapping[str, Any],
         world_size: int,
         rank: int,
         unreadable: UnreadableImages,
@@ -59,7 +61,7 @@ class ShardStream(IterableDataset[Named]):
         self.shards, self.locate, self.classes, self.transform = shards, locate, classes, transform
         self.batch_size, self.world_size, self.rank = batch_size, world_size, rank
         self.batches, self.shuffle, self.seed, self.fixed = batches, shuffle, seed, fixed
-        self.unreadable = unreadable
+        self.unreadable, self.decoding = unreadable, decoding
         self.offsets = list(accumulate((shard.images for shard in shards), initial=0))
         # Shared, because the copies of a stream in persistent workers outlive an epoch: epoch, batches to skip.
         self._start = torch.zeros(2, dtype=torch.int64).share_memory_()
@@ -160,7 +162,7 @@ class ShardStream(IterableDataset[Named]):
         text = sample.get("cls", b"").decode(errors="replace").strip()
         if content is None or not text.isdecimal() or int(text) >= self.classes:
             raise ValueError(f"{name} must hold an image and a class from 0 to {self.classes - 1}, got class {text!r}")
-        return self.transform(open_image(content, name=name)), int(text), name
+        return self.transform(open_image(content, name=name, **self.decoding)), int(text), name
 
 
 def name_of(sample: dict[str, Any]) -> str:

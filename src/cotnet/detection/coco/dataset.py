@@ -12,7 +12,8 @@ from torchvision.transforms.v2.functional import to_dtype, to_image
 
 from cotnet.data.samplers import Draw, random_numbers
 from cotnet.detection.coco.annotations import CocoAnnotations
-from cotnet.detection.coco.archive import Files, join_inside
+from cotnet.detection.coco.archive import Files
+from cotnet.detection.coco.header import read_header
 from cotnet.detection.coco.masks import decode_mask
 from cotnet.files.image import UnreadableImageError, open_image
 
@@ -91,33 +92,44 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def name(self, index: int) -> str:
         """The path of an image, in the folder or the archive."""
-        return f"{self.files.root}/{self._path(index)}"
-
-    def _path(self, index: int) -> str:
-        path = join_inside(self.annotations.folder, self.annotations.images[index]["file_name"])
-        assert path is not None, "annotations name images inside their folder alone"
-        return path
+        return self.files.path(self.annotations.images[index]["path"])
 
     def open(self, index: int) -> Image.Image:
-        """Decode an image as it is stored, which annotations refer to, whatever its EXIF orientation says.
+        """Decode an image, as it is stored or upright, whichever its annotations refer to.
 
         Raises:
             ValueError: It cannot be read, or has another size than its annotation says; the message names it.
         """
+        return self._decode(index, self._read(index))
+
+    def check(self, index: int) -> bool:
+        """Decode an image and say whether it has an EXIF orientation that turns it; errors as of `open`."""
+        content = self._read(index)
+        self._decode(index, content)
+        return read_header(content).orientation != 1
+
+    def _read(self, index: int) -> bytes:
+        try:
+            return self.files.read(self.annotations.images[index]["path"])
+        except OSError as error:
+            raise ValueError(f"image {self.name(index)} cannot be read: {error}") from error
+
+    def _decode(self, index: int, content: bytes) -> Image.Image:
         entry, name = self.annotations.images[index], self.name(index)
         try:
-            image = open_image(self.files.read(self._path(index)), apply_orientation=False)
-        except (UnreadableImageError, OSError) as error:
+            image = open_image(content, apply_orientation=self.annotations.upright)
+        except UnreadableImageError as error:
             raise ValueError(f"image {name} cannot be read: {error}") from error
-        if image.size != (entry["width"], entry["height"]):
-            width, height = image.size
-            turned = image.size == (entry["height"], entry["width"])
-            raise ValueError(
-                f"image {name} has {width} x {height} pixels, {self.annotations.source} says "
-                f"{entry['width']} x {entry['height']}"
-                + ("; an EXIF orientation does not count in a COCO set" if turned else "")
-            )
-        return image
+        if image.size == (entry["width"], entry["height"]):
+            return image
+        advice = ""
+        if image.size == (entry["height"], entry["width"]) and read_header(content).orientation >= 5:
+            other = "false" if self.annotations.upright else "true"
+            advice = f"; its EXIF orientation turns it: pass --data.apply_orientation {other}"
+        raise ValueError(
+            f"image {name} has {image.width} x {image.height} pixels, {self.annotations.source} says "
+            f"{entry['width']} x {entry['height']}{advice}"
+        )
 
 
 def collate(items: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> Batch:

@@ -1,12 +1,15 @@
 """The record of a COCO set in a weights file: training writes it, validation finds the images by it."""
 
+from pathlib import Path
 from typing import Any
 
+from cotnet.detection.coco.archive import open_files
+from cotnet.detection.coco.layout import find_layout
 from cotnet.detection.coco.module import CocoData
 from cotnet.files.weights import WeightsCard
 from cotnet.training.module import class_path
 
-_ARGUMENTS = ("path", "val", "images", "masks")
+_ARGUMENTS = ("path", "train", "val", "images", "masks", "apply_orientation", "val_fraction", "split_seed")
 
 
 def describe_source(data: Any) -> dict[str, Any]:
@@ -31,6 +34,7 @@ def open_source(
     images: str | None = None,
     batch_size: int,
     num_workers: int,
+    skip_unreadable: int = 0,
 ) -> CocoData:
     """The set to validate weights on, checked and set up.
 
@@ -41,6 +45,7 @@ def open_source(
         images: Name of the images' folder in the set; None for the recorded name or the default.
         batch_size: Images at a time.
         num_workers: Loader processes.
+        skip_unreadable: The number of unusable images to tolerate.
 
     Raises:
         ValueError: No set is named or recorded, it cannot be used, or its classes are not those of the weights.
@@ -48,19 +53,18 @@ def open_source(
     recorded = card.data.get("init_args", {})
     recorded = recorded if isinstance(recorded, dict) else {}
     source = {key: recorded[key] for key in _ARGUMENTS if key in recorded}
-    if path is not None:
+    if path is not None and str(Path(path).absolute()) != source.get("path"):
         source = {"path": path, "masks": source.get("masks", False)}
+        if annotations is None:
+            layout = find_layout(open_files(path))
+            annotations = layout.val or layout.train or layout.test
     if "path" not in source:
         raise ValueError(
             "the weights do not record the images that they were validated on; name them: cotnet validate WEIGHTS DATA"
         )
     source |= {key: value for key, value in (("val", annotations), ("images", images)) if value is not None}
-    data = CocoData(**source, batch_size=batch_size, num_workers=num_workers)
+    data = CocoData(**source, batch_size=batch_size, num_workers=num_workers, skip_unreadable=skip_unreadable)
+    data.expect_classes(card.class_names, card.data["category_ids"])
     data.setup("validate")
-    if data.class_names != card.class_names:
-        raise ValueError(
-            f"the weights find {', '.join(card.class_names)}, the data has {', '.join(data.class_names)}: "
-            "the classes must be the same, in the order of their ids"
-        )
     data.check_images()
     return data

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cotnet.ops import native_library
+from cotnet.ops.dispatch import transformed
+from cotnet.ops.plain import is_plain_tensor
 
 _PACK = native_library.PROBLEMS["BatchNormActProblem"].pack
 # The `Activation` of native/abi.h, by name and whether there is a residual.
@@ -25,12 +27,15 @@ def unavailable(
 
     Without a second position in any channel there is no variance, which is left to PyTorch's error.
     """
-    if type(x) is not Tensor or x.device.type != "cpu" or x.dtype not in _DTYPES:
-        return "expected a plain tensor on the cpu of float32, bfloat16 or float16"
+    tensors = [t for t in (x, residual, *parameters) if t is not None]
+    if not all(map(is_plain_tensor, tensors)) or isinstance(x, nn.Parameter):
+        return "expected plain tensors whose memory holds their values"
+    if x.device.type != "cpu" or x.dtype not in _DTYPES:
+        return f"expected float32, bfloat16 or float16 on the cpu, got {x.dtype} on {x.device.type}"
     if x.ndim != 4 or x.numel() <= x.shape[1] or not x.is_contiguous(memory_format=torch.channels_last):
         return "expected channels_last [N, C, H, W] with at least two positions"
-    if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
-        return "expected a residual of the map's shape and dtype"
+    if residual is not None and (residual.shape, residual.dtype, residual.device) != (x.shape, x.dtype, x.device):
+        return "expected a residual of the map's shape, dtype and device"
     if (act, residual is not None) not in _ACTIVATIONS:
         return f"there is no kernel for {act} with or without a residual"
     if not all(_is_parameter(p, x.shape[1]) for p in parameters):
@@ -40,7 +45,13 @@ def unavailable(
 
 
 def _is_parameter(p: Tensor | None, channels: int) -> bool:
-    return p is not None and p.dtype == torch.float32 and p.shape == (channels,) and p.is_contiguous()
+    return (
+        p is not None
+        and p.dtype == torch.float32
+        and p.device.type == "cpu"
+        and p.shape == (channels,)
+        and p.is_contiguous()
+    )
 
 
 class BatchNormAct(torch.autograd.Function):
@@ -74,8 +85,8 @@ class BatchNormAct(torch.autograd.Function):
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, residual, weight and bias; differentiable where a second backward pass is wanted."""
         x, weight, bias, mean, inverse_std, out = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return *_differentiable_gradients(ctx, grad_out, x, weight, bias, out), *[None] * 5
+        if torch.is_grad_enabled() or transformed() or not is_plain_tensor(grad_out):
+            return *_gradients_by_torch(ctx, grad_out, x, weight, bias, out), *[None] * 5
         grad_out = grad_out.contiguous(memory_format=torch.channels_last)
         grad_x = torch.empty_like(x, memory_format=torch.channels_last)
         grad_residual = None if out is None else torch.empty_like(grad_x)
@@ -85,18 +96,21 @@ class BatchNormAct(torch.autograd.Function):
         return *gradients, *[None] * 5
 
 
-def _differentiable_gradients(
+def _gradients_by_torch(
     ctx: Any, grad_out: Tensor, x: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None
 ) -> tuple[Tensor | None, ...]:
+    """The gradients by PyTorch's operators: differentiable if wanted, and for any kind of ``grad_out``."""
     act, grad_residual = ctx.act, None
     if out is not None:
         act, grad_out = None, torch.where(out > 0, grad_out, 0)
         grad_residual = grad_out
-    y = F.batch_norm(x, None, None, weight, bias, True, 0.0, ctx.eps)
-    y = F.relu(y) if act == "relu" else F.silu(y) if act == "silu" else y
     inputs = [t for t in (x, weight, bias) if t.requires_grad]
-    found = iter(torch.autograd.grad(y, inputs, grad_out, create_graph=True) if inputs else ())
-    by_x, by_weight, by_bias = (next(found) if t.requires_grad else None for t in (x, weight, bias))
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        y = F.batch_norm(x, None, None, weight, bias, True, 0.0, ctx.eps)
+        y = F.relu(y) if act == "relu" else F.silu(y) if act == "silu" else y
+        gradients = iter(torch.autograd.grad(y, inputs, grad_out, create_graph=create_graph) if inputs else ())
+    by_x, by_weight, by_bias = (next(gradients) if t.requires_grad else None for t in (x, weight, bias))
     return by_x, grad_residual, by_weight, by_bias
 
 

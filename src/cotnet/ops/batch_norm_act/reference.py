@@ -16,11 +16,21 @@ def batch_norm_act(
     act: str | None,
 ) -> Tensor:
     """[N, C, H, W] to [N, C, H, W]."""
-    return finish(F.batch_norm(x, running_mean, running_var, weight, bias, True, momentum, eps), residual, act)
+    y = F.batch_norm(x, running_mean, running_var, weight, bias, True, momentum, eps)
+    return finish(y, residual, act, inplace=True)
 
 
-def finish(y: Tensor, residual: Tensor | None, act: str | None) -> Tensor:
-    """The residual and the activation after a norm, whose output ``y`` is overwritten."""
+def finish(y: Tensor, residual: Tensor | None, act: str | None, *, inplace: bool) -> Tensor:
+    """The residual and the activation after a norm.
+
+    Args:
+        y: Output of the norm.
+        residual: A map to add, or None.
+        act: ``"relu"``, ``"silu"`` or None.
+        inplace: Overwrite ``y``, which nobody else may then hold, to save memory.
+    """
     if residual is not None:
-        y = y.add_(residual)
-    return F.relu(y, inplace=True) if act == "relu" else F.silu(y) if act == "silu" else y
+        y = y.add_(residual) if inplace else y + residual
+    if act == "relu":
+        return F.relu(y, inplace=inplace or residual is not None)
+    return F.silu(y) if act == "silu" else y

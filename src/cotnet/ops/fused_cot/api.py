@@ -5,9 +5,11 @@ Legend: N batch, C channels, G heads, T taps = k * k, H x W size.
 
 from types import ModuleType
 
+import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from cotnet.ops.dispatch import exporting
+from cotnet.ops.dispatch import exporting, transformed
 from cotnet.ops.fused_cot import contract, native, reference, triton
 from cotnet.ops.fused_cot.contract import ContextParameters, Projections, StaticConv
 from cotnet.ops.library import LIBRARY
@@ -92,7 +94,9 @@ def fused_context(
     Raises:
         ValueError: Sizes that do not fit.
         TypeError: Different dtypes.
+        RuntimeError: A gradient or a transform is wanted.
     """
+    _refuse_gradients(attention, value, static_context)
     if exporting():
         geometry = Geometry(kernel_size, dilation=dilation, groups=groups)
         return reference.context(attention, value, static_context, parameters, eps, geometry)
@@ -131,7 +135,12 @@ def fused_cot(
     Raises:
         ValueError: Sizes that do not fit.
         TypeError: Different dtypes.
+        RuntimeError: A gradient or a transform is wanted.
     """
+    if has_torch_function_unary(x):
+        arguments = x, static_context, projections, parameters, eps, kernel_size
+        return handle_torch_function(fused_cot, (x,), *arguments, dilation=dilation, groups=groups)
+    _refuse_gradients(x)
     if not exporting() and native.unavailable(x) is None:
         static, static_groups = contract.static_arguments(static_context)
         lists = static, static_groups, list(projections), parameters.tensors()
@@ -139,3 +148,10 @@ def fused_cot(
     static_map = reference.static_context(x, static_context)
     attention, value = reference.project(x, static_map, projections, groups)
     return fused_context(attention, value, static_map, parameters, eps, kernel_size, dilation=dilation, groups=groups)
+
+
+def _refuse_gradients(*maps: Tensor) -> None:
+    if transformed() or (torch.is_grad_enabled() and any(x.requires_grad for x in maps)):
+        raise RuntimeError(
+            "a fused CoT layer has no gradients and no transforms; use the network that it was made from"
+        )

@@ -4,9 +4,10 @@ Legend: N batch, C channels, G heads, k window size, H x W input size, Ho x Wo o
 """
 
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from cotnet.ops.dispatch import Impl, autocast, wants_reference
 from cotnet.ops.library import LIBRARY
@@ -87,6 +88,15 @@ def local_aggregation(
     Source:
         The aggregation of section 3.2 in *Contextual Transformer Networks for Visual Recognition*, arXiv 2107.12292.
     """
+    if has_torch_function((value, weight)):
+        options: dict[str, Any] = {
+            "stride": stride,
+            "dilation": dilation,
+            "grouping": grouping,
+            "groups": groups,
+            "impl": impl,
+        }
+        return handle_torch_function(local_aggregation, (value, weight), value, weight, kernel_size, **options)
     if grouping not in ("interleaved", "contiguous"):
         raise ValueError(f"expected grouping 'interleaved' or 'contiguous', got {grouping!r}")
     value, weight = autocast(value, weight)

@@ -10,9 +10,11 @@ positions, which is what a matrix product is made for.
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from cotnet.ops.dispatch import Impl, autocast, wants_reference
 from cotnet.ops.local_aggregation import contract, reference
@@ -62,6 +64,15 @@ def local_similarity(
     Source:
         Steps 1 and 2 of the local self-attention in section 3.1 of arXiv 2107.12292.
     """
+    if has_torch_function((query, key)):
+        options: dict[str, Any] = {
+            "heads": heads,
+            "position": position,
+            "stride": stride,
+            "dilation": dilation,
+            "impl": impl,
+        }
+        return handle_torch_function(local_similarity, (query, key), query, key, kernel_size, **options)
     contract.check_options(kernel_size, stride=stride, dilation=dilation, heads=heads)
     query, key = autocast(query, key)
     if query.ndim != 4 or key.ndim != 4 or query.shape[:2] != key.shape[:2]:
