@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 
 from cotnet.files.image import is_image_name, open_image
@@ -28,6 +27,9 @@ def images_of(folder: Path, model: nn.Module, preprocess: Callable[[Any], Tensor
     files = sorted(path for path in folder.rglob("*") if is_image_name(path.name) and path.is_file())
     if not files:
         raise ValueError(f"calibration folder {str(folder)!r} has no images")
-    step = max(1, len(files) // _IMAGES)
-    to_input = preprocess or create_transform(**resolve_model_data_config(model), is_training=False)
+    if preprocess is None:
+        from timm.data import create_transform, resolve_model_data_config  # needs torchvision
+
+        preprocess = create_transform(**resolve_model_data_config(model), is_training=False)
+    step, to_input = max(1, len(files) // _IMAGES), preprocess
     return (to_input(open_image(path).convert("RGB")) for path in files[::step])

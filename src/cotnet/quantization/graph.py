@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import fx, nn
 
-from cotnet.fusing.batch_norm import FoldedNorm, hooked
+from cotnet.fusing.batch_norm import FoldedNorm
 from cotnet.fusing.cot import FusedCoT
 from cotnet.fusing.winograd import WinogradConv
 from cotnet.ops.int8_panels import DEEPEST, whole_fours
+from cotnet.ops.plain import is_plain_module
 
 # What they do in eval mode is nothing.
 _IDLE = (nn.Identity, nn.Dropout, nn.Dropout2d, DropPath, FoldedNorm)
@@ -38,7 +39,7 @@ def trace(model: nn.Module) -> fx.GraphModule | None:
     traced = fx.GraphModule(model, graph)
     modules = dict(traced.named_modules(remove_duplicate=False))
     for node in list(traced.graph.nodes):
-        if node.op == "call_module" and type(modules[node.target]) in _IDLE and not hooked(modules[node.target]):
+        if node.op == "call_module" and is_plain_module(modules[node.target], *_IDLE):
             node.replace_all_uses_with(node.args[0])
             traced.graph.erase_node(node)
     traced.recompile()
@@ -111,21 +112,21 @@ def plan(traced: fx.GraphModule, in_floats: Mapping[str, str]) -> list[Step]:
 
 def _suits(module: nn.Module, node: fx.Node) -> bool:
     """Whether such a module has a form in integers."""
-    if hooked(module) or len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], fx.Node):
+    if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], fx.Node):
         return False
-    if isinstance(module, FusedCoT):
+    if is_plain_module(module, FusedCoT):
         return True
-    if type(module) in (nn.Conv2d, WinogradConv):
+    if is_plain_module(module, nn.Conv2d, WinogradConv):
         assert isinstance(module, nn.Conv2d)
         depth = module.kernel_size[0] * module.kernel_size[1] * whole_fours(module.in_channels // module.groups)
         return module.padding_mode == "zeros" and module.padding != "same" and depth <= DEEPEST
-    if type(module) is nn.Linear:
+    if is_plain_module(module, nn.Linear):
         return whole_fours(module.in_features) <= DEEPEST
-    if type(module) is nn.MaxPool2d:
+    if is_plain_module(module, nn.MaxPool2d):
         return module.dilation in (1, (1, 1)) and not module.return_indices
-    if type(module) is nn.AvgPool2d:
+    if is_plain_module(module, nn.AvgPool2d):
         return module.divisor_override is None
-    return type(module) is nn.AdaptiveAvgPool2d and module.output_size in (1, (1, 1))
+    return is_plain_module(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
 
 
 def _only_passes(module: nn.Module) -> bool:
@@ -160,7 +161,7 @@ def _is_sum(node: fx.Node) -> bool:
 
 def _is_relu(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
     if node.op == "call_module":
-        return type(modules[str(node.target)]) is nn.ReLU and not hooked(modules[str(node.target)])
+        return is_plain_module(modules[str(node.target)], nn.ReLU)
     return node.target in _RELUS if node.op == "call_function" else node.target in ("relu", "relu_")
 
 

@@ -10,6 +10,7 @@ Method = Literal["minmax", "percentile", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 _BINS = 4096
+_SAMPLES = 2**19  # of a batch, evenly spread
 _PERCENTILE = 0.9999  # of the values, taken off at both ends alike
 _CANDIDATES = 80
 _NARROWEST = 0.2  # of the whole range, the smallest that is tried
@@ -42,7 +43,9 @@ class Observer:
     def see_counts(self, x: Tensor) -> None:
         """Take in how values are distributed within the extremes."""
         if self.high > self.low:
-            step = max(1, x.numel() // 2**19)
+            step = max(1, x.numel() // _SAMPLES)
+            while math.gcd(step, x[0].numel()) > 1:  # or some channels or columns would never be seen
+                step += 1
             some = x.flatten()[::step] if x.is_contiguous() else x.permute(0, 2, 3, 1).flatten()[::step]
             self._counts += torch.histc(some.float(), _BINS, self.low, self.high).double()
 
@@ -70,8 +73,9 @@ class Observer:
         """The range, a part of the whole one, whose bytes come nearest to the values."""
         parts = torch.linspace(1, _NARROWEST, _CANDIDATES, dtype=torch.float64)[:, None]
         clipped = middles.clamp(low * parts, high * parts)
-        # Rounding errors are uniform within a step, whatever the bins.
+        # Rounding errors are uniform within a step, whatever the bins; 0, which ReLU makes much of, has none.
         rounding = ((high - low) * parts / 255).square() / 12
-        errors = (self._counts * ((middles - clipped).square() + rounding)).sum(1)
+        not_zero = (middles.abs() > (high - low) / _BINS).double()
+        errors = (self._counts * ((middles - clipped).square() + rounding * not_zero)).sum(1)
         best = float(parts[errors.argmin()])
         return low * best, high * best
