@@ -250,6 +250,27 @@ def test_hooks_do_not_run_while_a_network_is_fused():
     assert "1 BatchNorms were folded" in str(fused.fuse_report)
 
 
+class KeepsTraining(nn.Sequential):
+    """Its norms normalise by the batch, in eval mode, too."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.training = True
+        return self
+
+
+@pytest.mark.parametrize("kind", ["layer", "convolution"])
+def test_norms_that_stay_in_training_are_not_folded(kind):
+    model = KeepsTraining(layer("cot", train=False) if kind == "layer" else nn.Conv2d(32, 32, 1), nn.BatchNorm2d(32))
+    fused = cotnet.fuse(model.eval())
+    assert not fused.fuse_report.layers
+    assert not fused.fuse_report.norms
+    with torch.no_grad():
+        assert torch.equal(fused(image("cot")), copy.deepcopy(model)(image("cot")))
+
+
 def test_convert_leaves_changed_convolutions():
     model = nn.Sequential(*[nn.Conv2d(8, 8, 3, padding=1) for _ in range(len(WAYS) + 1)])
     for module, way in zip(model, WAYS, strict=False):

@@ -60,6 +60,14 @@ def test_kinds_of_inputs_and_gradients(name, kind):
         assert float((one - two).abs().max()) < 1e-4 * scale
 
 
+@pytest.mark.parametrize("kind", KINDS[:5], ids=["negative", "unaligned", "sliced", "reversed", "subclass"])
+@pytest.mark.parametrize("name", ["cot", "coxt", "basic", "hybrid"])
+def test_kinds_of_inputs_of_fused_networks(name, kind):
+    fused, x = cotnet.fuse(part(name)), image(name)
+    with torch.no_grad():
+        assert difference(fused(kind(x)), fused(x)) < 1e-5
+
+
 @pytest.mark.parametrize("act", [None, "relu", "silu"])
 def test_lazy_views_of_everything_that_a_norm_takes(act):
     torch.manual_seed(0)

@@ -1,9 +1,11 @@
 """The mixers by name, and the SE convolution."""
 
 import pytest
+import timm
 import torch
 from timm.layers import SplitAttn
 
+from cotnet import layers
 from cotnet.layers.mixers import MIXERS, create_mixer
 from cotnet.layers.se_conv import SEConv
 from cotnet.models import from_official
@@ -23,6 +25,20 @@ def test_each_mixer_stands_in_for_a_convolution(name):
 def test_unknown_mixer_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"'coxtt'; did you mean 'coxt'\?.*se_conv"):
         create_mixer("coxtt", 32)
+
+
+def test_every_mixer_is_exported():
+    made = {type(create_mixer(name, 32)) for name in MIXERS}
+    exported = [getattr(layers, name) for name in layers.__all__]
+    assert [kind for kind in made if kind not in exported and kind is not torch.nn.Conv2d] == []
+
+
+@pytest.mark.parametrize("block", ["cotnet8_nano", "cotnet20_nano"])
+def test_a_basic_block_takes_the_convolution_without_its_norm(block):
+    networks = [timm.create_model(block, mixers=name, num_classes=2) for name in ("conv", "conv_linear")]
+    kinds = [type(network.layer1[0].mixer) for network in networks]
+    expected = [torch.nn.Conv2d] * 2 if block == "cotnet8_nano" else [layers.Conv, torch.nn.Sequential]
+    assert kinds == expected
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -166,8 +166,10 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def foldable_norm(norm: nn.Module) -> bool:
-    """Whether a norm in eval mode is a fixed affine map of each channel, with nothing attached to it."""
-    return is_plain_module(norm, *_NORMS) and norm.running_mean is not None and norm.running_var is not None
+    """Whether a norm is in eval mode and there a fixed affine map of each channel, with nothing attached to it."""
+    if norm.training or not is_plain_module(norm, *_NORMS):  # a network may keep some of its norms in training
+        return False
+    return norm.running_mean is not None and norm.running_var is not None
 
 
 def foldable_conv(conv: nn.Module) -> bool:

@@ -146,7 +146,10 @@ def obstacle(layer: CoTLayer | CoXtLayer) -> str | None:
         return "it is of a derived class, or has hooks or replaced methods"
     if len({parameter.device for parameter in layer.parameters()}) > 1:
         return "its parts are on several devices"
-    original = type(layer)(layer.dim, layer.kernel_size, dilation=layer.dilation, device="meta")
+    try:
+        original = type(layer)(layer.dim, layer.kernel_size, dilation=layer.dilation, device="meta")
+    except ValueError as error:
+        return f"its options were changed: {error}"
     return next(_differences(layer, original), None)
 
 
@@ -155,7 +158,7 @@ def _differences(part: nn.Module, original: nn.Module, name: str = "") -> Iterat
     prefix = f"{name}." if name else ""
     if isinstance(original, nn.BatchNorm2d):
         if not foldable_norm(part):
-            yield f"{name} is not a plain BatchNorm with running statistics"
+            yield f"{name} is not a plain BatchNorm with running statistics, in eval mode"
         elif not all(is_plain_module(behind, nn.Identity) for behind in part.children()):
             yield f"{name} has an activation or a dropout"
         elif part.get_buffer("running_mean").shape != original.get_buffer("running_mean").shape:

@@ -8,8 +8,9 @@
 | ``native.py`` | C++ kernels for the CPU |
 | ``triton.py``, ``triton_kernels.py`` | Triton kernels for GPUs |
 
-``library.py`` has what the named ops have in common, ``dispatch.py`` the rules by which every folder chooses. Two
-folders have no contract: ``local_similarity`` is a derivative of local aggregation and uses its named ops;
+``library.py`` has what the named ops have in common, ``dispatch.py`` the rules by which every folder chooses,
+``plain.py`` the question whether a fast path may read a tensor or a module directly. Two folders have no contract:
+``local_similarity`` is a derivative of local aggregation and uses its named ops;
 ``batch_norm_act`` is a step of autograd without a named op, because it moves running statistics in place, which an op
 without side effects may not, and because a compiler fuses PyTorch's operators better than it could fuse around an
 opaque one.

@@ -8,6 +8,7 @@ no dispatcher stands before all ask here.
 
 from collections.abc import Hashable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,10 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.nn.modules.module import _has_any_global_hook
 
+# The arithmetic of these classes is theirs for as long as nobody has put another function there.
+_FORWARDS: dict[type, Any] = {
+    kind: kind.forward for kind in (nn.Conv2d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.Identity)
+}
 # Parameters, and what tracers put in their place for as long as they trace.
 _PARAMETERS = frozenset({Tensor, nn.Parameter, FakeTensor, FunctionalTensor})
 
@@ -38,18 +43,19 @@ def is_plain_module(module: nn.Module, *kinds: type[nn.Module]) -> bool:
         kinds: The classes that the caller knows the arithmetic of. One derived from them may do anything.
 
     Returns:
-        True where the module is exactly of one of these classes, none of its methods is replaced, neither it nor the
-        process has module hooks, and its parameters and buffers are ordinary tensors.
+        True where the module is exactly of one of these classes, none of its methods is replaced, nor the class's
+        ``forward``, neither it nor the process has module hooks, and its parameters and buffers are ordinary tensors.
     """
-    attributes = module.__dict__
+    attributes, kind = module.__dict__, type(module)
     if (
-        type(module) not in kinds
+        kind not in kinds
         or attributes["_forward_hooks"]
         or attributes["_forward_pre_hooks"]
         or attributes["_backward_hooks"]
         or attributes["_backward_pre_hooks"]
         or _has_any_global_hook()
-        or not _methods(type(module)).isdisjoint(attributes)  # type: ignore[arg-type]
+        or kind.forward is not _FORWARDS.setdefault(kind, kind.forward)
+        or not _methods(kind).isdisjoint(attributes)  # type: ignore[arg-type]
     ):
         return False
     for tensors in (attributes["_parameters"], attributes["_buffers"]):  # loops: every call of a norm comes here
