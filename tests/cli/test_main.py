@@ -25,6 +25,11 @@ def test_help_and_version(cotnet_command):
     ("words", "message"),
     [
         (["trian"], "unknown command 'trian'; did you mean train?"),
+        (["evaluate", "x"], "unknown command 'evaluate'; did you mean validate?"),
+        (["detect"], "did you mean predict?"),
+        (["resume"], "did you mean train RECIPE --ckpt_path last?"),
+        (["train", "finetune", "FOLDER"], "for a folder of images --data.root FOLDER"),
+        (["train", "finetune", "--data", "FOLDER"], "for a folder of images --data.root FOLDER"),
         (["predict"], "required: WEIGHTS, IMAGE"),
         (["predict", "w.safetensors", "p.jpg", "--topk", "0"], "--topk must be at least 1, got 0"),
         (["predict", "w.safetensors", "p.jpg", "--topk", "many"], "invalid int value: 'many'"),

@@ -20,6 +20,19 @@ COMMANDS = {
     "study": "train networks that differ in one thing alike, over several seeds, and compare them",
 }
 
+# What other tools call them.
+_SYNONYMS = {
+    "train": "fit tune",
+    "train finetune": "finetune fine-tune fine_tune",
+    "train RECIPE --ckpt_path last": "resume continue",
+    "validate": "eval evaluate evaluation test val",
+    "predict": "classify detect infer inference segment",
+    "bench": "benchmark profile speed",
+    "export": "convert deploy onnx",
+    "models": "list zoo",
+    "view": "explain visualize",
+}
+
 HELP = """usage: cotnet COMMAND [ARGUMENTS]
 
 Contextual Transformer networks for PyTorch.
@@ -85,7 +98,8 @@ def _run(words: list[str]) -> None:
         ignore_stray_ranks()
         importlib.import_module(f"cotnet.cli.{words[0]}").run(words[1:])
     else:
-        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        meant = next((command for command, others in _SYNONYMS.items() if words[0].lower() in others.split()), None)
+        near = [meant] if meant else difflib.get_close_matches(words[0], COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
         raise ValueError(f"unknown command {words[0]!r}; {hint}")
 

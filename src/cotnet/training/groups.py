@@ -111,6 +111,8 @@ class Group:
         elif not module or module.startswith("cotnet."):
             near = nearest(name, known)
             hint = f"did you mean {near}?" if near else f"use one of {', '.join(known)}"
+            if self.name == "data" and not near and not module:
+                hint += f"; for a folder of images --data.root {path}"
             raise ValueError(f"unknown {self.name} class {path!r}; {hint}")
         return _import_class(self.name, module, name)
 

@@ -112,7 +112,9 @@ def stray(word: str, following: str | None = None) -> str:
         return f"did you mean --config {word}?"
     if is_place(word):
         return f"did you mean --data.root {word}, or --data.path {word} for a COCO set or a pack?"
-    return "a field is --GROUP.FIELD VALUE, see cotnet train --help"
+    if word.startswith("-"):
+        return "a field is --GROUP.FIELD VALUE, see cotnet train --help"
+    return f"a field is --GROUP.FIELD VALUE; for a folder of images --data.root {word}"
 
 
 def _device(value: str) -> str:
