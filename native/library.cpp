@@ -18,6 +18,14 @@ struct DtypeKernels {
   PackedKernel<BatchNormActProblem> batch_norm_act, batch_norm_act_backward;
 };
 
+// Those for bytes.
+struct Int8Kernels {
+  PackedKernel<Int8ConvProblem> conv;
+  PackedKernel<Int8PoolProblem> pool;
+  PackedKernel<Int8QuantizeProblem> quantize;
+  PackedKernel<Int8CotProblem> cot;
+};
+
 }  // namespace
 
 // What CMake compiles into the namespace of an instruction set.
@@ -34,11 +42,25 @@ struct DtypeKernels {
                                  fused_cot, batch_norm_act, batch_norm_act_backward}; \
   }
 
+#define COTNET_DECLARE_INT8(isa)                                                        \
+  namespace isa {                                                                       \
+  int int8_conv(const Int8ConvProblem*);                                                \
+  int int8_pool(const Int8PoolProblem*);                                                \
+  int int8_quantize(const Int8QuantizeProblem*);                                        \
+  int int8_cot(const Int8CotProblem*);                                                  \
+  constexpr Int8Kernels int8_kernels{int8_conv, int8_pool, int8_quantize, int8_cot};    \
+  }
+
 COTNET_DECLARE(baseline)
+COTNET_DECLARE_INT8(baseline)
 #ifdef COTNET_X86
 COTNET_DECLARE(avx2)
 COTNET_DECLARE(avx512)
 COTNET_DECLARE(avx512_bf16)  // bfloat16 alone
+COTNET_DECLARE_INT8(avx2)
+COTNET_DECLARE_INT8(avx_vnni)
+COTNET_DECLARE_INT8(avx512)
+COTNET_DECLARE_INT8(avx512_vnni)
 #endif
 
 namespace {
@@ -48,6 +70,7 @@ struct Isa {
   bool supported;
   DtypeKernels kernels, bfloat16;  // the latter for feature maps of that dtype
   PackedKernel<Conv3x3Problem> winograd_conv;
+  Int8Kernels int8;
 };
 
 const Isa* known_isas(int* count) {
@@ -57,14 +80,21 @@ const Isa* known_isas(int* count) {
       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   static const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  static const bool has_avx512_bf16 = has_avx512 && __builtin_cpu_supports("avx512bf16");
+  static const bool has_avx_vnni = has_avx2 && __builtin_cpu_supports("avxvnni");
+  static const bool has_avx512_vnni = has_avx512 && __builtin_cpu_supports("avx512vnni");
+  static const bool has_avx512_bf16 = has_avx512_vnni && __builtin_cpu_supports("avx512bf16");
   static const Isa known[] = {
-      {"baseline", true, baseline::kernels, baseline::kernels, baseline::winograd_conv},
-      {"avx2", has_avx2, avx2::kernels, avx2::kernels, avx2::winograd_conv},
-      {"avx512", has_avx512, avx512::kernels, avx512::kernels, avx512::winograd_conv},
-      {"avx512_bf16", has_avx512_bf16, avx512::kernels, avx512_bf16::kernels, avx512::winograd_conv}};
+      {"baseline", true, baseline::kernels, baseline::kernels, baseline::winograd_conv, baseline::int8_kernels},
+      {"avx2", has_avx2, avx2::kernels, avx2::kernels, avx2::winograd_conv, avx2::int8_kernels},
+      {"avx_vnni", has_avx_vnni, avx2::kernels, avx2::kernels, avx2::winograd_conv, avx_vnni::int8_kernels},
+      {"avx512", has_avx512, avx512::kernels, avx512::kernels, avx512::winograd_conv, avx512::int8_kernels},
+      {"avx512_vnni", has_avx512_vnni, avx512::kernels, avx512::kernels, avx512::winograd_conv,
+       avx512_vnni::int8_kernels},
+      {"avx512_bf16", has_avx512_bf16, avx512::kernels, avx512_bf16::kernels, avx512::winograd_conv,
+       avx512_vnni::int8_kernels}};
 #else
-  static const Isa known[] = {{"baseline", true, baseline::kernels, baseline::kernels, baseline::winograd_conv}};
+  static const Isa known[] = {
+      {"baseline", true, baseline::kernels, baseline::kernels, baseline::winograd_conv, baseline::int8_kernels}};
 #endif
   *count = int(sizeof known / sizeof *known);
   return known;
@@ -80,7 +110,7 @@ const DtypeKernels& kernels_for(int64_t dtype) {
 
 // To be raised, with INTERFACE of src/cotnet/ops/native_library.py, where an exported function changes or the fields of
 // a struct change their order or meaning: a library that was not built anew is then refused, not misread.
-COTNET_EXPORT int cotnet_interface() { return 2; }
+COTNET_EXPORT int cotnet_interface() { return 3; }
 
 // Bytes of a problem struct, which Python compares with what it packs; 0 for an unknown name.
 COTNET_EXPORT int64_t cotnet_sizeof(const char* name) {
@@ -90,6 +120,10 @@ COTNET_EXPORT int64_t cotnet_sizeof(const char* name) {
   COTNET_SIZE(FusedCotProblem)
   COTNET_SIZE(Conv3x3Problem)
   COTNET_SIZE(BatchNormActProblem)
+  COTNET_SIZE(Int8ConvProblem)
+  COTNET_SIZE(Int8PoolProblem)
+  COTNET_SIZE(Int8QuantizeProblem)
+  COTNET_SIZE(Int8CotProblem)
 #undef COTNET_SIZE
   return 0;
 }
@@ -131,3 +165,11 @@ COTNET_EXPORT int cotnet_batch_norm_act(const BatchNormActProblem* p) {
 COTNET_EXPORT int cotnet_batch_norm_act_backward(const BatchNormActProblem* p) {
   return kernels_for(p->dtype).batch_norm_act_backward(p);
 }
+
+COTNET_EXPORT int cotnet_int8_conv(const Int8ConvProblem* p) { return isa_in_use->int8.conv(p); }
+
+COTNET_EXPORT int cotnet_int8_pool(const Int8PoolProblem* p) { return isa_in_use->int8.pool(p); }
+
+COTNET_EXPORT int cotnet_int8_quantize(const Int8QuantizeProblem* p) { return isa_in_use->int8.quantize(p); }
+
+COTNET_EXPORT int cotnet_int8_cot(const Int8CotProblem* p) { return isa_in_use->int8.cot(p); }

@@ -12,6 +12,7 @@ from cotnet.layers import CoTLayer, CoXtLayer
 from cotnet.models import convert, from_official, load_official, to_official
 from cotnet.ops.local_aggregation import local_aggregation
 from cotnet.ops.local_similarity import local_similarity
+from cotnet.quantization import quantize
 
 if TYPE_CHECKING:
     from cotnet.tasks import export, load, predict, train, validate
@@ -29,6 +30,7 @@ __all__ = [
     "local_aggregation",
     "local_similarity",
     "predict",
+    "quantize",
     "to_official",
     "train",
     "validate",

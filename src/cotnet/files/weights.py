@@ -28,6 +28,7 @@ class WeightsCard:
         preprocessing: timm's terms: ``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``.
         data: Name of the data module that it was validated on, and the arguments that find the images.
         scores: What was measured there, fractions of 1.
+        quantization: Of a network of bytes, what `cotnet.quantize` reports; empty for one in floats.
     """
 
     model: str
@@ -37,6 +38,7 @@ class WeightsCard:
     kwargs: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
+    quantization: dict[str, Any] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """The card as nested plain values, for JSON and for a checkpoint."""
@@ -54,9 +56,9 @@ class WeightsCard:
             ValueError: A part is missing or of the wrong kind.
         """
         kinds = {"model": str, "class_names": list, "preprocessing": dict, "kwargs": dict, "data": dict, "scores": dict}
-        kinds["task"] = str
+        kinds |= {"task": str, "quantization": dict}
         if isinstance(values, dict):
-            values = {"task": "classification", **values}  # older files do not say it
+            values = {"task": "classification", "quantization": {}, **values}  # files need not say it
         if not isinstance(values, dict) or values.keys() != kinds.keys():
             raise ValueError(f"{name} does not describe its network; use a file that `cotnet train` wrote")
         for key, kind in kinds.items():

@@ -18,8 +18,8 @@ import cotnet.ops
 NAME = "cotnet_native"
 ISA_VARIABLE = "COTNET_NATIVE_ISA"
 PATH_VARIABLE = "COTNET_NATIVE_LIBRARY"
-INTERFACE = 2  # of native/library.cpp
-ISAS = ("baseline", "avx2", "avx512", "avx512_bf16")
+INTERFACE = 3  # of native/library.cpp
+ISAS = ("baseline", "avx2", "avx_vnni", "avx512", "avx512_vnni", "avx512_bf16")
 
 # The structs of native/abi.h: integers, floats, addresses. Their sizes are compared with those of the library.
 PROBLEMS = {
@@ -27,6 +27,10 @@ PROBLEMS = {
     "FusedCotProblem": Struct("13q d 22Q"),
     "Conv3x3Problem": Struct("8q 4Q"),
     "BatchNormActProblem": Struct("5q 2d 14Q"),
+    "Int8ConvProblem": Struct("21q d 7Q"),
+    "Int8PoolProblem": Struct("16q 2Q"),
+    "Int8QuantizeProblem": Struct("10q d 2Q"),
+    "Int8CotProblem": Struct("14q 3d 23Q"),
 }
 
 STATUS_OUT_OF_MEMORY = 1
@@ -60,6 +64,10 @@ class NativeLibrary:
         self.winograd_conv = _kernel(library.cotnet_winograd_conv)
         self.batch_norm_act = _kernel(library.cotnet_batch_norm_act)
         self.batch_norm_act_backward = _kernel(library.cotnet_batch_norm_act_backward)
+        self.int8_conv = _kernel(library.cotnet_int8_conv)
+        self.int8_pool = _kernel(library.cotnet_int8_pool)
+        self.int8_quantize = _kernel(library.cotnet_int8_quantize)
+        self.int8_cot = _kernel(library.cotnet_int8_cot)
 
     def choose(self, isa: str) -> None:
         """Use this instruction set from now on, in the whole process, or the best for an empty name.

@@ -11,6 +11,7 @@ from cotnet.files.weights import WeightsCard
 from cotnet.fusing.api import fuse
 from cotnet.models.arguments import FORBIDDEN, argument_names
 from cotnet.models.family import check_name
+from cotnet.quantization.saved import restore
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 
@@ -44,7 +45,7 @@ def build_network(
         card: Checked by `check_card`.
         entries: The state dict.
         create: Builds the network from the card's ``kwargs``.
-        fused: Fuse it for inference; see `cotnet.fuse`.
+        fused: Fuse it for inference; see `cotnet.fuse`. One of bytes is fused already.
         load: From network and entries; by default nothing may be missing or left over.
 
     Raises:
@@ -60,6 +61,8 @@ def build_network(
         if not value.isfinite().all():
             raise ValueError(f"{path}: {name} contains infinite values or NaN; its training has diverged")
     try:
+        if card.quantization:
+            return restore(network, entries, card.quantization)
         load(network, entries)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{path} does not fit {card.model}: {str(error).splitlines()[-1].strip()}") from error

@@ -20,15 +20,20 @@ def static_context(x: Tensor, static: Tensor | StaticConv) -> Tensor:
     return F.relu(F.conv2d(x, static.weight, static.bias, padding=1, groups=static.groups))
 
 
+def hidden(x: Tensor, static_context: Tensor, projections: Projections, groups: int) -> Tensor:
+    """Two [N, C, H, W] to the attention's hidden channels, [N, S, H, W]."""
+    of_x, of_static = unpack(projections.reduce, len(projections.reduce_bias), groups)[..., None, None].chunk(2, 1)
+    y = F.conv2d(x, of_x, projections.reduce_bias, groups=groups)
+    return F.relu(y + F.conv2d(static_context, of_static, groups=groups))
+
+
 def project(x: Tensor, static_context: Tensor, projections: Projections, groups: int) -> tuple[Tensor, Tensor]:
     """Two [N, C, H, W] to the attention before its norm, [N, T * G, H, W], and the value, [N, C, H, W]."""
-    of_x, of_static = unpack(projections.reduce, len(projections.reduce_bias), groups)[..., None, None].chunk(2, 1)
-    hidden = F.conv2d(x, of_x, projections.reduce_bias, groups=groups)
-    hidden = F.relu(hidden + F.conv2d(static_context, of_static, groups=groups))
+    inner = hidden(x, static_context, projections, groups)
     expand = unpack(projections.expand, len(projections.expand_bias), groups)[..., None, None]
     value = unpack(projections.value, len(projections.value_bias), groups)[..., None, None]
     return (
-        F.conv2d(hidden, expand, projections.expand_bias, groups=groups),
+        F.conv2d(inner, expand, projections.expand_bias, groups=groups),
         F.conv2d(x, value, projections.value_bias, groups=groups),
     )
 
