@@ -145,7 +145,8 @@ class Aggregated(Dataset):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_loader_workers_call_the_operators(method):
+def test_loader_workers_call_the_operators(method, monkeypatch, pytestconfig):
+    monkeypatch.syspath_prepend(str(pytestconfig.rootpath))  # a spawned process imports this module by its name
     items = Aggregated()
     expected = [items[i] for i in range(len(items))]
     loader = DataLoader(items, num_workers=2 if method == "fork" else 1, multiprocessing_context=method)
