@@ -22,7 +22,7 @@ def test_the_environment_forces_an_instruction_set():
 def test_an_unknown_instruction_set_is_an_error():
     done = run_script("from cotnet.ops import native_library; native_library.load()", COTNET_NATIVE_ISA="mmx")
     assert "COTNET_NATIVE_ISA=mmx" in done.stderr
-    assert "expected one of baseline, avx2, avx512" in done.stderr
+    assert "expected one of baseline, avx2, avx_vnni, avx512" in done.stderr
 
 
 def test_a_library_of_another_interface_is_refused(monkeypatch):

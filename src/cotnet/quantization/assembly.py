@@ -97,14 +97,16 @@ def assemble(
 ) -> nn.Module:
     """Put the quantized parts in the places of the watched ones."""
     if not any(steps.values()):
-        raise ValueError(f"nothing of {type(model).__name__} can be quantized: it has no convolutions that can be traced")
+        raise ValueError(
+            f"nothing of {type(model).__name__} can be quantized: it has no convolutions that can be traced"
+        )
     built = {watched: put_together(watched.traced, steps[watched], modules, ranges) for watched in parts}
     if isinstance(fused, Watched):
         fused = built[fused]
     else:
         for name, module in list(fused.named_modules()):
             if module in built:
-                fused.set_submodule(name, built[module])  # type: ignore[index]
+                fused.set_submodule(name, built[module])
     # What callers ask a network for: its configuration, classes and features.
     for name, value in vars(model).items():
         if not name.startswith("_") and not hasattr(fused, name) and not isinstance(value, (Tensor, nn.Module)):

@@ -51,18 +51,17 @@ def build(step: Step, steps: dict[fx.Node, Step], ranges: Ranges) -> Int8Module:
     if step.averages:
         return GlobalAverage(source)
     if isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)):
-        geometry = PoolGeometry(
+        windows = PoolGeometry(
             _pair(module.kernel_size), _pair(module.stride), _pair(module.padding), bool(module.ceil_mode)
         )
         maximum = isinstance(module, nn.MaxPool2d)
         counts_padding = isinstance(module, nn.AvgPool2d) and module.count_include_pad
-        return Int8Pool(geometry, source, maximum=maximum, counts_padding=counts_padding)
+        return Int8Pool(windows, source, maximum=maximum, counts_padding=counts_padding)
     if isinstance(module, FusedCoT):
-        parts = [(step.out, part) for part in ("static", "hidden")]
-        means = ranges.means(step.source), *(ranges.means(part) for part in parts)
-        scales = [ByteScale(ranges.scale(part).scale, 0) for part in parts]
-        out = ranges.scale(step.out)
-        return Int8CoT(module, source, *scales, out, None if means[0] is None else means)  # type: ignore[arg-type]
+        inner = [(step.out, part) for part in ("static", "hidden")]
+        static, hidden = (ByteScale(ranges.scale(part).scale, 0) for part in inner)
+        means = [mean for key in (step.source, *inner) if (mean := ranges.means(key)) is not None]
+        return Int8CoT(module, source, static, hidden, ranges.scale(step.out), means)
     out = None if step.to_float else scale_of(step.out, steps, ranges)
     if isinstance(module, nn.Linear):
         weight = corrected(module.weight[:, None], module.bias, source, 1, ranges.means(step.source))
@@ -145,5 +144,3 @@ def _attribute(module: nn.Module, name: str) -> Any:
     for part in name.split("."):
         module = getattr(module, part)
     return module
-
-

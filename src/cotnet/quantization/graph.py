@@ -121,6 +121,7 @@ def _suits(module: nn.Module, node: fx.Node) -> bool:
         depth = module.kernel_size[0] * module.kernel_size[1] * whole_fours(module.in_channels // module.groups)
         return module.padding_mode == "zeros" and module.padding != "same" and depth <= DEEPEST
     if is_plain_module(module, nn.Linear):
+        assert isinstance(module, nn.Linear)
         return whole_fours(module.in_features) <= DEEPEST
     if is_plain_module(module, nn.MaxPool2d):
         return module.dilation in (1, (1, 1)) and not module.return_indices
@@ -140,8 +141,8 @@ def _join(step: Step, made: Mapping[fx.Node, Step], modules: Mapping[str, nn.Mod
     user = _only_user(step.out)
     if not relu and user is not None and _is_sum(user):
         other = user.args[1] if user.args[0] is step.out else user.args[0]
-        if other is not step.out and other in made and not made[other].averages:
-            step.skip, step.out = other, user  # type: ignore[assignment]
+        if isinstance(other, fx.Node) and other is not step.out and other in made and not made[other].averages:
+            step.skip, step.out = other, user
             step.nodes.append(user)
             user = _only_user(user)
     if not relu and user is not None and _is_relu(user, modules):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cotnet.fusing.cot import FusedCoT
-from cotnet.ops.fused_cot import ContextParameters, unpack
+from cotnet.ops.fused_cot import ContextParameters, Projections, unpack
 from cotnet.ops.int8_conv import ConvGeometry, Requantization, int8_conv, int8_conv_to_float
 from cotnet.ops.int8_cot import CoTScales, IntegerConv, int8_cot
 from cotnet.ops.int8_pool import PoolGeometry, int8_pool
@@ -124,9 +124,7 @@ class Int8Pool(Int8Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """uint8 [N, C, H, W] to uint8 [N, C, I, J]."""
-        return int8_pool(
-            x, self.geometry, maximum=self.maximum, counts_padding=self.counts_padding, in_zero=self._zero
-        )
+        return int8_pool(x, self.geometry, maximum=self.maximum, counts_padding=self.counts_padding, in_zero=self._zero)
 
 
 class Int8Conv(Int8Module):
@@ -214,7 +212,7 @@ class Int8CoT(Int8Module):
         static: ByteScale,
         hidden: ByteScale,
         out: ByteScale,
-        means: tuple[Tensor, Tensor, Tensor] | None = None,
+        means: Sequence[Tensor] = (),
     ):
         super().__init__([source, static, hidden, out])
         self.kernel_size, self.dilation, self.groups, self.eps = (
@@ -225,25 +223,26 @@ class Int8CoT(Int8Module):
         )
         conv = static_conv(layer)
         self.static_groups = conv.groups
-        of_x, of_static, of_hidden = means if means is not None else (None, None, None)
+        of_x, of_static, of_hidden = means or (None, None, None)
         both = None if of_x is None or of_static is None else torch.stack([of_x, of_static])
-        channels, own = layer.value_bias.numel(), layer.value_bias.numel() // layer.groups
-        reduce = unpack(layer.reduce, layer.reduce_bias.numel(), layer.groups).unflatten(1, (2, own)).double()
+        floats, groups = Projections(*(getattr(layer, name) for name in Projections._fields)), layer.groups
+        channels = floats.value_bias.numel()
+        reduce = unpack(floats.reduce, floats.reduce_bias.numel(), groups).unflatten(1, (2, channels // groups))
         # Both inputs add up to one sum: the weights carry their scales.
         steps = torch.tensor([source.scale, static.scale], dtype=torch.float64)[:, None]
         zeros = torch.tensor([source.zero, 0], dtype=torch.float64)[:, None]
         values = {
             "static": corrected(conv.weight.flatten(2).transpose(1, 2), conv.bias, source, conv.groups, of_x),
-            "reduce": _corrected_sum(reduce, layer.reduce_bias, steps, zeros, layer.groups, both),
+            "reduce": _corrected_sum(reduce.double(), floats.reduce_bias, steps, zeros, groups, both),
             "expand": corrected(
-                unpack(layer.expand, layer.expand_bias.numel(), layer.groups)[:, None],
-                layer.expand_bias,
+                unpack(floats.expand, floats.expand_bias.numel(), groups)[:, None],
+                floats.expand_bias,
                 hidden,
-                layer.groups,
+                groups,
                 of_hidden,
             ),
             "value": corrected(
-                unpack(layer.value, channels, layer.groups)[:, None], layer.value_bias, source, layer.groups, of_x
+                unpack(floats.value, channels, groups)[:, None], floats.value_bias, source, groups, of_x
             ),
         }
         for name, value in values.items():
@@ -319,7 +318,7 @@ def corrected(
 def _corrected_sum(
     weight: Tensor, bias: Tensor, steps: Tensor, zeros: Tensor, groups: int, means: Tensor | None
 ) -> IntegerWeight:
-    """As ``corrected``, of a weight [S, 2, C / B] for two inputs, of ``steps`` and ``zeros`` [2, 1], ``means`` [2, C]."""
+    """As ``corrected``, of a weight [S, 2, C / B] for two inputs; ``steps`` and ``zeros`` [2, 1], ``means`` [2, C]."""
     scaled = weight * steps
     whole = integer_weight(scaled, bias, 1.0, zeros, groups)
     if means is None:

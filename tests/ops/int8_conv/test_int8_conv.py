@@ -39,7 +39,9 @@ def problems(draw):
     bias = torch.randint(-(10**6), 10**6, (groups * outputs,), dtype=torch.int32)
     multiplier = torch.rand(groups * outputs) * draw(st.sampled_from([0.0, 1e-4, 1e-2, 1e3]))
     zero = draw(st.sampled_from([0, 10, 255]))
-    requantization = Requantization(draw(st.sampled_from([0, 7, 255])), zero, draw(st.sampled_from([0, zero])), 0.37, 12)
+    requantization = Requantization(
+        draw(st.sampled_from([0, 7, 255])), zero, draw(st.sampled_from([0, zero])), 0.37, 12
+    )
     return x, pack_bytes(weight, groups), bias, multiplier, geometry, requantization, draw(st.booleans())
 
 

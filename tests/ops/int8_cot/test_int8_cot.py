@@ -1,4 +1,4 @@
-"""The CoT layer of bytes: every instruction set against the reference, and the reference against the layer in floats."""
+"""The CoT layer of bytes: instruction sets against the reference, and the reference against the layer in floats."""
 
 import pytest
 import torch
@@ -9,7 +9,6 @@ from cotnet.ops.local_aggregation.contract import Geometry
 from cotnet.quantization.calibration import inside
 from cotnet.quantization.modules import Int8CoT
 from cotnet.quantization.scales import ByteScale
-
 
 
 def settled(layer):

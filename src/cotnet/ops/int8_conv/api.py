@@ -7,24 +7,24 @@ from cotnet.ops.int8_conv import contract, native, reference
 from cotnet.ops.int8_conv.contract import ConvGeometry, Requantization
 
 
-def _portable_conv(x, weight, bias, multiplier, skip, kernel_size, stride, padding, dilation, groups, *requantization):  # type: ignore[no-untyped-def]
+def _portable_conv(x, weight, bias, multiplier, skip, kernel_size, stride, padding, dilation, groups, *requantization):
     geometry = ConvGeometry(kernel_size, stride, padding, dilation, groups)
     contract.check(x, weight, bias, multiplier, skip, geometry)
     return reference.conv(x, weight, bias, multiplier, skip, geometry, Requantization(*requantization))
 
 
-def _portable_conv_to_float(x, weight, bias, multiplier, kernel_size, stride, padding, dilation, groups, in_zero):  # type: ignore[no-untyped-def]
+def _portable_conv_to_float(x, weight, bias, multiplier, kernel_size, stride, padding, dilation, groups, in_zero):
     geometry = ConvGeometry(kernel_size, stride, padding, dilation, groups)
     contract.check(x, weight, bias, multiplier, None, geometry)
     return reference.conv_to_float(x, weight, bias, multiplier, geometry, in_zero)
 
 
-def _native_conv(x, weight, bias, multiplier, skip, kernel_size, stride, padding, dilation, groups, *requantization):  # type: ignore[no-untyped-def]
+def _native_conv(x, weight, bias, multiplier, skip, kernel_size, stride, padding, dilation, groups, *requantization):
     geometry = ConvGeometry(kernel_size, stride, padding, dilation, groups)
     return native.conv(x, weight, bias, multiplier, skip, geometry, Requantization(*requantization))
 
 
-def _native_conv_to_float(x, weight, bias, multiplier, kernel_size, stride, padding, dilation, groups, in_zero):  # type: ignore[no-untyped-def]
+def _native_conv_to_float(x, weight, bias, multiplier, kernel_size, stride, padding, dilation, groups, in_zero):
     geometry = ConvGeometry(kernel_size, stride, padding, dilation, groups)
     return native.conv_to_float(x, weight, bias, multiplier, geometry, in_zero)
 

@@ -8,9 +8,9 @@ Legend: N batch, C channels in, C_out channels out, B groups, H x W size, I x J 
 | `cotnet::int8_conv_to_float` | float32 [N, C_out, I, J] |
 
 An output is `(acc + bias) * multiplier`, its sum `acc` of products of bytes in exact integers, the product rounded to
-float32. To it `(skip - skip_zero) * skip_multiplier` is added, itself rounded to float32. Bytes are that value rounded to
-the nearest integer, to the even one of two, plus `zero`, within [`lowest`, 255]. The padding is `in_zero`, whose effect on
-the sums is in `bias`. So every implementation gives the same bits. Outputs are channels_last.
+float32. To it `(skip - skip_zero) * skip_multiplier` is added, itself rounded to float32. Bytes are that value rounded
+to the nearest integer, to the even one of two, plus `zero`, within [`lowest`, 255]. The padding is `in_zero`, whose
+effect on the sums is in `bias`. So every implementation gives the same bits. Outputs are channels_last.
 """
 
 from typing import NamedTuple
@@ -100,7 +100,9 @@ def check(
     outputs, groups = bias.shape[0] if bias.ndim else 0, geometry.groups
     options = (*geometry.kernel_size, *geometry.stride, *geometry.dilation, groups)
     if min(options) < 1 or min(geometry.padding) < 0 or channels % groups or outputs % groups:
-        raise ValueError(f"expected sizes of at least 1 and {channels=}, {outputs=} divisible by groups, got {geometry}")
+        raise ValueError(
+            f"expected sizes of at least 1 and {channels=}, {outputs=} divisible by groups, got {geometry}"
+        )
     panels = panel_shape(outputs, geometry.taps, channels // groups, groups)
     if tuple(weight.shape) != panels or tuple(bias.shape) != tuple(multiplier.shape) or bias.ndim != 1:
         raise ValueError(
@@ -133,10 +135,10 @@ def _empty(x: Tensor, bias: Tensor, geometry: ConvGeometry, dtype: torch.dtype) 
 
 
 @register_fake("int8_conv")
-def _(x, weight, bias, multiplier, skip, kernel_size, stride, padding, dilation, groups, *requantization):  # type: ignore[no-untyped-def]
+def _(x, weight, bias, multiplier, skip, kernel_size, stride, padding, dilation, groups, *requantization):
     return _empty(x, bias, ConvGeometry(kernel_size, stride, padding, dilation, groups), torch.uint8)
 
 
 @register_fake("int8_conv_to_float")
-def _(x, weight, bias, multiplier, kernel_size, stride, padding, dilation, groups, in_zero):  # type: ignore[no-untyped-def]
+def _(x, weight, bias, multiplier, kernel_size, stride, padding, dilation, groups, in_zero):
     return _empty(x, bias, ConvGeometry(kernel_size, stride, padding, dilation, groups), torch.float32)

@@ -6,7 +6,8 @@ convolutions of the attention, F between those of the fusion, H x W size.
 `cotnet::int8_cot` takes uint8 [N, C, H, W] to uint8 of the same shape, channels_last. In integers, with the rounding of
 `cotnet::int8_conv`, it makes the static context (bytes, 0 for 0), the attention's hidden channels (likewise), and from
 those the attention and the value as float32. What follows is `cotnet::fused_context` in floats, and its result times
-`out_multiplier` becomes bytes. Both inputs of the hidden channels share a sum, so their weights carry the inputs' scales.
+`out_multiplier` becomes bytes. Both inputs of the hidden channels share a sum, so their weights carry the inputs'
+scales.
 """
 
 from typing import NamedTuple
@@ -108,5 +109,5 @@ def check(
 
 
 @register_fake("int8_cot")
-def _(x, *others):  # type: ignore[no-untyped-def]
+def _(x, *others):
     return empty_output(x)

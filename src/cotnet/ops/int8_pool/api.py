@@ -7,13 +7,13 @@ from cotnet.ops.int8_pool import contract, native, reference
 from cotnet.ops.int8_pool.contract import PoolGeometry
 
 
-def _portable(x, kernel_size, stride, padding, ceil_mode, maximum, counts_padding, in_zero):  # type: ignore[no-untyped-def]
+def _portable(x, kernel_size, stride, padding, ceil_mode, maximum, counts_padding, in_zero):
     geometry = PoolGeometry(kernel_size, stride, padding, ceil_mode)
     contract.check(x, geometry)
     return reference.pool(x, geometry, maximum, counts_padding, in_zero)
 
 
-def _native(x, kernel_size, stride, padding, ceil_mode, maximum, counts_padding, in_zero):  # type: ignore[no-untyped-def]
+def _native(x, kernel_size, stride, padding, ceil_mode, maximum, counts_padding, in_zero):
     geometry = PoolGeometry(kernel_size, stride, padding, ceil_mode)
     return native.pool(x, geometry, maximum, counts_padding, in_zero)
 

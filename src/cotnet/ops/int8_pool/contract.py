@@ -1,8 +1,8 @@
 """The contract of pooling of bytes: one named op for inference, without a gradient.
 
 `cotnet::int8_pool` takes uint8 [N, C, H, W] to uint8 [N, C, I, J], channels_last, of the same scale and zero. A maximum
-leaves the padding out; an average is the sum in integers, as float32 times the float32 inverse of the number of elements,
-rounded to the nearest integer, to the even one of two. It counts padding as `in_zero`, or leaves it out.
+leaves the padding out; an average is the sum in integers, as float32 times the float32 inverse of the number of
+elements, rounded to the nearest integer, to the even one of two. It counts padding as `in_zero`, or leaves it out.
 """
 
 import math
@@ -69,8 +69,6 @@ def check(x: Tensor, geometry: PoolGeometry) -> tuple[int, int, int, int]:
 
 
 @register_fake("int8_pool")
-def _(x, kernel_size, stride, padding, ceil_mode, maximum, counts_padding, in_zero):  # type: ignore[no-untyped-def]
+def _(x, kernel_size, stride, padding, ceil_mode, maximum, counts_padding, in_zero):
     size = PoolGeometry(kernel_size, stride, padding, ceil_mode).output_size(x.shape[2], x.shape[3])
-    return torch.empty(
-        (*x.shape[:2], *size), dtype=torch.uint8, device=x.device, memory_format=torch.channels_last
-    )
+    return torch.empty((*x.shape[:2], *size), dtype=torch.uint8, device=x.device, memory_format=torch.channels_last)
