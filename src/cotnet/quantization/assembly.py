@@ -97,9 +97,11 @@ def assemble(
 ) -> nn.Module:
     """Put the quantized parts in the places of the watched ones."""
     if not any(steps.values()):
-        raise ValueError(
-            f"nothing of {type(model).__name__} can be quantized: it has no convolutions that can be traced"
-        )
+        reason = "it has no convolutions that can be traced"
+        if report.in_floats:
+            name, why = next(iter(report.in_floats.items()))
+            reason = f"all its {len(report.in_floats)} modules are to stay in floats, {name} because {why}"
+        raise ValueError(f"nothing of {type(model).__name__} can be quantized: {reason}")
     built = {watched: put_together(watched.traced, steps[watched], modules, ranges) for watched in parts}
     if isinstance(fused, Watched):
         fused = built[fused]

@@ -108,7 +108,7 @@ def test_contract(skips):
     ("change", "kind", "words"),
     [
         ({"x": torch.zeros(2, 12, 6, 5)}, TypeError, "torch.float32"),
-        ({"x": torch.zeros(2, 10, 6, 5, dtype=torch.uint8)}, ValueError, "expected weight"),
+        ({"x": torch.zeros(2, 6, 6, 5, dtype=torch.uint8)}, ValueError, "expected weight"),
         ({"bias": torch.zeros(19, dtype=torch.int32)}, ValueError, "outputs=19"),
         ({"skip": torch.zeros(2, 20, 5, 5, dtype=torch.uint8)}, ValueError, r"expected skip \[2, 20, 6, 5\]"),
         ({"geometry": ConvGeometry((3, 3), groups=2, dilation=(4, 4))}, ValueError, "at least the kernel's size"),
