@@ -8,7 +8,9 @@ import pytest
 
 import cotnet.cli.models  # noqa: F401  (so that it can be replaced)
 from cotnet.cli import main
+from cotnet.cli.errors import sentence
 from cotnet.models import BODIES
+from cotnet.prediction.processes import ignore_stray_ranks
 
 HEAVY = ("lightning", "matplotlib", "skimage", "torchmetrics", "jsonargparse", "rich", "tensorboard", "pandas")
 
@@ -111,3 +113,30 @@ def test_one_entry_a_line_where_models_are_many(cotnet_command):
     lines = cotnet_command("models")[1].splitlines()
     assert len(lines) == len(BODIES) + 3
     assert [line.split()[0] for line in lines[1:-2]] == list(BODIES)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), "shared memory (/dev/shm)"),
+        (OSError(24, "Too many open files", "/x"), "ulimit -n 4096"),
+        (RuntimeError("received 0 items of ancdata"), "too many open files"),
+    ],
+)
+def test_what_the_system_lacks_is_named_with_the_way_out(error, words):
+    line = sentence(error)
+    assert words in line
+    assert "\n" not in line
+
+
+def test_a_job_of_slurm_without_srun_is_one_process(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.delenv("SLURM_STEP_ID", raising=False)
+    monkeypatch.delenv("SLURM_STEPID", raising=False)
+    ignore_stray_ranks()
+    assert "SLURM_NTASKS" not in os.environ
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    ignore_stray_ranks()
+    assert os.environ["SLURM_NTASKS"] == "8"
