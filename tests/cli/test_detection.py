@@ -422,3 +422,12 @@ def test_help_lists_the_fields_of_detection(capsys):
         out = capsys.readouterr().out
         assert f"--{group} cotnet.detection.{kind}" in out
         assert f"--{group}.{field}" in out
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_a_precision_that_no_detector_has_on_the_cpu_is_refused(folder, tmp_path, precision, cotnet_command):
+    words = ["train", "detect_small", "--data.path", folder, "--data.num_workers", "0", "--runs", tmp_path / "runs"]
+    status, _, err = cotnet_command(*words, "--trainer.precision", precision, "--trainer.accelerator", "cpu")
+    assert status == 2
+    assert "use --trainer.precision 32-true" in err.splitlines()[-1]
+    assert not (tmp_path / "runs").exists()

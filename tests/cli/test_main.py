@@ -8,7 +8,9 @@ import pytest
 
 import cotnet.cli.models  # noqa: F401  (so that it can be replaced)
 from cotnet.cli import main
+from cotnet.cli.errors import sentence
 from cotnet.models import BODIES
+from cotnet.prediction.processes import ignore_stray_ranks
 
 HEAVY = ("lightning", "matplotlib", "skimage", "torchmetrics", "jsonargparse", "rich", "tensorboard", "pandas")
 
@@ -73,16 +75,18 @@ def test_models(cotnet_command):
     assert "this project's own" in cotnet_command("models", "nano")[1]
 
 
-def test_a_missing_package_is_named(cotnet_command, monkeypatch, weights, images):
-    monkeypatch.setitem(sys.modules, "lightning", None)
-    monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
-    for name in [name for name in sys.modules if name.startswith(("cotnet.prediction", "cotnet.classification"))]:
-        monkeypatch.delitem(sys.modules, name)
-    assert cotnet_command("predict", weights, images, "--num-workers", "0")[0] == 0
-    status, out, err = cotnet_command("validate", weights, images)
-    assert (status, out) == (2, "")
-    assert "pip install 'cotnet[train]'" in err
-    assert "lightning" in err
+def test_a_missing_package_is_named(weights, images):
+    without = "import sys; sys.modules['lightning'] = None; from cotnet.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    def run(*words):
+        command = [sys.executable, "-c", without, *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert run("predict", weights, images, "--num-workers", "0").returncode == 0
+    done = run("validate", weights, images)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'cotnet[train]'" in done.stderr
+    assert "lightning" in done.stderr
 
 
 def test_debugging_shows_where_an_error_came_from(monkeypatch):
@@ -111,3 +115,30 @@ def test_one_entry_a_line_where_models_are_many(cotnet_command):
     lines = cotnet_command("models")[1].splitlines()
     assert len(lines) == len(BODIES) + 3
     assert [line.split()[0] for line in lines[1:-2]] == list(BODIES)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), "shared memory (/dev/shm)"),
+        (OSError(24, "Too many open files", "/x"), "ulimit -n 4096"),
+        (RuntimeError("received 0 items of ancdata"), "too many open files"),
+    ],
+)
+def test_what_the_system_lacks_is_named_with_the_way_out(error, words):
+    line = sentence(error)
+    assert words in line
+    assert "\n" not in line
+
+
+def test_a_job_of_slurm_without_srun_is_one_process(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.delenv("SLURM_STEP_ID", raising=False)
+    monkeypatch.delenv("SLURM_STEPID", raising=False)
+    ignore_stray_ranks()
+    assert "SLURM_NTASKS" not in os.environ
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    ignore_stray_ranks()
+    assert os.environ["SLURM_NTASKS"] == "8"

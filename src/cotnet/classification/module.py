@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from cotnet.classification.distillation import Distillation, Teacher
+from cotnet.classification.duration import long_training
 from cotnet.classification.figures import draw_confused
 from cotnet.classification.memory import largest_output, memory_bytes
 from cotnet.classification.optimizer import cosine_schedule, sgd
@@ -332,6 +333,12 @@ class Classifier(TrainingModule):
                 f"a single map of {self.name} takes {2 * largest / 2**30:,.0f} GiB for {batch_size} images of {size} "
                 f"pixels, this machine has {memory / 2**30:,.0f}; use a smaller --data.size or --data.batch_size"
             )
+        trainer = data.trainer
+        if trainer is not None and trainer.strategy.root_device.type == "cpu" and trainer.max_epochs:
+            images = len(data.train_set) // trainer.world_size
+            note = long_training(self.network, self.name, size=size, images=images, epochs=trainer.max_epochs)
+            if note is not None:
+                rank_zero_print(f"note: {note}")
 
 
 def create_network(name: str, **kwargs: Any) -> nn.Module:

@@ -1,6 +1,7 @@
 """Errors and notes as single lines on standard error."""
 
 import codecs
+import errno
 import re
 import sys
 
@@ -59,8 +60,16 @@ def missing_package(error: ModuleNotFoundError) -> str:
 
 def sentence(error: BaseException) -> str:
     """What an error says, on one line."""
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.strerror and error.errno != errno.EMFILE:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = str(error)
+    if "Bus error" in text or "shared memory" in text:
+        return (
+            "a loader process ran out of shared memory (/dev/shm): use --data.num_workers 0 (--num-workers 0), or give "
+            "the container more, such as docker run --shm-size 8g"
+        )
+    if "Too many open files" in text or "received 0 items of ancdata" in text:
+        return "too many open files: use fewer loader processes (num_workers), or raise the limit by ulimit -n 4096"
     # What a loader process raised comes with that process's traceback around it.
     raised = (
         re.findall(r"^[\w.]*Error: (.+)$", str(error), flags=re.MULTILINE) if str(error).startswith("Caught ") else []

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cotnet.data.samplers import DistributedEpochSampler
+from cotnet.files.machine import affordable_workers
 from cotnet.files.pixels import ValueRange
 
 Loader = DataLoader[Any]
@@ -182,7 +183,14 @@ class BaseDataModule(LightningDataModule):
 
     def loader(self, images: Dataset[Any], sampler: Sampler[Any], **options: Any) -> Loader:
         """A loader of a split in an order; ``options`` go to `torch.utils.data.DataLoader`."""
-        return DataLoader(images, sampler=sampler, **{**self.loader_options(), **options})
+        workers = affordable_workers(self.num_workers)
+        if workers < self.num_workers:
+            notify(
+                f"the limit of open files allows {workers} of data.num_workers {self.num_workers}; "
+                "raise it by ulimit -n 4096"
+            )
+        affordable = {"num_workers": workers, "persistent_workers": workers > 0}
+        return DataLoader(images, sampler=sampler, **{**self.loader_options(), **affordable, **options})
 
 
 @rank_zero_only

@@ -215,6 +215,12 @@ class Detector(TrainingModule):
         note_frozen_parts(self, self.kwargs)
 
     def check_data(self, data: Any) -> None:
+        trainer = data.trainer
+        if trainer.precision in ("bf16-true", "16-true") and trainer.strategy.root_device.type == "cpu":
+            raise ValueError(
+                f"trainer.precision {trainer.precision} does not go with a detector on the CPU, where torchvision's "
+                "operators need float32: use --trainer.precision 32-true"
+            )
         if "mask" in self.kinds and not data.masks:
             raise ValueError(f"{self.kwargs['detector']} needs masks: pass --data.masks true")
         limit, _ = detection_limits(self.network)

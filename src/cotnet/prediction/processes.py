@@ -69,6 +69,8 @@ def ignore_stray_ranks() -> None:
     """
     if "RANK" in os.environ and not _is_torchrun():
         del os.environ["RANK"]
+    if "SLURM_NTASKS" in os.environ and not {"SLURM_STEP_ID", "SLURM_STEPID"} & os.environ.keys():
+        del os.environ["SLURM_NTASKS"]  # of the job; no srun has started this process as one of its tasks
     for name in ("LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):
         if not os.environ.get(name, "0").isdecimal():
             del os.environ[name]

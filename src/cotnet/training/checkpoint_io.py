@@ -12,7 +12,7 @@ from cotnet.files.atomic import replacing
 from cotnet.files.checksum import write_with_checksum
 from cotnet.files.weights import load_checkpoint
 
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -28,6 +28,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             OSError: It could not be written; the checkpoints before are intact.
         """
         path = Path(path)
+        if path.name not in (LAST, BEST):  # of a callback of the user's, in a folder that nobody has made yet
+            path.parent.mkdir(parents=True, exist_ok=True)
         # In memory first: torch cannot tell why a write to a file failed.
         content = io.BytesIO()
         torch.save(checkpoint, content)

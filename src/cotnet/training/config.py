@@ -15,6 +15,7 @@ from typing import Any, get_origin
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cotnet.models.arguments import check_arguments
@@ -25,6 +26,7 @@ from cotnet.training.options import GROUPS, OPTIONS, Assignment, assignments
 from cotnet.training.protocol import TrainingData
 from cotnet.training.recipe import parse_yaml, read_recipe
 from cotnet.training.spelling import spelling
+from cotnet.training.unsupported import check_callbacks
 
 _SKIPPED = {"model": {"num_classes"}}  # follows from the data
 # A run brings its own logger, checkpoints and progress; see `cotnet.training.fit`.
@@ -68,7 +70,12 @@ class Config:
         data.setup("fit")
         model = self.model(num_classes=data.num_classes, **values.model)
         try:
-            return model, data, Trainer(**values.trainer)
+            callbacks = values.trainer.get("callbacks") or []
+            callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+            check_callbacks(callbacks)
+            # A further checkpoint callback is the user's; Lightning takes it only where checkpoints are switched on.
+            further = {"enable_checkpointing": True} if any(isinstance(one, Checkpoint) for one in callbacks) else {}
+            return model, data, Trainer(**{**values.trainer, **further})
         except (MisconfigurationException, TypeError, ValueError) as error:
             raise ValueError(" ".join(str(error).split())) from error
 
