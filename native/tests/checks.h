@@ -24,6 +24,7 @@ void check_aggregate(const char* isa, Count& count);
 void check_batch_norm_act(const char* isa, Count& count);
 void check_conv3x3(const char* isa, Count& count);
 void check_fused_cot(const char* isa, Count& count);
+void check_int8(const char* isa, Count& count);
 
 // Where buffers lie: on the heap, whose ends the memory checkers watch; or, in turn, right before and right behind a
 // page that must not be touched, which the machine itself watches, whatever instruction reads.

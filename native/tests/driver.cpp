@@ -61,7 +61,8 @@ int main(int argc, char** argv) {
     guard_pages |= strcmp(argv[1], "--guard-pages") == 0;
     same_layouts |= strcmp(argv[1], "--same-layouts") == 0;
   }
-  const std::vector<const char*> all{"baseline", "avx2", "avx512", "avx512_bf16"};
+  const std::vector<const char*> all{"baseline", "avx2",        "avx_vnni",
+                                     "avx512",   "avx512_vnni", "avx512_bf16"};
   const std::vector<const char*> wanted = argc > 1 ? std::vector<const char*>(argv + 1, argv + argc) : all;
   bool failed = false;
   for (const char* isa : wanted) {
@@ -69,14 +70,16 @@ int main(int argc, char** argv) {
       printf("%s: not on this machine\n", isa);
       continue;
     }
-    Count aggregate, norm, fused, conv;
+    Count aggregate, norm, fused, conv, int8;
     check_aggregate(isa, aggregate);
     check_batch_norm_act(isa, norm);
     check_fused_cot(isa, fused);
     check_conv3x3(isa, conv);
-    printf("%s: wrong %d of %d aggregations, %d of %d BatchNorms, %d of %d fused layers, %d of %d convolutions\n", isa,
-           aggregate.failed, aggregate.done, norm.failed, norm.done, fused.failed, fused.done, conv.failed, conv.done);
-    failed |= aggregate.failed + norm.failed + fused.failed + conv.failed > 0;
+    check_int8(isa, int8);
+    printf("%s: wrong %d of %d aggregations, %d of %d BatchNorms, %d of %d fused layers, %d of %d convolutions, %d of %d on bytes\n", isa,
+           aggregate.failed, aggregate.done, norm.failed, norm.done, fused.failed, fused.done, conv.failed, conv.done,
+           int8.failed, int8.done);
+    failed |= aggregate.failed + norm.failed + fused.failed + conv.failed + int8.failed > 0;
   }
   return failed;
 }

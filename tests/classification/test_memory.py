@@ -8,7 +8,7 @@ from cotnet.classification.memory import largest_output
 
 
 def images(size, batch_size):
-    return SimpleNamespace(preprocessing={"input_size": [3, size, size]}, batch_size=batch_size)
+    return SimpleNamespace(trainer=None, preprocessing={"input_size": [3, size, size]}, batch_size=batch_size)
 
 
 def test_the_largest_output_is_found_and_nothing_is_computed():

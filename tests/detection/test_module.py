@@ -20,12 +20,12 @@ def test_more_objects_than_the_detector_finds_are_said(capsys):
     module = Detector("resnet10t", num_classes=1, norm="group", kwargs={"channels": 32, "box_detections_per_img": 50})
     objects = {image: [{"iscrowd": 0}] * count for image, count in ((1, 51), (2, 50), (3, 70))}
     images = SimpleNamespace(annotations=SimpleNamespace(objects=objects, source="train.json"))
-    module.check_data(SimpleNamespace(masks=False, train_set=images, val_set=images))
+    module.check_data(SimpleNamespace(trainer=None, masks=False, train_set=images, val_set=images))
     out = capsys.readouterr().out
     assert "train.json: 2 of 3 images have up to 70 objects; the detector finds 50 at most, which " in out
     assert "--model.kwargs.box_detections_per_img changes" in out
     module = Detector("resnet10t", num_classes=1, norm="group", kwargs={"channels": 32})
-    module.check_data(SimpleNamespace(masks=False, train_set=images, val_set=images))
+    module.check_data(SimpleNamespace(trainer=None, masks=False, train_set=images, val_set=images))
     assert "note" not in capsys.readouterr().out
 
 

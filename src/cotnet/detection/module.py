@@ -216,7 +216,7 @@ class Detector(TrainingModule):
 
     def check_data(self, data: Any) -> None:
         trainer = data.trainer
-        if trainer.precision in ("bf16-true", "16-true") and trainer.strategy.root_device.type == "cpu":
+        if trainer and trainer.precision in ("bf16-true", "16-true") and trainer.strategy.root_device.type == "cpu":
             raise ValueError(
                 f"trainer.precision {trainer.precision} does not go with a detector on the CPU, where torchvision's "
                 "operators need float32: use --trainer.precision 32-true"
